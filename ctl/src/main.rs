@@ -1,0 +1,2 @@
+//! skiffctl
+fn main(){}
