@@ -1,0 +1,68 @@
+# The way in. Each target is a line or two; what they do is in setup.sh, the binaries and tests/.
+SKIFF_HOME ?= /var/lib/skiff
+PREFIX ?= /usr/local
+NODES ?= 3
+SEEDS ?= 1000
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+export SKIFF_HOME
+
+.PHONY: demo up down build install image setup test lint unit e2e bench simulate mutants clean
+
+## Everything: packages, build, a three-node cluster, the guestbook; shows the page's answer.
+demo: up
+	skiffctl apply -f examples/guestbook.yaml
+	skiffctl rollout status deployment/counter --timeout 120s
+	skiffctl rollout status deployment/guestbook --timeout 120s
+	@examples/demo/visit.sh
+
+## The cluster alone.
+up: install
+	skiff up --nodes $(NODES)
+
+## Stops the cluster and leaves nothing behind; its data stays (skiff down --purge deletes it too).
+down:
+	skiff down
+
+setup:
+	./setup.sh
+
+build: setup
+	cargo build --release -p skiff-cluster -p skiff-ctl
+
+install: build image
+	install -m 755 $(TARGET)/release/skiff $(TARGET)/release/skiffctl $(PREFIX)/bin/
+
+## The image skiff/demo of the examples and tests: one static binary.
+image: setup
+	cargo rustc -q --release -p demo -- -C target-feature=+crt-static
+	examples/demo/build-image.sh $(TARGET)/release/demo
+
+## The whole suite, with what it needs: a real etcd, Docker, the kernel.
+test:
+	./setup.sh tests
+	$(MAKE) lint unit e2e
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+unit:
+	cargo nextest run --workspace
+
+e2e: build image
+	cargo nextest run --release -p skiff-tests --features e2e --test e2e
+
+## Figures beside a floor or a peer; never a test.
+bench: build image
+	cargo run -q --release -p skiff-tests --bin bench
+
+## The whole control plane under N seeds.
+simulate:
+	cargo run -q --release -p skiff-tests --bin simulate -- --seeds $(SEEDS)
+
+## Which deliberate mutant the simulation catches.
+mutants:
+	cargo run -q --release -p skiff-tests --features mutants --bin mutants
+
+clean:
+	cargo clean
