@@ -1,1 +1,3 @@
 //! Skiff's apiserver.
+
+pub mod store;
