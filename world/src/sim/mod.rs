@@ -1,0 +1,5 @@
+//! The simulated world.
+
+mod disk;
+
+pub(crate) use disk::{SimDisk, SimFile};
