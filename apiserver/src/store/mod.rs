@@ -1,6 +1,6 @@
 //! The store: an ordered map of keys to values in which every change has a revision.
 //!
-//! Only the API server touches it. Two implementations stand behind one trait: `embedded`, the default for one
+//! Only the API server touches it. Two implementations stand behind one trait: [`embedded`], the default for one
 //! server, and `etcd`, for high availability. One conformance suite (`conformance`) runs on both, so what this page
 //! promises holds for either:
 //!
@@ -14,6 +14,7 @@
 //!
 //! Reads are answered by the cache (`crate::cache`), which one watch over the whole key space feeds.
 
+pub mod embedded;
 mod error;
 mod keys;
 mod snapshot;
