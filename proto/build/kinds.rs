@@ -7,8 +7,10 @@ pub fn generate(model: &Model) -> String {
     let mut out = String::new();
     for message in &model.messages {
         let Some(kind) = &message.kind else { continue };
-        let has_object_meta =
-            message.fields.iter().any(|f| f.name == "metadata" && matches!(&f.ty, crate::model::Type::Message(m) if m.ends_with(".ObjectMeta")));
+        let has_object_meta = message.fields.iter().any(|f| {
+            f.name == "metadata"
+                && matches!(&f.ty, crate::model::Type::Message(m) if m.ends_with(".ObjectMeta"))
+        });
         if !has_object_meta {
             continue;
         }

@@ -1,6 +1,7 @@
 //! Makes the crate's types from protos/: compiles the .proto files, reads our own options from
 //! them, and writes Rust for the messages, the gRPC stubs, their JSON and their Schema.
 
+mod json_side;
 mod kinds;
 mod model;
 mod naming;
@@ -16,13 +17,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build");
 
     let mut compiler = protox::Compiler::new([protos])?;
-    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
+    compiler
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(&files)?;
     let pool = compiler.descriptor_pool();
     let model = model::read(&pool)?;
 
     prost_side::generate(compiler.file_descriptor_set(), &model)?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("kinds.rs"), kinds::generate(&model))?;
+    fs::write(out.join("json.rs"), json_side::generate(&model)?)?;
     Ok(())
 }
 
@@ -36,7 +41,11 @@ fn proto_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "proto") {
-                found.push(path.strip_prefix(root).expect("found below it").to_path_buf());
+                found.push(
+                    path.strip_prefix(root)
+                        .expect("found below it")
+                        .to_path_buf(),
+                );
             }
         }
     }

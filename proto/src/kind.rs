@@ -4,7 +4,17 @@ use crate::metav1::ObjectMeta;
 
 /// A message that stands alone as an object: a Pod, a Node, a Lease.
 pub trait Kind:
-    prost::Message + Default + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static
+    prost::Message
+    + crate::json::Json
+    + serde::Serialize
+    + serde::de::DeserializeOwned
+    + Default
+    + Clone
+    + PartialEq
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
     /// The API group, "" for the core group.
     const GROUP: &'static str;

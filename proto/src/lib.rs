@@ -2,7 +2,10 @@
 //! document and Kubernetes' own protobuf, all at once. The .proto files in `protos/` are the source;
 //! `build/` makes the types and what is said about them from it.
 
+pub mod json;
 mod kind;
+pub mod protobuf;
+pub mod refs;
 mod scalar;
 
 /// What prost and tonic generate, in the modules of the protobuf packages.
@@ -24,7 +27,10 @@ pub use generated::k8s::io::api::discovery::v1 as discoveryv1;
 pub use generated::k8s::io::api::policy::v1 as policyv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
-pub use scalar::{BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension, Time};
+pub use scalar::{
+    BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension,
+    Time,
+};
 
 /// Metadata and what else all groups share.
 pub mod metav1 {
