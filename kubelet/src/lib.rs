@@ -1,1 +1,5 @@
-//! Skiff's kubelet.
+//! The kubelet.
+pub mod images;
+pub mod network;
+pub mod runtime;
+pub mod sandbox;
