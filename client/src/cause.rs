@@ -1,0 +1,134 @@
+//! Why: the cause that travels with every write, and the note of what was written.
+//!
+//! A reconcile (or a user's command) runs inside a [`Scope`]. The [`crate::Client`] finds it as a task local: it attaches
+//! the scope's cause to each write, and notes in it each write that succeeded, for [`crate::driver::settled`].
+//! Nobody passes either by hand, so nobody forgets to.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prost::Message;
+use skiff_proto::skiffv1::{self, Cause, ObjectRef};
+
+use crate::driver::settled::Write;
+use crate::queue::TriggerSet;
+
+/// The server refuses a cause that is larger.
+pub const MAX_BYTES: usize = 1024;
+/// How many inputs a cause names.
+pub const MAX_INPUTS: usize = 8;
+/// A reason is cut to so many bytes.
+const MAX_REASON: usize = 256;
+
+tokio::task_local! {
+    static CURRENT: Arc<Scope>;
+}
+
+struct Scope {
+    cause: Cause,
+    writes: Mutex<Vec<Write>>,
+}
+
+/// Runs `action`, with `cause` on every write that it makes through a client.
+pub async fn with<F: Future>(cause: Cause, action: F) -> F::Output {
+    noting(cause, action).await.0
+}
+
+/// The same, and tells what was written.
+pub(crate) async fn noting<F: Future>(cause: Cause, action: F) -> (F::Output, Vec<Write>) {
+    let scope = Arc::new(Scope { cause, writes: Mutex::default() });
+    let output = CURRENT.scope(scope.clone(), action).await;
+    let writes = std::mem::take(&mut *scope.writes.lock().unwrap_or_else(PoisonError::into_inner));
+    (output, writes)
+}
+
+/// Notes a write in the current scope, if there is one.
+pub(crate) fn note(write: impl FnOnce() -> Write) {
+    // An error means: not inside a scope, so nobody wants to know.
+    let _ = CURRENT.try_with(|scope| {
+        scope.writes.lock().unwrap_or_else(PoisonError::into_inner).push(write());
+    });
+}
+
+/// The current cause as bytes for a request's metadata.
+pub(crate) fn current(request_id: String) -> Vec<u8> {
+    let cause = CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default();
+    bounded(Cause { request_id, ..cause }).encode_to_vec()
+}
+
+/// The cause of one step of a reconcile.
+pub(crate) fn of_step(id: &str, step: usize, reason: &str, triggers: &TriggerSet, inputs: &[ObjectRef]) -> Cause {
+    Cause {
+        reconcile_id: id.to_string(),
+        step: u32::try_from(step).unwrap_or(u32::MAX),
+        reason: reason.to_string(),
+        triggers: triggers.first().iter().cloned().map(skiffv1::Trigger::from).collect(),
+        more_triggers: triggers.more(),
+        inputs: inputs.iter().take(MAX_INPUTS).cloned().collect(),
+        ..Cause::default()
+    }
+}
+
+/// Makes a cause fit: first the reason is cut, then the last inputs go, then the latest triggers (which stay counted).
+fn bounded(mut cause: Cause) -> Cause {
+    if cause.reason.len() > MAX_REASON {
+        let end = (0..=MAX_REASON).rev().find(|i| cause.reason.is_char_boundary(*i)).unwrap_or(0);
+        cause.reason.truncate(end);
+    }
+    cause.inputs.truncate(MAX_INPUTS);
+    while cause.encoded_len() > MAX_BYTES {
+        if cause.inputs.len() > 1 {
+            cause.inputs.pop();
+        } else if cause.triggers.pop().is_some() {
+            cause.more_triggers = cause.more_triggers.saturating_add(1);
+        } else if cause.effects.pop().is_none() && cause.inputs.pop().is_none() {
+            break;
+        }
+    }
+    cause
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Trigger;
+
+    fn object(n: usize, length: usize) -> ObjectRef {
+        ObjectRef { resource: "pods".into(), name: format!("{n}-{}", "x".repeat(length)), ..ObjectRef::default() }
+    }
+
+    #[test]
+    fn a_cause_never_exceeds_its_bound_and_keeps_the_earliest() {
+        let mut triggers = TriggerSet::default();
+        (0..8).for_each(|n| triggers.note(Trigger::Object(object(n, 250))));
+        let inputs: Vec<_> = (0..20).map(|n| object(n, 60)).collect();
+        let reason = "ü".repeat(2000);
+        let cause = bounded(of_step("id", 3, &reason, &triggers, &inputs));
+        assert!(cause.encoded_len() <= MAX_BYTES);
+        assert!(!cause.triggers.is_empty() && !cause.inputs.is_empty() && !cause.reason.is_empty());
+        let kept = cause.triggers.len() as u32;
+        assert_eq!(kept + cause.more_triggers, 8);
+        assert_eq!(cause.inputs[0], inputs[0]);
+    }
+
+    #[test]
+    fn a_small_cause_stays_whole() {
+        let triggers = TriggerSet::from(Trigger::Object(object(1, 10)));
+        let inputs = [object(2, 10)];
+        let cause = of_step("id", 1, "because", &triggers, &inputs);
+        assert_eq!(bounded(cause.clone()), cause);
+    }
+
+    #[tokio::test]
+    async fn outside_of_a_scope_a_write_has_only_its_request() {
+        let bytes = current("r1".into());
+        assert_eq!(Cause::decode(bytes.as_slice()).unwrap(), Cause { request_id: "r1".into(), ..Cause::default() });
+    }
+
+    #[tokio::test]
+    async fn inside_it_has_the_scopes_cause() {
+        let cause = Cause { reason: "scale up".into(), ..Cause::default() };
+        let bytes = with(cause.clone(), async { current("r2".into()) }).await;
+        assert_eq!(Cause::decode(bytes.as_slice()).unwrap(), Cause { request_id: "r2".into(), ..cause });
+    }
+}

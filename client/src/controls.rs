@@ -1,0 +1,166 @@
+//! The controls of a component: its gates and queues by name, and its measurements. What `step`, metrics and
+//! inspection reach through the tunnel.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use skiff_world::World;
+
+use crate::driver::Gate;
+use crate::metrics::Metrics;
+use crate::queue::{QueueKey, QueueSnapshot, WorkQueue};
+
+/// The gates, queues and measurements of a component; clones are the same.
+#[derive(Clone)]
+pub struct Controls {
+    shared: Arc<Mutex<Shared>>,
+}
+
+struct Shared {
+    gates: BTreeMap<String, Gate>,
+    queues: BTreeMap<String, Arc<dyn AnyQueue>>,
+    metrics: Metrics,
+}
+
+trait AnyQueue: Send + Sync {
+    fn snapshot(&self) -> QueueSnapshot;
+    fn depth(&self) -> usize;
+    fn oldest_age(&self) -> Duration;
+}
+
+impl<K: QueueKey> AnyQueue for WorkQueue<K> {
+    fn snapshot(&self) -> QueueSnapshot {
+        WorkQueue::snapshot(self)
+    }
+    fn depth(&self) -> usize {
+        WorkQueue::depth(self)
+    }
+    fn oldest_age(&self) -> Duration {
+        WorkQueue::oldest_age(self)
+    }
+}
+
+impl Default for Controls {
+    fn default() -> Self {
+        Controls::new()
+    }
+}
+
+impl Controls {
+    /// No gates and no queues yet.
+    pub fn new() -> Controls {
+        let shared = Shared { gates: BTreeMap::new(), queues: BTreeMap::new(), metrics: Metrics::new() };
+        Controls { shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// The gate of this name, made open if there is none.
+    pub fn gate(&self, name: &str) -> Gate {
+        self.lock().gates.entry(name.to_string()).or_insert_with(|| Gate::new(name)).clone()
+    }
+
+    /// Makes a queue that can be looked at and is measured; it takes the place of an earlier one of this name.
+    pub fn queue<K: QueueKey>(&self, world: &World, name: &str) -> WorkQueue<K> {
+        let mut shared = self.lock();
+        let queue = WorkQueue::with_metrics(world, name, shared.metrics.queue(name));
+        shared.queues.insert(name.to_string(), Arc::new(queue.clone()));
+        queue
+    }
+
+    /// All gates, by name.
+    pub fn gates(&self) -> Vec<Gate> {
+        self.lock().gates.values().cloned().collect()
+    }
+
+    /// What is in all queues, by name.
+    pub fn queues(&self) -> Vec<QueueSnapshot> {
+        self.lock().queues.values().map(|queue| queue.snapshot()).collect()
+    }
+
+    /// Adds measurements of a component's own; every name gets the prefix `skiff_`.
+    pub fn register(&self, with: impl FnOnce(&mut Registry)) {
+        self.lock().metrics.register(with);
+    }
+
+    /// All measurements in Prometheus' (OpenMetrics) text format.
+    pub fn metrics_text(&self) -> String {
+        let shared = self.lock();
+        for (name, queue) in &shared.queues {
+            shared.metrics.set_depth(name, queue.depth(), queue.oldest_age());
+        }
+        shared.metrics.text()
+    }
+
+    /// Answers the paths that every component has: `/healthz`, `/metrics`, `/debug/queues`, `/debug/gates`.
+    pub fn http_get(&self, path: &str) -> Option<String> {
+        match path {
+            "/healthz" => Some("ok".to_string()),
+            "/metrics" => Some(self.metrics_text()),
+            "/debug/queues" => Some(self.queues().iter().map(print_queue).collect()),
+            "/debug/gates" => Some(self.gates().iter().map(print_gate).collect()),
+            _ => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Controls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Controls").field("gates", &self.gates()).field("queues", &self.queues()).finish()
+    }
+}
+
+fn print_gate(gate: &Gate) -> String {
+    let mut text = format!("{}: {}\n", gate.name(), if gate.is_open() { "open" } else { "closed" });
+    for what in gate.standing() {
+        let _ = writeln!(text, "  {what}");
+    }
+    text
+}
+
+fn print_queue(queue: &QueueSnapshot) -> String {
+    let mut text = format!("{}:\n", queue.name);
+    let parts = [
+        ("ready", &queue.ready),
+        ("in flight", &queue.in_flight),
+        ("again", &queue.again),
+        ("timer", &queue.timers),
+    ];
+    for (place, entries) in parts {
+        for entry in entries {
+            let _ = writeln!(
+                text,
+                "  {place:<9} {} {:?}, {} failures, woken by: {}",
+                entry.key, entry.age, entry.failures, entry.triggers
+            );
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Trigger;
+
+    #[test]
+    fn what_is_registered_is_shown_by_name() {
+        let (controls, world) = (Controls::new(), World::real("controls-test"));
+        let queue = controls.queue::<String>(&world, "deployment");
+        queue.add("default/web".into(), Trigger::Start("test".into()));
+        controls.gate("deployment").close();
+
+        assert!(!controls.gate("deployment").is_open(), "the same name is the same gate");
+        let queues = controls.http_get("/debug/queues").unwrap();
+        assert!(queues.contains("default/web") && queues.contains("start: test"), "{queues}");
+        assert!(controls.http_get("/debug/gates").unwrap().contains("deployment: closed"));
+        let metrics = controls.http_get("/metrics").unwrap();
+        assert!(metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"), "{metrics}");
+        assert_eq!(controls.http_get("/other"), None);
+    }
+}

@@ -1,0 +1,192 @@
+//! The loop that drives every component: take a key, observe, plan, gate, act one step, gate, act the next.
+//!
+//! - [`Reconciler::observe`] reads informer stores, [`Reconciler::plan`] decides and is pure, [`Reconciler::act`] does
+//!   what was decided and decides nothing.
+//! - The queue hands a key to one worker at a time, and again if it was added meanwhile (`queue/`).
+//! - Before each step stands a [`Gate`] (`gate.rs`).
+//! - A key is only observed once the informers show what it wrote itself (`settled.rs`).
+//! - Every step runs inside its cause (`cause.rs`).
+//! - Failures back off and never give up; a conflict is looked at again soon, since somebody else was just quicker.
+
+mod gate;
+mod plan;
+pub mod settled;
+
+use std::fmt::{Debug, Display};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skiff_world::World;
+use tracing::Instrument;
+
+pub use gate::Gate;
+pub use plan::{Plan, Step};
+
+use crate::cause;
+use crate::error::{ActError, Retry};
+use crate::metrics::Ended;
+use crate::queue::{KEY_BACKOFF, QueueKey, Trigger, Work, WorkQueue};
+use settled::Unseen;
+
+/// A conflict is looked at again after at most this long.
+const CONFLICT_CAP: Duration = Duration::from_millis(500);
+/// While the API server cannot be reached, a key waits at most this long: it is not the key's fault.
+const UNREACHABLE_CAP: Duration = Duration::from_secs(5);
+
+/// One kind of work, in three parts.
+pub trait Reconciler: Send + Sync + 'static {
+    /// What the queue carries.
+    type Key: QueueKey;
+    /// Everything that the plan depends on.
+    type Observed: Send + Sync;
+    /// One thing to do; as data, and printable.
+    type Action: Debug + Display + Clone + Send + Sync;
+    /// The name in logs, causes and metrics.
+    const NAME: &'static str;
+
+    /// What is known about the key, from informer stores; `None` when there is nothing to do about it.
+    fn observe(&self, key: &Self::Key) -> Option<Self::Observed>;
+    /// What to do about it. Pure: no client, clock, randomness or logging.
+    fn plan(&self, observed: &Self::Observed, now: jiff::Timestamp) -> Plan<Self::Action>;
+    /// Does one thing.
+    fn act(&self, key: &Self::Key, action: &Self::Action) -> impl Future<Output = Result<(), ActError>> + Send;
+}
+
+/// Drives a reconciler with `workers` keys at a time, until the queue is closed. Dropping the future stops it, and
+/// the keys that were being worked on are back in the queue.
+pub async fn run<R: Reconciler>(
+    world: World,
+    reconciler: Arc<R>,
+    queue: WorkQueue<R::Key>,
+    gate: Gate,
+    workers: usize,
+) {
+    let driver = Driver { unseen: Unseen::new(&world), world, reconciler, gate };
+    let worker = async || {
+        while let Some(work) = queue.next().await {
+            let started = driver.world.now();
+            let id = driver.world.random_suffix(10);
+            let span = tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
+            let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await;
+            queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
+            span.in_scope(|| finish(work, outcome));
+        }
+    };
+    futures::future::join_all((0..workers.max(1)).map(|_| worker())).await;
+}
+
+struct Driver<R: Reconciler> {
+    world: World,
+    reconciler: Arc<R>,
+    gate: Gate,
+    unseen: Unseen<R::Key>,
+}
+
+impl<R: Reconciler> Driver<R> {
+    /// The heart: one look at one key.
+    async fn reconcile(&self, work: &Work<R::Key>, id: &str) -> Outcome {
+        let key = work.key();
+        let Some(mut plan) = (match self.look(key).await {
+            Look::Unsettled => return Outcome::Stale,
+            Look::Gone => None,
+            Look::Plan(plan) => Some(plan),
+        }) else {
+            return Outcome::Done(None);
+        };
+        let mut next = 0;
+        while let Some(step) = plan.steps.get(next) {
+            let shown = format!("{key}: {}", step.action);
+            if self.gate.pass(|| format!("{shown} ({})", step.reason)).await {
+                // Time has passed. If what the plan was made from has changed, there is a new plan; its first step
+                // has been let through only if it reads the same.
+                match self.look(key).await {
+                    Look::Unsettled => return Outcome::Stale,
+                    Look::Gone => return Outcome::Done(None),
+                    Look::Plan(again) if again.inputs != plan.inputs => {
+                        let same = again.steps.first().is_some_and(|first| format!("{key}: {}", first.action) == shown);
+                        (plan, next) = (again, 0);
+                        if !same {
+                            continue;
+                        }
+                    }
+                    Look::Plan(_) => {}
+                }
+            }
+            let Some(step) = plan.steps.get(next) else { break };
+            tracing::debug!(step = next, action = %step.action, reason = step.reason);
+            let cause = cause::of_step(id, next, &step.reason, work.triggers(), &plan.inputs);
+            let (result, writes) = cause::noting(cause, self.reconciler.act(key, &step.action)).await;
+            self.unseen.note(key, writes);
+            if let Err(error) = result {
+                return Outcome::Failed(step.action.to_string(), error);
+            }
+            next += 1;
+        }
+        Outcome::Done(plan.requeue_after)
+    }
+
+    async fn look(&self, key: &R::Key) -> Look<R::Action> {
+        if !self.unseen.settled(key).await {
+            return Look::Unsettled;
+        }
+        match self.reconciler.observe(key) {
+            None => Look::Gone,
+            Some(observed) => Look::Plan(self.reconciler.plan(&observed, self.world.wall())),
+        }
+    }
+}
+
+enum Look<A> {
+    /// The informers don't show yet what this key wrote.
+    Unsettled,
+    /// There is nothing to do about it.
+    Gone,
+    Plan(Plan<A>),
+}
+
+enum Outcome {
+    Done(Option<Duration>),
+    Stale,
+    /// The action that failed, and how.
+    Failed(String, ActError),
+}
+
+impl Outcome {
+    fn ended(&self) -> Ended {
+        match self {
+            Outcome::Done(_) => Ended::Done,
+            Outcome::Stale => Ended::Stale,
+            Outcome::Failed(_, error) if error.retry() == Retry::Now => Ended::Conflict,
+            Outcome::Failed(..) => Ended::Failed,
+        }
+    }
+}
+
+/// Gives the key back to the queue, for when it is to be looked at next.
+fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
+    match outcome {
+        Outcome::Done(None) => work.done(),
+        Outcome::Done(Some(time)) => work.done_until(time, Trigger::Timer("asked for by the last plan".into())),
+        Outcome::Stale => {
+            let wait = work.retry(UNREACHABLE_CAP);
+            tracing::debug!(?wait, "waiting for the informers to show this key's own writes");
+        }
+        Outcome::Failed(action, error) => {
+            let (cap, quiet) = match &error {
+                error if error.retry() == Retry::Now => (CONFLICT_CAP, true),
+                error if error.is_unreachable() => (UNREACHABLE_CAP, false),
+                _ => (KEY_BACKOFF.max, false),
+            };
+            let wait = work.retry(cap);
+            if quiet {
+                tracing::debug!(action, %error, ?wait, "changed meanwhile; looking again");
+            } else {
+                tracing::warn!(action, %error, ?wait, "failed; trying again");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

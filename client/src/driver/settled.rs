@@ -1,0 +1,149 @@
+//! Read your own writes: a key is not looked at again before the informers have seen what it wrote last.
+//!
+//! A controller that acts on a stale cache does everything twice: it creates three Pods, looks again a millisecond
+//! later, still sees none, and creates three more. So:
+//!
+//! 1. The client notes each write that succeeds inside a reconcile (`cause.rs`), together with the *views* that must
+//!    come to show it: the stores of that resource that run on the same client, as [`View::awaits`] says.
+//! 2. The driver files these notes under the key.
+//! 3. Before it observes the key again, it waits until each of those views has reached the write's revision.
+//!
+//! That is exact, since revisions are totally ordered and one informer delivers them in order: no counting, no
+//! guessing. Only writes that the informer is certain to hear of are waited for, so that waiting ends:
+//!
+//! - an informer of everything (or of the object's namespace) hears of every write;
+//! - an informer with a selector hears of a write to an object that it holds: as a change, or as leaving the
+//!   selection. Of an object that it does not hold it may never hear, so that is not waited for.
+//!
+//! A wait is usually a millisecond. One that takes longer than [`PATIENCE`] (the informer has lost its watch) does not
+//! hold a worker: the key backs off and the notes stay. After [`FORGET_AFTER`] they are dropped with a warning: then
+//! something is wrong that waiting does not mend, and a level-triggered loop repairs what it did wrong.
+//!
+//! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key backs
+//! off, and if the write did land and is not yet seen, the plan may repeat it: names that follow from the key make
+//! that harmless, and a surplus object is removed by the next plan.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skiff_world::World;
+use tokio::time::Instant;
+
+use crate::key::{ObjectKey, Resource};
+use crate::queue::QueueKey;
+
+/// How long a worker waits for the informers before it takes another key.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// After how long a write is given up on.
+pub const FORGET_AFTER: Duration = Duration::from_secs(300);
+
+/// What an informer shows of a resource, and how far it has come.
+#[async_trait]
+pub trait View: Send + Sync {
+    /// Whether this view is certain to hear of a write to this object that was just made.
+    fn awaits(&self, object: &ObjectKey) -> bool;
+    /// How far it has come.
+    fn revision(&self) -> u64;
+    /// Waits until it has come so far; false when it never will, because its informer has ended.
+    async fn reached(&self, revision: u64) -> bool;
+}
+
+/// One write that succeeded.
+#[derive(Clone)]
+pub(crate) struct Write {
+    pub(crate) resource: Resource,
+    pub(crate) object: ObjectKey,
+    pub(crate) revision: u64,
+    /// Who has yet to see it.
+    pub(crate) views: Vec<Arc<dyn View>>,
+}
+
+impl fmt::Debug for Write {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.resource, self.object, self.revision)
+    }
+}
+
+/// The views that run on one client, by resource.
+#[derive(Clone, Default)]
+pub(crate) struct Views {
+    by_resource: Arc<Mutex<BTreeMap<(String, String), Vec<Weak<dyn View>>>>>,
+}
+
+impl Views {
+    pub(crate) fn add(&self, resource: &Resource, view: Weak<dyn View>) {
+        let mut all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = all.entry((resource.group.to_string(), resource.resource.to_string())).or_default();
+        views.retain(|view| view.strong_count() > 0);
+        views.push(view);
+    }
+
+    /// The views that have yet to see a write, and certainly will.
+    pub(crate) fn awaiting(&self, resource: &Resource, object: &ObjectKey, revision: u64) -> Vec<Arc<dyn View>> {
+        let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = all.get(&(resource.group.to_string(), resource.resource.to_string()));
+        let living = views.into_iter().flatten().filter_map(Weak::upgrade);
+        living.filter(|view| view.revision() < revision && view.awaits(object)).collect()
+    }
+}
+
+/// What each key has written and not yet seen.
+pub(crate) struct Unseen<K> {
+    world: World,
+    by_key: Mutex<BTreeMap<K, Pending>>,
+}
+
+struct Pending {
+    writes: Vec<Write>,
+    since: Instant,
+}
+
+impl<K: QueueKey> Unseen<K> {
+    pub(crate) fn new(world: &World) -> Unseen<K> {
+        Unseen { world: world.clone(), by_key: Mutex::default() }
+    }
+
+    /// Files what a step of this key wrote.
+    pub(crate) fn note(&self, key: &K, writes: Vec<Write>) {
+        let writes = writes.into_iter().filter(|write| !write.views.is_empty());
+        let mut writes: Vec<Write> = writes.collect();
+        if writes.is_empty() {
+            return;
+        }
+        let since = self.world.now();
+        let mut by_key = self.lock();
+        let pending = by_key.entry(key.clone()).or_insert_with(|| Pending { writes: Vec::new(), since });
+        pending.since = since;
+        pending.writes.append(&mut writes);
+    }
+
+    /// Waits until the views show all that this key has written: whether it may be observed now.
+    pub(crate) async fn settled(&self, key: &K) -> bool {
+        let Some((writes, since)) = self.lock().get(key).map(|p| (p.writes.clone(), p.since)) else {
+            return true;
+        };
+        let all_seen = async {
+            for write in &writes {
+                for view in &write.views {
+                    view.reached(write.revision).await;
+                }
+            }
+        };
+        let seen = tokio::time::timeout(PATIENCE, all_seen).await.is_ok();
+        let overdue = self.world.now().saturating_duration_since(since) >= FORGET_AFTER;
+        if overdue && !seen {
+            tracing::warn!(%key, ?writes, "informers have not shown these writes for too long; going on without");
+        }
+        if seen || overdue {
+            self.lock().remove(key);
+        }
+        seen || overdue
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<K, Pending>> {
+        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
