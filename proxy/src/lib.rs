@@ -1,1 +1,14 @@
-//! Skiff's proxy.
+//! Skiff's proxy: makes Services work on a node by writing iptables rules.
+//!
+//! ```text
+//! Services, EndpointSlices --project--> services/ --view--> rules/ --batches--> apply/ --> kernel
+//! ```
+//!
+//! [`services`] cuts the API objects down to small data; [`rules`] turns that into a rule set, purely, and finds
+//! what differs from what is in the kernel; [`apply`] is the edge. [`packet`] walks virtual packets through
+//! tables, for tests, simulations and whoever asks where a Service's packets go.
+
+pub mod apply;
+pub mod packet;
+pub mod rules;
+pub mod services;

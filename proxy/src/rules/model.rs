@@ -1,0 +1,341 @@
+//! The whole rule set, kept current one Service at a time.
+//!
+//! What a Service adds follows from its view alone, so a change is: take away what the old view added, add what
+//! the new one does, and look again at the dispatch nodes above the addresses and ports whose entries changed.
+//! Work is in proportion to the change, and the result is the same as if all had been built anew (a property
+//! test holds it to that).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::base::{Fixed, rank};
+use super::names::{ChainName, Names};
+use super::rule::{Rule, single};
+use super::service::{Contribution, Entry, contribution, stale_flows};
+use super::tree::{Branch, Prefix, Tree, last_offset};
+use super::{Chain, Facts, RuleSet, StaleFlow, Table};
+use crate::services::{Protocol, ServiceName, ServiceView};
+
+/// A width of the keys of a dispatch tree.
+const ADDRESS_BITS: u8 = 32;
+const PORT_BITS: u8 = 16;
+
+/// The rule set and what it is made from.
+#[derive(Debug)]
+pub struct Model {
+    facts: Facts,
+    names: Names,
+    fixed: Fixed,
+    services: BTreeMap<ServiceName, ServiceView>,
+    addresses: Tree<Entry>,
+    tcp_ports: Tree<Entry>,
+    udp_ports: Tree<Entry>,
+    /// This node's Pods behind Services, with the number of Service ports that each is behind.
+    here: BTreeMap<Ipv4Addr, usize>,
+    rule_set: RuleSet,
+    changed: BTreeSet<(Table, ChainName)>,
+    stale: BTreeSet<StaleFlow>,
+}
+
+/// Nodes of the dispatch trees to look at again.
+#[derive(Default)]
+struct Touched {
+    addresses: BTreeSet<u32>,
+    tcp_ports: BTreeSet<u32>,
+    udp_ports: BTreeSet<u32>,
+    here: bool,
+}
+
+impl Model {
+    /// The rules of a node that knows no Service yet.
+    pub fn new(facts: Facts) -> Model {
+        let names = Names::for_cluster(&facts.cluster);
+        let fixed = Fixed::new(&names);
+        let rule_set = RuleSet { chains: BTreeMap::new(), jumps: fixed.jumps() };
+        let mut model = Model {
+            facts,
+            names,
+            fixed,
+            services: BTreeMap::new(),
+            addresses: Tree::new(ADDRESS_BITS),
+            tcp_ports: Tree::new(PORT_BITS),
+            udp_ports: Tree::new(PORT_BITS),
+            here: BTreeMap::new(),
+            rule_set,
+            changed: BTreeSet::new(),
+            stale: BTreeSet::new(),
+        };
+        model.fixed_chains();
+        model
+    }
+
+    /// All that should be in the kernel now.
+    pub fn rule_set(&self) -> &RuleSet {
+        &self.rule_set
+    }
+
+    /// How this cluster's chains are named.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// What it is made for.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The Services it knows.
+    pub fn services(&self) -> impl Iterator<Item = &ServiceView> {
+        self.services.values()
+    }
+
+    /// Chains that changed, appeared or went since they were last taken.
+    pub fn changed(&self) -> &BTreeSet<(Table, ChainName)> {
+        &self.changed
+    }
+
+    /// Takes note that these chains are in the kernel as the rule set has them.
+    pub fn take_changed(&mut self) -> BTreeSet<(Table, ChainName)> {
+        mem::take(&mut self.changed)
+    }
+
+    /// UDP conversations that must be forgotten once the rules are in place.
+    pub fn stale_flows(&self) -> &BTreeSet<StaleFlow> {
+        &self.stale
+    }
+
+    /// Takes note that these have been forgotten.
+    pub fn forgotten(&mut self, flows: &[StaleFlow]) {
+        for flow in flows {
+            self.stale.remove(flow);
+        }
+    }
+
+    /// Puts `view` in place of what was known of the Service; `None`: there is no such Service any more.
+    pub fn set(&mut self, name: &ServiceName, view: Option<ServiceView>) {
+        let old = self.services.remove(name);
+        if old != view {
+            self.stale.extend(stale_flows(old.as_ref(), view.as_ref()));
+            let add_of = |view: &Option<ServiceView>| {
+                view.as_ref().map(|view| contribution(view, &self.names, &self.facts)).unwrap_or_default()
+            };
+            let (before, after) = (add_of(&old), add_of(&view));
+            let mut touched = Touched::default();
+            self.swap_chains(&before, after.chains.clone());
+            self.swap_entries(&before, &after, &mut touched);
+            self.swap_pods(&before, &after, &mut touched);
+            self.refresh(&touched);
+        }
+        if let Some(view) = view {
+            self.services.insert(name.clone(), view);
+        }
+    }
+
+    fn swap_chains(&mut self, before: &Contribution, after: Vec<(ChainName, Chain)>) {
+        for (name, _) in &before.chains {
+            if !after.iter().any(|(other, _)| other == name) {
+                self.put(Table::Nat, name.clone(), None);
+            }
+        }
+        for (name, chain) in after {
+            self.put(Table::Nat, name, Some(chain));
+        }
+    }
+
+    fn swap_entries(&mut self, before: &Contribution, after: &Contribution, touched: &mut Touched) {
+        if before.addresses != after.addresses {
+            for (address, entry) in &before.addresses {
+                take_out(&mut self.addresses, u32::from(*address), entry);
+                touched.addresses.insert(u32::from(*address));
+            }
+            for (address, entry) in &after.addresses {
+                put_in(&mut self.addresses, u32::from(*address), entry);
+                touched.addresses.insert(u32::from(*address));
+            }
+        }
+        if before.node_ports != after.node_ports {
+            for entry in &before.node_ports {
+                let (tree, ports) = self.port_tree(entry.protocol, touched);
+                take_out(tree, u32::from(entry.port), entry);
+                ports.insert(u32::from(entry.port));
+            }
+            for entry in &after.node_ports {
+                let (tree, ports) = self.port_tree(entry.protocol, touched);
+                put_in(tree, u32::from(entry.port), entry);
+                ports.insert(u32::from(entry.port));
+            }
+        }
+    }
+
+    fn port_tree<'a>(
+        &'a mut self,
+        protocol: Protocol,
+        touched: &'a mut Touched,
+    ) -> (&'a mut Tree<Entry>, &'a mut BTreeSet<u32>) {
+        match protocol {
+            Protocol::Tcp => (&mut self.tcp_ports, &mut touched.tcp_ports),
+            Protocol::Udp => (&mut self.udp_ports, &mut touched.udp_ports),
+        }
+    }
+
+    fn swap_pods(&mut self, before: &Contribution, after: &Contribution, touched: &mut Touched) {
+        if before.here == after.here {
+            return;
+        }
+        touched.here = true;
+        for pod in &after.here {
+            *self.here.entry(*pod).or_default() += 1;
+        }
+        for pod in &before.here {
+            if let Some(count) = self.here.get_mut(pod) {
+                *count -= 1;
+                if *count == 0 {
+                    self.here.remove(pod);
+                }
+            }
+        }
+    }
+
+    /// Looks again at every dispatch node above what was touched.
+    fn refresh(&mut self, touched: &Touched) {
+        for &key in &touched.addresses {
+            self.refresh_path(Dispatch::Addresses, key);
+        }
+        for &key in &touched.tcp_ports {
+            self.refresh_path(Dispatch::Ports(Protocol::Tcp), key);
+        }
+        for &key in &touched.udp_ports {
+            self.refresh_path(Dispatch::Ports(Protocol::Udp), key);
+        }
+        if !touched.addresses.is_empty() {
+            self.put(Table::Nat, self.fixed.services.clone(), Some(self.services_chain()));
+        }
+        if !touched.tcp_ports.is_empty() || !touched.udp_ports.is_empty() {
+            self.put(Table::Nat, self.fixed.node_ports.clone(), Some(self.node_ports_chain()));
+        }
+        if touched.here {
+            let chain = Fixed::hairpin_chain(self.here.keys().copied());
+            self.put(Table::Nat, self.fixed.hairpin.clone(), Some(chain));
+        }
+    }
+
+    fn refresh_path(&mut self, dispatch: Dispatch, key: u32) {
+        let tree = self.tree(dispatch);
+        let path = tree.path(key);
+        // The root is no chain of its own but part of a fixed one.
+        let below_root: Vec<Prefix> = tree.possible_nodes(key).filter(|node| node.len > 0).collect();
+        for node in below_root {
+            let chain = path.contains(&node).then(|| {
+                Chain::new(rank::TREE + ADDRESS_BITS - node.len, self.node_rules(dispatch, node))
+            });
+            self.put(Table::Nat, self.node_name(dispatch, node), chain);
+        }
+    }
+
+    fn tree(&self, dispatch: Dispatch) -> &Tree<Entry> {
+        match dispatch {
+            Dispatch::Addresses => &self.addresses,
+            Dispatch::Ports(Protocol::Tcp) => &self.tcp_ports,
+            Dispatch::Ports(Protocol::Udp) => &self.udp_ports,
+        }
+    }
+
+    fn node_name(&self, dispatch: Dispatch, node: Prefix) -> ChainName {
+        match dispatch {
+            Dispatch::Addresses => self.names.addresses(Ipv4Addr::from(node.bits), node.len),
+            Dispatch::Ports(protocol) => self.names.ports(protocol, node.bits as u16, node.len),
+        }
+    }
+
+    fn node_rules(&self, dispatch: Dispatch, node: Prefix) -> Vec<Rule> {
+        let mut rules = Vec::new();
+        for branch in self.tree(dispatch).branches(node) {
+            match branch {
+                Branch::Node(next) => {
+                    let jump = Rule::jump(&self.node_name(dispatch, next));
+                    rules.push(match dispatch {
+                        Dispatch::Addresses => jump.to_net(address_net(next)),
+                        Dispatch::Ports(protocol) => {
+                            let last = next.bits | last_offset(next.len, PORT_BITS);
+                            jump.to_ports(protocol, next.bits as u16, last as u16)
+                        }
+                    });
+                }
+                Branch::Key(key, entries) => rules.extend(entries.iter().map(|entry| {
+                    let rule = Rule::to(entry.leads.target()).saying(&entry.words);
+                    let rule = rule.to_ports(entry.protocol, entry.port, entry.port);
+                    match dispatch {
+                        Dispatch::Addresses => rule.to_net(single(Ipv4Addr::from(key))),
+                        Dispatch::Ports(_) => rule,
+                    }
+                })),
+            }
+        }
+        rules
+    }
+
+    fn fixed_chains(&mut self) {
+        let fixed = self.fixed.clone();
+        self.put(Table::Nat, fixed.hairpin, Some(Fixed::hairpin_chain([].into_iter())));
+        self.put(Table::Nat, fixed.node_ports, Some(self.node_ports_chain()));
+        self.put(Table::Nat, fixed.services, Some(self.services_chain()));
+        self.put(Table::Nat, fixed.postrouting, Some(self.fixed.postrouting_chain(&self.facts)));
+        self.put(Table::Filter, fixed.firewall, Some(Fixed::firewall_chain()));
+        self.put(Table::Filter, fixed.forward, Some(Fixed::forward_chain(&self.facts)));
+    }
+
+    fn services_chain(&self) -> Chain {
+        let mut rules = self.node_rules(Dispatch::Addresses, Tree::<Entry>::ROOT);
+        rules.extend(self.fixed.to_node_ports(&self.facts));
+        Chain::new(rank::ENTRY, rules)
+    }
+
+    fn node_ports_chain(&self) -> Chain {
+        let mut rules = self.node_rules(Dispatch::Ports(Protocol::Tcp), Tree::<Entry>::ROOT);
+        rules.extend(self.node_rules(Dispatch::Ports(Protocol::Udp), Tree::<Entry>::ROOT));
+        Chain::new(rank::NODE_PORTS, rules)
+    }
+
+    /// Puts a chain into the rule set, or takes it out, and remembers it as changed if it is.
+    fn put(&mut self, table: Table, name: ChainName, chain: Option<Chain>) {
+        let key = (table, name);
+        let same = self.rule_set.chains.get(&key) == chain.as_ref();
+        if same {
+            return;
+        }
+        match chain {
+            Some(chain) => self.rule_set.chains.insert(key.clone(), chain),
+            None => self.rule_set.chains.remove(&key),
+        };
+        self.changed.insert(key);
+    }
+}
+
+/// Which dispatch tree.
+#[derive(Clone, Copy)]
+enum Dispatch {
+    Addresses,
+    Ports(Protocol),
+}
+
+fn address_net(node: Prefix) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::from(node.bits), node.len)
+}
+
+/// Entries stand in their own order, whichever came first, so that the rules follow from the Services alone.
+fn put_in(tree: &mut Tree<Entry>, key: u32, entry: &Entry) {
+    let entries = tree.entries(key);
+    let at = entries.partition_point(|other| other < entry);
+    entries.insert(at, entry.clone());
+}
+
+fn take_out(tree: &mut Tree<Entry>, key: u32, entry: &Entry) {
+    let entries = tree.entries(key);
+    if let Ok(at) = entries.binary_search(entry) {
+        entries.remove(at);
+    }
+    tree.tidy(key);
+}
