@@ -239,6 +239,14 @@ impl ActError {
         }
     }
 
+    /// How long the API server asks to wait, if it does.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            ActError::Api(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     /// The API server could not be spoken to.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, ActError::Api(error) if error.is_unreachable())

@@ -68,7 +68,7 @@ pub async fn run<R: Reconciler>(
             let started = driver.world.now();
             let id = driver.world.random_suffix(10);
             let span = tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
-            let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await;
+            let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await.unwrap_or_else(|early| early);
             queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
             span.in_scope(|| finish(work, outcome));
         }
@@ -84,33 +84,22 @@ struct Driver<R: Reconciler> {
 }
 
 impl<R: Reconciler> Driver<R> {
-    /// The heart: one look at one key.
-    async fn reconcile(&self, work: &Work<R::Key>, id: &str) -> Outcome {
+    /// The heart: one look at one key. An `Err` is a look that found no plan.
+    async fn reconcile(&self, work: &Work<R::Key>, id: &str) -> Result<Outcome, Outcome> {
         let key = work.key();
-        let Some(mut plan) = (match self.look(key).await {
-            Look::Unsettled => return Outcome::Stale,
-            Look::Gone => None,
-            Look::Plan(plan) => Some(plan),
-        }) else {
-            return Outcome::Done(None);
-        };
+        let mut plan = self.look(key).await?;
         let mut next = 0;
         while let Some(step) = plan.steps.get(next) {
-            let shown = format!("{key}: {}", step.action);
-            if self.gate.pass(|| format!("{shown} ({})", step.reason)).await {
-                // Time has passed. If what the plan was made from has changed, there is a new plan; its first step
-                // has been let through only if it reads the same.
-                match self.look(key).await {
-                    Look::Unsettled => return Outcome::Stale,
-                    Look::Gone => return Outcome::Done(None),
-                    Look::Plan(again) if again.inputs != plan.inputs => {
-                        let same = again.steps.first().is_some_and(|first| format!("{key}: {}", first.action) == shown);
-                        (plan, next) = (again, 0);
-                        if !same {
-                            continue;
-                        }
+            if self.gate.pass(|| shown(key, step)).await {
+                // It was closed, and time has passed. If what the plan was made from has changed, there is a new one;
+                // its first step has been let through only if it reads the same.
+                let let_through = shown(key, step);
+                let again = self.look(key).await?;
+                if again.differs_from(&plan) {
+                    (plan, next) = (again, 0);
+                    if plan.steps.first().map(|first| shown(key, first)) != Some(let_through) {
+                        continue;
                     }
-                    Look::Plan(_) => {}
                 }
             }
             let Some(step) = plan.steps.get(next) else { break };
@@ -119,34 +108,32 @@ impl<R: Reconciler> Driver<R> {
             let (result, writes) = cause::noting(cause, self.reconciler.act(key, &step.action)).await;
             self.unseen.note(key, writes);
             if let Err(error) = result {
-                return Outcome::Failed(step.action.to_string(), error);
+                return Ok(Outcome::Failed(step.action.to_string(), error));
             }
             next += 1;
         }
-        Outcome::Done(plan.requeue_after)
+        Ok(Outcome::Done(plan.requeue_after))
     }
 
-    async fn look(&self, key: &R::Key) -> Look<R::Action> {
+    async fn look(&self, key: &R::Key) -> Result<Plan<R::Action>, Outcome> {
         if !self.unseen.settled(key).await {
-            return Look::Unsettled;
+            return Err(Outcome::Stale);
         }
-        match self.reconciler.observe(key) {
-            None => Look::Gone,
-            Some(observed) => Look::Plan(self.reconciler.plan(&observed, self.world.wall())),
-        }
+        let observed = self.reconciler.observe(key).ok_or(Outcome::Done(None))?;
+        Ok(self.reconciler.plan(&observed, self.world.wall()))
     }
 }
 
-enum Look<A> {
-    /// The informers don't show yet what this key wrote.
-    Unsettled,
-    /// There is nothing to do about it.
-    Gone,
-    Plan(Plan<A>),
+/// A step as people see it at the gate.
+fn shown<K: Display, A: Display>(key: &K, step: &Step<A>) -> String {
+    format!("{key}: {} ({})", step.action, step.reason)
 }
 
+/// How one look ended.
 enum Outcome {
+    /// There is nothing (more) to do, until that time.
     Done(Option<Duration>),
+    /// The informers don't show yet what this key wrote.
     Stale,
     /// The action that failed, and how.
     Failed(String, ActError),
@@ -169,21 +156,17 @@ fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
         Outcome::Done(None) => work.done(),
         Outcome::Done(Some(time)) => work.done_until(time, Trigger::Timer("asked for by the last plan".into())),
         Outcome::Stale => {
-            let wait = work.retry(UNREACHABLE_CAP);
-            tracing::debug!(?wait, "waiting for the informers to show this key's own writes");
+            let wait = work.retry(Duration::ZERO, UNREACHABLE_CAP);
+            tracing::debug!(?wait, "the informers don't show yet what was written for this key");
+        }
+        Outcome::Failed(action, error) if error.retry() == Retry::Now => {
+            let wait = work.retry(Duration::ZERO, CONFLICT_CAP);
+            tracing::debug!(action, %error, ?wait, "changed meanwhile; looking again");
         }
         Outcome::Failed(action, error) => {
-            let (cap, quiet) = match &error {
-                error if error.retry() == Retry::Now => (CONFLICT_CAP, true),
-                error if error.is_unreachable() => (UNREACHABLE_CAP, false),
-                _ => (KEY_BACKOFF.max, false),
-            };
-            let wait = work.retry(cap);
-            if quiet {
-                tracing::debug!(action, %error, ?wait, "changed meanwhile; looking again");
-            } else {
-                tracing::warn!(action, %error, ?wait, "failed; trying again");
-            }
+            let cap = if error.is_unreachable() { UNREACHABLE_CAP } else { KEY_BACKOFF.max };
+            let wait = work.retry(error.retry_after().unwrap_or_default(), cap);
+            tracing::warn!(action, %error, ?wait, "failed; trying again");
         }
     }
 }

@@ -66,6 +66,17 @@ impl<A> Plan<A> {
     }
 }
 
+impl<A: fmt::Display> Plan<A> {
+    /// Whether another plan for the same key was made from something else. A plan that names no inputs is compared
+    /// by how it reads.
+    pub(crate) fn differs_from(&self, other: &Plan<A>) -> bool {
+        if self.inputs.is_empty() && other.inputs.is_empty() {
+            return self.to_string() != other.to_string();
+        }
+        self.inputs != other.inputs
+    }
+}
+
 impl<A: fmt::Display> fmt::Display for Plan<A> {
     /// A step a line: `1. create Pod default/web-x7k2p (2 of 3 replicas exist)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -324,14 +324,14 @@ impl<K: QueueKey> Work<K> {
         queue.add_after(key, trigger, delay);
     }
 
-    /// The work failed: the key comes back, with what woke it, after its backoff (at most `cap`).
-    /// Gives the wait.
-    pub fn retry(mut self, cap: Duration) -> Duration {
+    /// The work failed: the key comes back, with what woke it, after its backoff, but not before `at_least` and not
+    /// later than after `at_most`. Gives the wait.
+    pub fn retry(mut self, at_least: Duration, at_most: Duration) -> Duration {
         self.over = true;
         let mut state = self.queue.lock();
         let failures = state.failures.entry(self.key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
-        let delay = KEY_BACKOFF.delay(*failures).min(cap);
+        let delay = KEY_BACKOFF.delay(*failures).min(at_most).max(at_least);
         state.release(&self.key);
         drop(state);
         self.queue.set_timer(self.key.clone(), std::mem::take(&mut self.triggers), delay);
