@@ -1,0 +1,133 @@
+//! The caches that all controllers read: one informer per kind, started once, shared.
+
+use std::collections::BTreeMap;
+
+use skiff_client::{Change, Client, Informer, ObjectKey, Store, Whole};
+use skiff_proto::appsv1::{Deployment, ReplicaSet};
+use skiff_proto::coordinationv1::Lease;
+use skiff_proto::corev1::{Namespace, Node, Pod, Service};
+use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_world::World;
+
+use crate::endpointslice;
+use crate::nodelifecycle::LEASE_NAMESPACE;
+use crate::nodes::{Heartbeat, LeaseProjection, NodeProjection, NodeView};
+use crate::ownership::Owner;
+use crate::pods::{PodProjection, PodView};
+
+/// Index: by the uid of the controller.
+pub const OWNER: &str = "owner";
+/// Index: what has no controller, by namespace.
+pub const ORPHANS: &str = "orphans";
+/// Index of pods: by the node they are bound to.
+pub const NODE: &str = "node";
+/// Index of pods: by each of their labels.
+pub const LABEL: &str = "label";
+/// Index of Services: by the first pair of their selector.
+pub const SELECTOR: &str = "selector";
+/// Index of EndpointSlices that we made: by their Service.
+pub const SERVICE: &str = "service";
+
+/// The caches; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Caches {
+    /// Namespaces.
+    pub namespaces: Store<Namespace>,
+    /// Nodes.
+    pub nodes: Store<NodeView>,
+    /// The Leases of nodes.
+    pub leases: Store<Heartbeat>,
+    /// Deployments.
+    pub deployments: Store<Deployment>,
+    /// ReplicaSets.
+    pub replica_sets: Store<ReplicaSet>,
+    /// Services.
+    pub services: Store<Service>,
+    /// EndpointSlices.
+    pub slices: Store<EndpointSlice>,
+    /// Pods.
+    pub pods: Store<PodView>,
+}
+
+/// Who hears of changes. Each gets the caches that were started before its own.
+pub trait Listener: Clone + Send + Sync + 'static {
+    /// A namespace changed.
+    fn namespace(&self, change: &Change<Namespace>);
+    /// A Node changed.
+    fn node(&self, slices: &Store<EndpointSlice>, change: &Change<NodeView>);
+    /// A node's Lease changed.
+    fn lease(&self, nodes: &Store<NodeView>, change: &Change<Heartbeat>);
+    /// A Deployment changed.
+    fn deployment(&self, change: &Change<Deployment>);
+    /// A ReplicaSet changed.
+    fn replica_set(&self, deployments: &Store<Deployment>, change: &Change<ReplicaSet>);
+    /// A Service changed.
+    fn service(&self, change: &Change<Service>);
+    /// An EndpointSlice changed.
+    fn slice(&self, change: &Change<EndpointSlice>);
+    /// A pod changed.
+    fn pod(&self, sets: &Store<ReplicaSet>, services: &Store<Service>, nodes: &Store<NodeView>, change: &Change<PodView>);
+}
+
+impl Caches {
+    /// Starts all informers, those that others look things up in first.
+    pub fn start(world: &World, client: &Client, listener: impl Listener) -> Caches {
+        let l = listener.clone();
+        let namespaces = Informer::<Namespace, Whole>::of(client).run(world, move |c| l.namespace(&c));
+        let l = listener.clone();
+        let deployments = Informer::<Deployment, Whole>::of(client).run(world, move |c| l.deployment(&c));
+        let (l, found) = (listener.clone(), deployments.clone());
+        let replica_sets = Informer::<ReplicaSet, Whole>::of(client)
+            .index(OWNER, |_, set: &ReplicaSet| Owner::of(&set.metadata).map(|o| o.uid).into_iter().collect())
+            .index(ORPHANS, |key, set: &ReplicaSet| orphan_of(key, Owner::of(&set.metadata).is_none()))
+            .run(world, move |c| l.replica_set(&found, &c));
+        let l = listener.clone();
+        let services = Informer::<Service, Whole>::of(client)
+            .index(SELECTOR, |key, s: &Service| label_values(&key.namespace, &s.spec.selector).take(1).collect())
+            .run(world, move |c| l.service(&c));
+        let l = listener.clone();
+        let slices = Informer::<EndpointSlice, Whole>::of(client)
+            .index(SERVICE, |_, s: &EndpointSlice| {
+                endpointslice::service_of(s).map(|k| k.to_string()).into_iter().collect()
+            })
+            .run(world, move |c| l.slice(&c));
+        let (l, found) = (listener.clone(), slices.clone());
+        let nodes = Informer::<Node, NodeProjection>::of(client).run(world, move |c| l.node(&found, &c));
+        let (l, found) = (listener.clone(), nodes.clone());
+        let leases = Informer::<Lease, LeaseProjection>::of(client)
+            .namespace(LEASE_NAMESPACE)
+            .run(world, move |c| l.lease(&found, &c));
+        let (sets, found, at) = (replica_sets.clone(), services.clone(), nodes.clone());
+        let pods = Informer::<Pod, PodProjection>::of(client)
+            .index(OWNER, |_, pod: &PodView| pod.owner.iter().map(|o| o.uid.clone()).collect())
+            .index(ORPHANS, |key, pod: &PodView| orphan_of(key, pod.owner.is_none()))
+            .index(NODE, |_, pod: &PodView| Some(pod.node.clone()).into_iter().filter(|n| !n.is_empty()).collect())
+            .index(LABEL, |key, pod: &PodView| label_values(&key.namespace, &pod.labels).collect())
+            .run(world, move |c| listener.pod(&sets, &found, &at, &c));
+        Caches { namespaces, nodes, leases, deployments, replica_sets, services, slices, pods }
+    }
+
+    /// Waits until all have their first list.
+    pub async fn synced(&self) {
+        self.namespaces.synced().await;
+        self.deployments.synced().await;
+        self.replica_sets.synced().await;
+        self.services.synced().await;
+        self.slices.synced().await;
+        self.nodes.synced().await;
+        self.leases.synced().await;
+        self.pods.synced().await;
+    }
+}
+
+fn orphan_of(key: &ObjectKey, orphan: bool) -> Vec<String> {
+    if orphan { vec![key.namespace.clone()] } else { Vec::new() }
+}
+
+/// Labels, or a selector's pairs, as values of an index.
+pub fn label_values<'a>(
+    namespace: &'a str,
+    labels: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = String> + 'a {
+    labels.iter().map(move |(key, value)| format!("{namespace}/{key}={value}"))
+}

@@ -1,0 +1,95 @@
+//! Writes what was planned about garbage, after asking the server whether it really is.
+
+use serde_json::{Value, json};
+use skiff_client::{ActError, DeleteOptions, DynamicApi, Error, PROTOBUF, Patch};
+use skiff_proto::metav1::PartialObjectMetadata;
+
+use super::Controller;
+use super::plan::Action;
+use crate::inventory::{Item, OwnerView};
+use crate::ownership::release;
+
+impl Controller {
+    pub(super) async fn execute(&self, action: &Action) -> Result<(), ActError> {
+        match action {
+            Action::Collect { item, owners } => {
+                self.confirm_gone(item, owners).await?;
+                self.delete(item, "Background").await
+            }
+            Action::Forget { item, owners } => {
+                self.confirm_gone(item, owners).await?;
+                for owner in owners {
+                    self.patch(item, Patch::Strategic(release(&item.meta.uid, &owner.uid))).await?;
+                }
+                Ok(())
+            }
+            Action::DeleteDependent(item) => self.delete(item, "Foreground").await,
+            Action::Orphan { dependent, owner } => {
+                self.patch(dependent, Patch::Strategic(release(&dependent.meta.uid, owner))).await
+            }
+            Action::RemoveFinalizer { item, finalizer } => {
+                let left: Vec<&String> = item.meta.finalizers.iter().filter(|f| f != finalizer).collect();
+                let left: Value = json!(left);
+                let patch = json!({
+                    "metadata": { "resourceVersion": item.revision.to_string(), "finalizers": left },
+                });
+                self.patch(item, Patch::Merge(patch)).await
+            }
+        }
+    }
+
+    /// Asks the server for each owner by name: it is gone if there is none, or one with another uid.
+    async fn confirm_gone(&self, item: &Item, owners: &[OwnerView]) -> Result<(), ActError> {
+        for owner in owners {
+            let Some(resource) = self.inventory.resource(&owner.api_version, &owner.kind) else {
+                return Err(ActError::Failed(format!(
+                    "{}: its owner {} {:?} is of a kind that the API server does not know, so nobody can tell whether it is gone",
+                    item.id, owner.kind, owner.name
+                )));
+            };
+            let namespace = if resource.namespaced { item.id.key.namespace.as_str() } else { "" };
+            if resource.namespaced && namespace.is_empty() {
+                // A cluster-scoped object cannot be owned by one in a namespace: the reference is void.
+                continue;
+            }
+            match self.client.get(&resource, namespace, &owner.name, "", PROTOBUF, true).await {
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error.into()),
+                Ok(reply) => {
+                    let live = decode(&reply.object)?;
+                    if live.metadata.uid == owner.uid {
+                        return Err(ActError::Changed(format!("{} {} exists after all", owner.kind, owner.name)));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, item: &Item, propagation: &str) -> Result<(), ActError> {
+        let options = DeleteOptions {
+            uid: item.meta.uid.clone(),
+            resource_version: item.revision.to_string(),
+            propagation_policy: propagation.into(),
+            ..DeleteOptions::default()
+        };
+        let api = DynamicApi::of(&self.client, item.id.resource.clone());
+        match api.delete(&item.id.key.namespace, &item.id.key.name, &options).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn patch(&self, item: &Item, patch: Patch) -> Result<(), ActError> {
+        let api = DynamicApi::of(&self.client, item.id.resource.clone());
+        match api.patch(&item.id.key.namespace, &item.id.key.name, patch, None).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<PartialObjectMetadata, Error> {
+    let object: Result<PartialObjectMetadata, _> = prost::Message::decode(bytes);
+    object.map_err(|error| Error::Decode { operation: "get an owner".into(), reason: error.to_string() })
+}

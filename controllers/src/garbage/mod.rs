@@ -1,0 +1,85 @@
+//! Garbage collection: what belongs to nobody any more goes, whatever kind it is.
+
+mod act;
+pub mod plan;
+
+use std::sync::Arc;
+
+use skiff_client::driver::{Plan, Reconciler};
+use skiff_client::{ActError, Change, Client, Resource, WorkQueue};
+
+use crate::inventory::{Inventory, Item, MetaView, ObjectId, OwnerView};
+use plan::{Action, FOREGROUND, Observed, Presence};
+
+/// Collects garbage.
+pub struct Controller {
+    inventory: Arc<Inventory>,
+    client: Client,
+}
+
+impl Controller {
+    /// Reads this inventory and writes through this client.
+    pub fn new(inventory: Arc<Inventory>, client: Client) -> Controller {
+        Controller { inventory, client }
+    }
+
+    /// What the inventory has of an owner. One in another namespace does not count: references don't cross.
+    fn presence(&self, dependent: &Item, owner: &OwnerView) -> Presence {
+        let Some(found) = self.inventory.by_uid(&owner.uid) else { return Presence::Unseen };
+        let namespace = &found.id.key.namespace;
+        if !namespace.is_empty() && namespace != &dependent.id.key.namespace {
+            return Presence::Unseen;
+        }
+        let waits = found.meta.deleting && found.meta.finalizers.iter().any(|f| f == FOREGROUND);
+        if waits { Presence::Waiting } else { Presence::There }
+    }
+}
+
+impl Reconciler for Controller {
+    type Key = ObjectId;
+    type Observed = Observed;
+    type Action = Action;
+    const NAME: &'static str = "garbage-collector";
+
+    fn observe(&self, key: &ObjectId) -> Option<Observed> {
+        let item = self.inventory.get(key)?;
+        let owners = item.meta.owners.iter().map(|o| (o.clone(), self.presence(&item, o))).collect();
+        let mut dependents = if item.meta.deleting { self.inventory.dependents(&item.meta.uid) } else { Vec::new() };
+        let namespace = &key.key.namespace;
+        dependents.retain(|d| namespace.is_empty() || &d.id.key.namespace == namespace);
+        Some(Observed { item, owners, dependents })
+    }
+
+    fn plan(&self, observed: &Observed, _: jiff::Timestamp) -> Plan<Action> {
+        plan::plan(observed)
+    }
+
+    async fn act(&self, _: &ObjectId, action: &Action) -> Result<(), ActError> {
+        self.execute(action).await
+    }
+}
+
+/// An object changed: it may have lost an owner, or begin to wait for its dependents. If it is gone, that concerns
+/// its dependents; if it is, or was, a dependent, that concerns owners that wait for it.
+pub fn object_changed(
+    queue: &WorkQueue<ObjectId>,
+    inventory: &Inventory,
+    resource: &Resource,
+    change: &Change<MetaView>,
+) {
+    let id = ObjectId { resource: resource.clone(), key: change.key() };
+    match &change.new {
+        Some(new) if new.deleting || !new.owners.is_empty() => queue.add(id, change.trigger()),
+        Some(_) => {}
+        None => {
+            for dependent in inventory.dependents(&change.latest().uid) {
+                queue.add(dependent.id, change.trigger());
+            }
+        }
+    }
+    for owner in change.old.iter().chain(&change.new).flat_map(|meta| &meta.owners) {
+        if let Some(owner) = inventory.by_uid(&owner.uid).filter(|o| o.meta.deleting) {
+            queue.add(owner.id, change.trigger());
+        }
+    }
+}

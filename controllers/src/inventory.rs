@@ -1,0 +1,223 @@
+//! The metadata of every object of every resource: who exists, who owns whom, who is on the way out.
+//!
+//! The list of resources is the server's own and may grow while we run, so garbage collection and
+//! the deletion of namespaces work for kinds that nobody had thought of when this was written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use skiff_client::{Change, Client, Error, Informer, ObjectKey, Project, Resource, Store};
+use skiff_proto::metav1::PartialObjectMetadata;
+use skiff_proto::skiffv1::ResourceInfo;
+use skiff_world::World;
+
+/// Events are many, own nothing, are owned by nobody and go by themselves.
+const LEFT_OUT: [&str; 1] = ["events"];
+const BY_UID: &str = "uid";
+const BY_OWNER: &str = "owner";
+
+/// What is kept of each object.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MetaView {
+    /// Its uid.
+    pub uid: String,
+    /// Its owners.
+    pub owners: Vec<OwnerView>,
+    /// Its finalizers.
+    pub finalizers: Vec<String>,
+    /// It is being deleted.
+    pub deleting: bool,
+}
+
+/// An owner of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OwnerView {
+    /// `v1`, `apps/v1`.
+    pub api_version: String,
+    /// `Deployment`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its uid: what counts.
+    pub uid: String,
+    /// It must not go before the object has.
+    pub blocks: bool,
+}
+
+struct MetaProjection;
+
+impl Project<PartialObjectMetadata> for MetaProjection {
+    type Out = MetaView;
+
+    fn project(object: &PartialObjectMetadata) -> MetaView {
+        let meta = &object.metadata;
+        let owners = meta.owner_references.iter().map(|o| OwnerView {
+            api_version: o.api_version.clone(),
+            kind: o.kind.clone(),
+            name: o.name.clone(),
+            uid: o.uid.clone(),
+            blocks: o.block_owner_deletion == Some(true),
+        });
+        MetaView {
+            uid: meta.uid.clone(),
+            owners: owners.collect(),
+            finalizers: meta.finalizers.clone(),
+            deleting: meta.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+/// One object of any resource.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ObjectId {
+    /// Its resource.
+    pub resource: Resource,
+    /// Its namespace and name.
+    pub key: ObjectKey,
+}
+
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.resource, self.key)
+    }
+}
+
+/// An object with what is known of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item {
+    /// Which one.
+    pub id: ObjectId,
+    /// At which revision.
+    pub revision: u64,
+    /// What is known.
+    pub meta: Arc<MetaView>,
+}
+
+type Handler = dyn Fn(&Inventory, &Resource, &Change<MetaView>) + Send + Sync;
+
+/// All objects.
+pub struct Inventory {
+    world: World,
+    client: Client,
+    stores: RwLock<BTreeMap<Resource, Store<MetaView>>>,
+    handler: Box<Handler>,
+}
+
+impl Inventory {
+    /// An inventory of nothing yet; `handler` hears of every change.
+    pub fn new(
+        world: &World,
+        client: &Client,
+        handler: impl Fn(&Inventory, &Resource, &Change<MetaView>) + Send + Sync + 'static,
+    ) -> Arc<Inventory> {
+        let stores = RwLock::default();
+        Arc::new(Inventory { world: world.clone(), client: client.clone(), stores, handler: Box::new(handler) })
+    }
+
+    /// Asks the server which resources there are, and starts to watch those that are new.
+    pub async fn discover(self: &Arc<Self>) -> Result<(), Error> {
+        let reply = self.client.discover().await?;
+        let mut added = Vec::new();
+        for info in newest_versions(reply.resources) {
+            let resource = Resource::from_info(&info);
+            if self.stores().contains_key(&resource) {
+                continue;
+            }
+            let inventory = self.clone();
+            let of = resource.clone();
+            let informer = Informer::<PartialObjectMetadata, MetaProjection>::metadata(&self.client, &info)
+                .index(BY_UID, |_, meta: &MetaView| vec![meta.uid.clone()])
+                .index(BY_OWNER, |_, meta: &MetaView| meta.owners.iter().map(|o| o.uid.clone()).collect());
+            let store = informer.run(&self.world, move |change| (inventory.handler)(&inventory, &of, &change));
+            self.stores.write().unwrap_or_else(PoisonError::into_inner).insert(resource, store.clone());
+            added.push(store);
+        }
+        for store in added {
+            store.synced().await;
+        }
+        Ok(())
+    }
+
+    /// Everything, for a first look at all of it.
+    pub fn all(&self) -> Vec<ObjectId> {
+        let of = |(resource, store): (&Resource, &Store<MetaView>)| {
+            let resource = resource.clone();
+            store.keys().into_iter().map(move |key| ObjectId { resource: resource.clone(), key }).collect::<Vec<_>>()
+        };
+        self.stores().iter().flat_map(of).collect()
+    }
+
+    /// One object.
+    pub fn get(&self, id: &ObjectId) -> Option<Item> {
+        let held = self.stores().get(&id.resource)?.held(&id.key)?;
+        Some(Item { id: id.clone(), revision: held.revision, meta: held.value })
+    }
+
+    /// The object with this uid.
+    pub fn by_uid(&self, uid: &str) -> Option<Item> {
+        self.indexed(BY_UID, uid).into_iter().next()
+    }
+
+    /// The objects that name this uid as an owner.
+    pub fn dependents(&self, uid: &str) -> Vec<Item> {
+        self.indexed(BY_OWNER, uid)
+    }
+
+    /// Everything in a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (resource, store) in self.stores().iter().filter(|(r, _)| r.namespaced) {
+            let snapshot = store.snapshot();
+            let from = ObjectKey::new(namespace, "");
+            for (key, held) in snapshot.range(from..).take_while(|(key, _)| key.namespace == namespace) {
+                let id = ObjectId { resource: resource.clone(), key: key.clone() };
+                items.push(Item { id, revision: held.revision, meta: held.value.clone() });
+            }
+        }
+        items
+    }
+
+    /// The namespaced resources.
+    pub fn namespaced(&self) -> Vec<Resource> {
+        self.stores().keys().filter(|r| r.namespaced).cloned().collect()
+    }
+
+    /// The resource of a kind, by `apiVersion` and `kind`. Another version of the same group will do.
+    pub fn resource(&self, api_version: &str, kind: &str) -> Option<Resource> {
+        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        self.stores().keys().find(|r| r.group == group && r.kind == kind).cloned()
+    }
+
+    fn indexed(&self, index: &str, value: &str) -> Vec<Item> {
+        let mut items = Vec::new();
+        for (resource, store) in self.stores().iter() {
+            for key in store.keys_by_index(index, value) {
+                items.extend(store.held(&key).map(|held| Item {
+                    id: ObjectId { resource: resource.clone(), key },
+                    revision: held.revision,
+                    meta: held.value,
+                }));
+            }
+        }
+        items
+    }
+
+    fn stores(&self) -> RwLockReadGuard<'_, BTreeMap<Resource, Store<MetaView>>> {
+        self.stores.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One version of each resource (the one the server names first), if it can be listed and watched.
+fn newest_versions(resources: Vec<ResourceInfo>) -> Vec<ResourceInfo> {
+    let mut seen = BTreeSet::new();
+    let usable = |info: &ResourceInfo| {
+        let can = |verb: &str| info.verbs.is_empty() || info.verbs.iter().any(|v| v == verb);
+        can("list") && can("watch") && !LEFT_OUT.contains(&info.resource.as_str())
+    };
+    resources
+        .into_iter()
+        .filter(usable)
+        .filter(|info| seen.insert((info.group.clone(), info.resource.clone())))
+        .collect()
+}

@@ -1,0 +1,168 @@
+//! The list of controllers, and what wakes which.
+
+use std::sync::Arc;
+
+use skiff_client::queue::QueueKey;
+use skiff_client::{
+    ActError, Change, Client, Controls, EventRecorder, ObjectKey, Reconciler, Resource, Store, Trigger, WorkQueue, driver,
+};
+use skiff_proto::appsv1::{Deployment, ReplicaSet};
+use skiff_proto::corev1::{Namespace, Service};
+use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_world::World;
+
+use crate::Options;
+use crate::caches::{Caches, Listener};
+use crate::inventory::{Inventory, MetaView, ObjectId};
+use crate::nodelifecycle::Heartbeats;
+use crate::nodelifecycle::plan::Times;
+use crate::nodes::{Heartbeat, NodeView};
+use crate::pods::PodView;
+use crate::{deployment, endpointslice, garbage, namespace, namespacedefaults, nodecidr, nodelifecycle, replicaset};
+
+/// How many keys of one controller are worked on at a time.
+const WORKERS: usize = 4;
+
+/// Runs all controllers, until the future is dropped.
+pub async fn run(world: &World, client: &Client, controls: &Controls, options: &Options) -> Result<(), ActError> {
+    let queues = Queues::new(world, controls);
+    let caches = Caches::start(world, client, queues.clone());
+    caches.synced().await;
+    let (q, namespaces) = (queues.clone(), caches.namespaces.clone());
+    let inventory = Inventory::new(world, client, move |inventory, resource, change| {
+        q.object(inventory, &namespaces, resource, change);
+    });
+    inventory.discover().await?;
+    // What changed while the inventory was not complete may have been judged by half of it.
+    for id in inventory.all() {
+        queues.garbage.add(id, Trigger::Start("the first look at everything".into()));
+    }
+    for key in caches.namespaces.keys() {
+        queues.namespaces.add(key, Trigger::Start("the first look at everything".into()));
+    }
+
+    let events = EventRecorder::new(world, client, "kube-controller-manager", "");
+    let times = Times { grace: options.node_grace, eviction_after: options.eviction_after };
+    let (w, c, e) = (|| world.clone(), || client.clone(), || events.clone());
+    let caches = || caches.clone();
+    let inventory = || inventory.clone();
+    let deployments = deployment::Controller::new(caches(), c(), e());
+    let replica_sets = replicaset::Controller::new(caches(), c(), e());
+    let slices = endpointslice::Controller::new(caches(), c());
+    let garbage = garbage::Controller::new(inventory(), c());
+    let namespaces = namespace::Controller::new(caches(), inventory(), c());
+    let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
+    let nodes = nodelifecycle::Controller::new(w(), caches(), c(), e(), queues.heartbeats.clone(), times);
+    let cidrs = nodecidr::Controller::new(caches(), c(), e(), options.cluster_cidr, options.node_mask);
+
+    let watched = inventory();
+    futures::join!(
+        drive(world, controls, deployments, &queues.deployments, WORKERS),
+        drive(world, controls, replica_sets, &queues.replica_sets, WORKERS),
+        drive(world, controls, slices, &queues.slices, WORKERS),
+        drive(world, controls, garbage, &queues.garbage, WORKERS),
+        drive(world, controls, namespaces, &queues.namespaces, 1),
+        drive(world, controls, defaults, &queues.defaults, 1),
+        drive(world, controls, nodes, &queues.nodes, WORKERS),
+        drive(world, controls, cidrs, &queues.cidrs, 1),
+        discover_new(world, &watched),
+    );
+    Ok(())
+}
+
+async fn drive<R: Reconciler>(world: &World, controls: &Controls, controller: R, queue: &WorkQueue<R::Key>, workers: usize)
+where
+    R::Key: QueueKey,
+{
+    driver::run(world.clone(), Arc::new(controller), queue.clone(), controls.gate(R::NAME), workers).await;
+}
+
+/// Resources may be added while we run.
+async fn discover_new(world: &World, inventory: &Arc<Inventory>) {
+    loop {
+        world.sleep(std::time::Duration::from_secs(30)).await;
+        if let Err(error) = inventory.discover().await {
+            tracing::warn!(%error, "cannot ask which resources there are; asking again");
+        }
+    }
+}
+
+/// The work queues of all controllers: this is what wakes which.
+#[derive(Clone)]
+struct Queues {
+    world: World,
+    deployments: WorkQueue<ObjectKey>,
+    replica_sets: WorkQueue<ObjectKey>,
+    slices: WorkQueue<ObjectKey>,
+    garbage: WorkQueue<ObjectId>,
+    namespaces: WorkQueue<ObjectKey>,
+    defaults: WorkQueue<ObjectKey>,
+    nodes: WorkQueue<ObjectKey>,
+    cidrs: WorkQueue<String>,
+    heartbeats: Arc<Heartbeats>,
+}
+
+impl Queues {
+    fn new(world: &World, controls: &Controls) -> Queues {
+        Queues {
+            world: world.clone(),
+            deployments: controls.queue(world, deployment::Controller::NAME),
+            replica_sets: controls.queue(world, replicaset::Controller::NAME),
+            slices: controls.queue(world, endpointslice::Controller::NAME),
+            garbage: controls.queue(world, garbage::Controller::NAME),
+            namespaces: controls.queue(world, namespace::Controller::NAME),
+            defaults: controls.queue(world, namespacedefaults::Controller::NAME),
+            nodes: controls.queue(world, nodelifecycle::Controller::NAME),
+            cidrs: controls.queue(world, nodecidr::Controller::NAME),
+            heartbeats: Arc::default(),
+        }
+    }
+
+    /// Any object of any resource changed.
+    fn object(&self, all: &Inventory, namespaces: &Store<Namespace>, resource: &Resource, change: &Change<MetaView>) {
+        garbage::object_changed(&self.garbage, all, resource, change);
+        namespace::object_changed(&self.namespaces, namespaces, change);
+        namespacedefaults::object_changed(&self.defaults, namespaces, resource, change);
+    }
+}
+
+impl Listener for Queues {
+    fn namespace(&self, change: &Change<Namespace>) {
+        namespace::namespace_changed(&self.namespaces, change);
+        namespacedefaults::namespace_changed(&self.defaults, change);
+    }
+
+    fn node(&self, slices: &Store<EndpointSlice>, change: &Change<NodeView>) {
+        nodelifecycle::node_changed(&self.nodes, &self.heartbeats, &self.world, change);
+        nodecidr::node_changed(&self.cidrs, change);
+        endpointslice::node_changed(&self.slices, slices, change);
+    }
+
+    fn lease(&self, nodes: &Store<NodeView>, change: &Change<Heartbeat>) {
+        nodelifecycle::lease_changed(&self.nodes, &self.heartbeats, nodes, &self.world, change);
+    }
+
+    fn deployment(&self, change: &Change<Deployment>) {
+        deployment::deployment_changed(&self.deployments, change);
+    }
+
+    fn replica_set(&self, deployments: &Store<Deployment>, change: &Change<ReplicaSet>) {
+        replicaset::set_changed(&self.replica_sets, change);
+        deployment::set_changed(&self.deployments, deployments, change);
+    }
+
+    fn service(&self, change: &Change<Service>) {
+        endpointslice::service_changed(&self.slices, change);
+    }
+
+    fn slice(&self, change: &Change<EndpointSlice>) {
+        endpointslice::slice_changed(&self.slices, change);
+    }
+
+    fn pod(&self, sets: &Store<ReplicaSet>, services: &Store<Service>, nodes: &Store<NodeView>, change: &Change<PodView>) {
+        replicaset::pod_changed(&self.replica_sets, sets, change);
+        deployment::pod_changed(&self.deployments, sets, change);
+        endpointslice::pod_changed(&self.slices, services, change);
+        nodelifecycle::pod_changed(&self.nodes, nodes, change);
+    }
+}
