@@ -180,12 +180,14 @@ fn words(stderr: &[u8]) -> String {
     if text.is_empty() { "it said nothing".to_owned() } else { text }
 }
 
-/// The line of `restore` that the complaint is about.
+/// The line of `restore` that the complaint is about. nf_tables finds some faults only at the end, and then names
+/// the COMMIT, which helps nobody.
 fn named_line<'a>(reason: &str, restore: &'a str) -> Option<&'a str> {
     LINE_WORDS.iter().find_map(|words| {
         let rest = &reason[reason.find(words)? + words.len()..];
         let digits: &str = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
-        restore.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)
+        let line = restore.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)?;
+        (line != "COMMIT").then_some(line)
     })
 }
 
@@ -204,6 +206,7 @@ mod tests {
             assert_eq!(named_line(reason, restore), Some("-A A -j B"), "{reason}");
         }
         assert_eq!(named_line("line 0 failed", restore), None);
+        assert_eq!(named_line("line 4 failed", restore), None);
         assert_eq!(named_line("Permission denied", restore), None);
     }
 

@@ -203,7 +203,7 @@ impl Node {
                 }
                 Target::Accept => return End::Passed,
                 Target::Drop => return End::Stopped(Verdict::Dropped),
-                Target::Reject => return End::Stopped(Verdict::Rejected),
+                Target::Reject | Target::Reset => return End::Stopped(Verdict::Rejected),
             }
         }
     }

@@ -132,6 +132,7 @@ impl Fixed {
         let marked = |bit| Match::Mark { bit, not: false };
         let answer = Match::State { states: "RELATED,ESTABLISHED,DNAT", not: true };
         let rules = vec![
+            Rule::to(Target::Reset).over(Protocol::Tcp).when(marked(REJECT)).saying("no endpoints"),
             Rule::to(Target::Reject).when(marked(REJECT)).saying("no endpoints"),
             Rule::to(Target::Drop).when(marked(DROP)).saying("no endpoints on this node"),
             // Where somebody switched route_localnet on, no stranger reaches what listens on loopback.

@@ -6,15 +6,18 @@
 //! own chains behind them; and what nothing leads to any more last.
 
 use std::fmt::{self, Write};
+use std::sync::Arc;
 
 use super::diff::Difference;
 use super::{ChainName, RuleSet, Table};
 
 /// One restore.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Batch {
     /// What `iptables-restore --noflush` reads.
-    pub text: String,
+    pub text: Arc<str>,
+    /// The chains it writes or removes.
+    pub chains: Arc<[(Table, ChainName)]>,
     /// How many chains it writes.
     pub written: usize,
     /// How many rules it writes.
@@ -23,9 +26,10 @@ pub struct Batch {
     pub removed: usize,
     /// How many jumps from the kernel's own chains it inserts or deletes.
     pub jumps: usize,
-    /// The first few chains in it, for people.
-    pub sample: Vec<ChainName>,
 }
+
+/// So many chains are named when a batch is printed.
+const NAMED: usize = 3;
 
 impl fmt::Display for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -36,11 +40,10 @@ impl fmt::Display for Batch {
         if self.jumps > 0 {
             write!(f, ", {} jumps", self.jumps)?;
         }
-        for (at, name) in self.sample.iter().enumerate() {
+        for (at, (_, name)) in self.chains.iter().take(NAMED).enumerate() {
             write!(f, "{}{name}", if at == 0 { ": " } else { ", " })?;
         }
-        let all = self.written + self.removed;
-        if all > self.sample.len() { write!(f, ", ...") } else { Ok(()) }
+        if self.chains.len() > NAMED { write!(f, ", ...") } else { Ok(()) }
     }
 }
 
@@ -72,12 +75,12 @@ pub fn batches(wanted: &RuleSet, difference: &Difference, sizes: Sizes) -> Vec<B
     for ((table, name), chain) in write {
         let lines = writer.table(*table);
         let _ = writeln!(lines.declare, ":{name} - [0:0]");
-        for rule in &chain.rules {
+        for rule in chain.rules.iter() {
             let _ = write!(lines.rules, "-A {name} ");
             rule.render(&mut lines.rules);
             lines.rules.push('\n');
         }
-        writer.current.note(name);
+        writer.current.chains.push((*table, name.clone()));
         writer.current.written += 1;
         writer.current.rule_count += chain.rules.len();
     }
@@ -100,7 +103,7 @@ pub fn batches(wanted: &RuleSet, difference: &Difference, sizes: Sizes) -> Vec<B
     }
     for (table, name) in &difference.dead {
         let _ = writeln!(writer.table(*table).rules, "-X {name}");
-        writer.current.note(name);
+        writer.current.chains.push((*table, name.clone()));
         writer.current.removed += 1;
     }
     writer.finish();
@@ -122,7 +125,7 @@ struct Draft {
     emptied: usize,
     removed: usize,
     jumps: usize,
-    sample: Vec<ChainName>,
+    chains: Vec<(Table, ChainName)>,
 }
 
 #[derive(Default)]
@@ -134,12 +137,6 @@ struct Lines {
 impl Draft {
     fn size(&self) -> usize {
         self.written + self.rule_count + self.emptied + self.removed + self.jumps
-    }
-
-    fn note(&mut self, name: &ChainName) {
-        if self.sample.len() < 3 {
-            self.sample.push(name.clone());
-        }
     }
 }
 
@@ -165,12 +162,12 @@ impl Writer {
             }
         }
         self.done.push(Batch {
-            text,
+            text: text.into(),
+            chains: draft.chains.into(),
             written: draft.written,
             rules: draft.rule_count,
             removed: draft.removed,
             jumps: draft.jumps,
-            sample: draft.sample,
         });
     }
 }

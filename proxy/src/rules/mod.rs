@@ -35,11 +35,12 @@ pub mod tree;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
 pub use base::BaseJump;
-pub use batch::Batch;
+pub use batch::{Batch, Sizes};
 pub use diff::{Difference, Present};
 pub use model::Model;
 pub use names::{ChainName, Names};
@@ -95,13 +96,13 @@ impl fmt::Display for Table {
 pub struct Chain {
     /// Chains are written in ascending rank: one that is jumped to before one that jumps.
     pub rank: u8,
-    /// Its rules in order.
-    pub rules: Box<[Rule]>,
+    /// Its rules in order; shared, since plans carry them.
+    pub rules: Arc<[Rule]>,
 }
 
 impl Chain {
     /// A chain of these rules.
-    pub fn new(rank: u8, rules: impl Into<Box<[Rule]>>) -> Chain {
+    pub fn new(rank: u8, rules: impl Into<Arc<[Rule]>>) -> Chain {
         Chain { rank, rules: rules.into() }
     }
 }

@@ -6,7 +6,6 @@
 //! test holds it to that).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::mem;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -36,7 +35,9 @@ pub struct Model {
     /// This node's Pods behind Services, with the number of Service ports that each is behind.
     here: BTreeMap<Ipv4Addr, usize>,
     rule_set: RuleSet,
-    changed: BTreeSet<(Table, ChainName)>,
+    /// Chains that are not in the kernel as they should be, with the number of the change that made them so.
+    changed: BTreeMap<(Table, ChainName), u64>,
+    changes: u64,
     stale: BTreeSet<StaleFlow>,
 }
 
@@ -65,7 +66,8 @@ impl Model {
             udp_ports: Tree::new(PORT_BITS),
             here: BTreeMap::new(),
             rule_set,
-            changed: BTreeSet::new(),
+            changed: BTreeMap::new(),
+            changes: 0,
             stale: BTreeSet::new(),
         };
         model.fixed_chains();
@@ -92,14 +94,23 @@ impl Model {
         self.services.values()
     }
 
-    /// Chains that changed, appeared or went since they were last taken.
-    pub fn changed(&self) -> &BTreeSet<(Table, ChainName)> {
+    /// Chains that must be written or removed, each with the number of the change that made it so.
+    pub fn changed(&self) -> &BTreeMap<(Table, ChainName), u64> {
         &self.changed
     }
 
-    /// Takes note that these chains are in the kernel as the rule set has them.
-    pub fn take_changed(&mut self) -> BTreeSet<(Table, ChainName)> {
-        mem::take(&mut self.changed)
+    /// Takes note that a chain is in the kernel as it was at this change. If it has changed again since, it stays
+    /// on the list.
+    pub fn written(&mut self, chain: &(Table, ChainName), change: u64) {
+        if self.changed.get(chain) == Some(&change) {
+            self.changed.remove(chain);
+        }
+    }
+
+    /// Takes note that these chains are what differs from the kernel, and no other.
+    pub fn differing(&mut self, chains: impl IntoIterator<Item = (Table, ChainName)>) {
+        self.changes += 1;
+        self.changed = chains.into_iter().map(|chain| (chain, self.changes)).collect();
     }
 
     /// UDP conversations that must be forgotten once the rules are in place.
@@ -185,15 +196,17 @@ impl Model {
         if before.here == after.here {
             return;
         }
-        touched.here = true;
         for pod in &after.here {
-            *self.here.entry(*pod).or_default() += 1;
+            let count = self.here.entry(*pod).or_default();
+            *count += 1;
+            touched.here |= *count == 1;
         }
         for pod in &before.here {
             if let Some(count) = self.here.get_mut(pod) {
                 *count -= 1;
                 if *count == 0 {
                     self.here.remove(pod);
+                    touched.here = true;
                 }
             }
         }
@@ -310,7 +323,8 @@ impl Model {
             Some(chain) => self.rule_set.chains.insert(key.clone(), chain),
             None => self.rule_set.chains.remove(&key),
         };
-        self.changed.insert(key);
+        self.changes += 1;
+        self.changed.insert(key, self.changes);
     }
 }
 

@@ -183,8 +183,11 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
             "RETURN" => Target::Return,
             "REJECT" => {
                 self.expect("--reject-with")?;
-                self.expect("icmp-port-unreachable")?;
-                Target::Reject
+                match self.word()? {
+                    "icmp-port-unreachable" => Target::Reject,
+                    "tcp-reset" => Target::Reset,
+                    other => return Err(other.to_owned()),
+                }
             }
             "MASQUERADE" => {
                 self.expect("--random-fully")?;
@@ -298,6 +301,7 @@ mod tests {
             Just(Target::Accept),
             Just(Target::Drop),
             Just(Target::Reject),
+            Just(Target::Reset),
             Just(Target::Return),
             bit.clone().prop_map(Target::SetMark),
             bit.prop_map(Target::ClearMark),

@@ -88,8 +88,11 @@ pub enum Target {
     Accept,
     /// Thrown away.
     Drop,
-    /// Thrown away, and the sender is told.
+    /// Thrown away, and the sender is told by ICMP.
     Reject,
+    /// Thrown away, and the sender of a TCP packet is told by a reset: the kernel sends any one host only a few
+    /// ICMP messages a second, and a client that tries often would wait for an answer.
+    Reset,
     /// Back to the chain that jumped here.
     Return,
     /// Sets a bit of its mark, and goes on.
@@ -241,6 +244,7 @@ impl Target {
             Target::Accept => write!(out, "-j ACCEPT"),
             Target::Drop => write!(out, "-j DROP"),
             Target::Reject => write!(out, "-j REJECT --reject-with icmp-port-unreachable"),
+            Target::Reset => write!(out, "-j REJECT --reject-with tcp-reset"),
             Target::Return => write!(out, "-j RETURN"),
             Target::SetMark(bit) => write!(out, "-j MARK --set-xmark {bit}/{bit}"),
             Target::ClearMark(bit) => write!(out, "-j MARK --set-xmark 0x0/{bit}"),

@@ -313,11 +313,11 @@ fn conversations_with_a_lost_endpoint_are_forgotten() {
 fn one_endpoint_more_rewrites_one_chain() {
     let views: Vec<_> = (1..200u8).map(|i| service(&format!("s{i}"), [10, 96, i, 1], 80, None, &[(1, i)])).collect();
     let mut model = model_of(&views);
-    model.take_changed();
+    model.differing([]);
     model.set(&views[7].name, Some(service("s8", [10, 96, 8, 1], 80, None, &[(1, 8), (1, 250)])));
     assert_eq!(model.changed().len(), 1, "{:?}", model.changed());
     let more = service("new", [10, 96, 77, 9], 80, None, &[(1, 9)]);
-    model.take_changed();
+    model.differing([]);
     model.set(&more.name.clone(), Some(more));
     assert!(model.changed().len() <= 6, "{:?}", model.changed());
 }
@@ -378,7 +378,7 @@ fn a_chain_that_others_lead_to_holds_up_only_its_own_removal() {
     drop(chains);
     tables.nat.get_mut("INPUT").expect("there").push(format!("-j {chain}"));
     model.set(&ServiceName::new("default", "web"), None);
-    let difference = of_changed(model.rule_set(), model.changed());
+    let difference = of_changed(model.rule_set(), model.changed().keys());
     let apart = Sizes { together: false, ..SIZES };
     let results: Vec<bool> = batches(model.rule_set(), &difference, apart)
         .iter()
@@ -420,7 +420,7 @@ proptest! {
         let mut model = Model::new(facts());
         let mut tables = Tables::default();
         sync(&mut tables, &model);
-        model.take_changed();
+        model.differing([]);
         let mut last: BTreeMap<u8, ServiceView> = BTreeMap::new();
         for step in steps {
             for (id, view) in step {
@@ -430,13 +430,13 @@ proptest! {
                 };
                 model.set(&ServiceName::new("default", format!("s{id}")), view);
             }
-            let difference = of_changed(model.rule_set(), model.changed());
+            let difference = of_changed(model.rule_set(), model.changed().keys());
             for batch in batches(model.rule_set(), &difference, Sizes { limit, together }) {
                 if let Err(error) = tables.restore(&batch.text) {
                     panic!("{error}\n{}", batch.text);
                 }
             }
-            model.take_changed();
+            model.differing([]);
             let views: Vec<_> = last.values().cloned().collect();
             let anew = model_of(&views);
             prop_assert_eq!(model.rule_set(), anew.rule_set());
@@ -463,9 +463,9 @@ proptest! {
         let mut model = model_of(&views);
         let mut tables = Tables::default();
         sync(&mut tables, &model);
-        model.take_changed();
+        model.differing([]);
         model.set(&ServiceName::new("default", format!("s{}", change.0)), changed);
-        let difference = of_changed(model.rule_set(), model.changed());
+        let difference = of_changed(model.rule_set(), model.changed().keys());
         let one_by_one = Sizes { limit: 1, together: false };
         let mut restores = batches(model.rule_set(), &difference, one_by_one).into_iter();
         loop {

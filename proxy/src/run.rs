@@ -1,0 +1,214 @@
+//! The proxy as a component: informers, the queue with its single key, and the reconciler.
+//!
+//! There is one key for a whole node, since one restore can carry any number of Services and each has its price.
+//! Which Services changed meanwhile is kept beside the queue, so the work is still in proportion to the change.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::mem;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::Ipv4Net;
+use skiff_client::{
+    ActError, Change, Client, Controls, Informer, ListOptions, ObjectKey, Plan, Project, Reconciler, Store, Trigger,
+    WorkQueue, driver,
+};
+use skiff_proto::corev1::Service;
+use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_world::World;
+
+use crate::apply::RuleApplier;
+use crate::rules::Facts;
+use crate::services::{self, ServiceName, ServiceSpec, SliceSpec};
+use crate::sync::{Action, Observed, Tables, plan};
+
+/// Slices are found by `namespace/name` of their Service.
+const BY_SERVICE: &str = "service";
+/// Whatever fails is tried again after this long at most: while it fails, Services lead to where they led before.
+const RETRY: Duration = Duration::from_secs(10);
+
+/// How a node's proxy is set up.
+#[derive(Clone)]
+pub struct Options {
+    /// The cluster's name: chains are named after it.
+    pub cluster: String,
+    /// This node's name.
+    pub node_name: String,
+    /// Where all Pods of the cluster are.
+    pub cluster_cidr: Ipv4Net,
+    /// Where this node's Pods are, if known.
+    pub pod_cidr: Option<Ipv4Net>,
+    /// On which of this node's addresses NodePorts answer; empty: on all but loopback.
+    pub node_port_addresses: Vec<Ipv4Net>,
+    /// How rules get into the tables.
+    pub applier: Arc<dyn RuleApplier>,
+    /// How often to look whether somebody tampered with the tables, at most.
+    pub check_every: Duration,
+    /// Where gates, queues and measurements are seen.
+    pub controls: Controls,
+}
+
+impl Options {
+    /// What a node needs to say; the rest as usual.
+    pub fn new(cluster: &str, node_name: &str, cluster_cidr: Ipv4Net, applier: Arc<dyn RuleApplier>) -> Options {
+        Options {
+            cluster: cluster.to_owned(),
+            node_name: node_name.to_owned(),
+            cluster_cidr,
+            pod_cidr: None,
+            node_port_addresses: Vec::new(),
+            applier,
+            check_every: Duration::from_secs(30),
+            controls: Controls::new(),
+        }
+    }
+}
+
+/// The one key: this node's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rules;
+
+impl fmt::Display for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rules")
+    }
+}
+
+struct ServiceProjection;
+
+impl Project<Service> for ServiceProjection {
+    type Out = ServiceSpec;
+    fn project(service: &Service) -> ServiceSpec {
+        services::project_service(service)
+    }
+}
+
+struct SliceProjection;
+
+impl Project<EndpointSlice> for SliceProjection {
+    type Out = SliceSpec;
+    fn project(slice: &EndpointSlice) -> SliceSpec {
+        services::project_slice(slice)
+    }
+}
+
+/// Which Services have changed since they were last looked at.
+#[derive(Default)]
+struct Dirty(Mutex<BTreeSet<ServiceName>>);
+
+impl Dirty {
+    fn add(&self, name: ServiceName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    fn take(&self) -> BTreeSet<ServiceName> {
+        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+struct Proxy {
+    node_name: String,
+    services: Store<ServiceSpec>,
+    slices: Store<SliceSpec>,
+    dirty: Arc<Dirty>,
+    tables: Tables,
+    queue: WorkQueue<Rules>,
+}
+
+/// Runs a node's proxy until its world is stopped. Rules stay when it ends: connections go on without it.
+pub async fn run(world: World, client: Client, options: Options) {
+    let queue: WorkQueue<Rules> = options.controls.queue(&world, Proxy::NAME);
+    let dirty = Arc::new(Dirty::default());
+    let services = watch_services(&world, &client, &dirty, &queue);
+    let slices = watch_slices(&world, &client, &dirty, &queue);
+    // Rules made from half of what there is would cut off the other half.
+    services.synced().await;
+    slices.synced().await;
+    let facts = Facts {
+        cluster: options.cluster,
+        node: options.node_name.clone(),
+        cluster_cidr: options.cluster_cidr,
+        pod_cidr: options.pod_cidr,
+        node_port_addresses: options.node_port_addresses,
+    };
+    let tables = Tables::new(&world, options.applier, facts, options.check_every);
+    queue.add(Rules, Trigger::Start("the proxy started".to_owned()));
+    let gate = options.controls.gate(Proxy::NAME);
+    let proxy = Proxy { node_name: options.node_name, services, slices, dirty, tables, queue: queue.clone() };
+    driver::run(world, Arc::new(proxy), queue, gate, 1).await;
+}
+
+fn watch_services(world: &World, client: &Client, dirty: &Arc<Dirty>, queue: &WorkQueue<Rules>) -> Store<ServiceSpec> {
+    let (dirty, queue) = (dirty.clone(), queue.clone());
+    let handler = move |change: Change<ServiceSpec>| {
+        let key = change.key();
+        if let Some(spec) = &change.new
+            && change.old.as_ref().is_none_or(|old| old.refused != spec.refused)
+        {
+            for words in &spec.refused {
+                tracing::warn!(service = %key, "not served: {words}");
+            }
+        }
+        dirty.add(ServiceName::new(key.namespace, key.name));
+        queue.add(Rules, change.trigger());
+    };
+    Informer::<Service, ServiceProjection>::start(world, client, "", ListOptions::default(), handler)
+}
+
+fn watch_slices(world: &World, client: &Client, dirty: &Arc<Dirty>, queue: &WorkQueue<Rules>) -> Store<SliceSpec> {
+    let (dirty, queue) = (dirty.clone(), queue.clone());
+    let handler = move |change: Change<SliceSpec>| {
+        let namespace = &change.object.namespace;
+        for slice in [&change.old, &change.new].into_iter().flatten() {
+            if !slice.service.is_empty() {
+                dirty.add(ServiceName::new(namespace.as_str(), slice.service.as_str()));
+            }
+        }
+        queue.add(Rules, change.trigger());
+    };
+    Informer::<EndpointSlice, SliceProjection>::of(client)
+        .index(BY_SERVICE, |key, slice| match slice.service.as_str() {
+            "" => Vec::new(),
+            name => vec![format!("{}/{name}", key.namespace)],
+        })
+        .run(world, handler)
+}
+
+impl Proxy {
+    /// Brings the model up to date with the Services that changed.
+    fn refresh(&self) {
+        for name in self.dirty.take() {
+            let key = ObjectKey::new(name.namespace.as_str(), name.name.as_str());
+            let view = self.services.get(&key).map(|spec| {
+                let slices = self.slices.by_index(BY_SERVICE, &name.to_string());
+                services::view(&name, &spec, slices.iter().map(|slice| &**slice), &self.node_name)
+            });
+            self.tables.set(&name, view);
+        }
+    }
+}
+
+impl Reconciler for Proxy {
+    type Key = Rules;
+    type Observed = Observed;
+    type Action = Action;
+    const NAME: &'static str = "proxy";
+
+    fn observe(&self, _: &Rules) -> Option<Observed> {
+        self.refresh();
+        Some(self.tables.observe())
+    }
+
+    fn plan(&self, observed: &Observed, _: jiff::Timestamp) -> Plan<Action> {
+        plan(observed)
+    }
+
+    async fn act(&self, _: &Rules, action: &Action) -> Result<(), ActError> {
+        let result = self.tables.act(action).await;
+        if result.is_err() {
+            self.queue.add_after(Rules, Trigger::Timer("the last attempt failed".to_owned()), RETRY);
+        }
+        result.map_err(ActError::failed)
+    }
+}

@@ -1,0 +1,244 @@
+//! Keeps one node's tables as the model has them.
+//!
+//! ```text
+//!            start, failure, time to check          all is as it should be
+//!   Unread ---------------------------------+---> Current
+//!      |  read back: what differs?          |        |
+//!      +--> restore, restore, ... ----------+        | a Service changes
+//!                ^                                    v
+//!                +---- only the changed chains <------+
+//! ```
+//!
+//! After a restart nothing is flushed: what is there is read back, and only what differs is written. The same is
+//! done after any failure (then nobody knows what was applied), and from time to time, in case somebody tampered
+//! with the tables.
+
+mod plan;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use skiff_world::World;
+
+pub use plan::{Action, Observed, plan};
+
+use crate::apply::{ApplyError, RuleApplier};
+use crate::rules::batch::{self, Batch, Sizes};
+use crate::rules::diff::{self, Difference, Present};
+use crate::rules::{Facts, Model, RuleSet, StaleFlow, Table};
+use crate::services::{ServiceName, ServiceView};
+
+/// A check costs about as much as reading the tables: at most this part of the time is spent on it.
+const CHECK_SHARE: u32 = 200;
+
+/// One node's tables, as they should be and as far as they are known.
+pub struct Tables {
+    world: World,
+    applier: Arc<dyn RuleApplier>,
+    check_every: Duration,
+    state: Mutex<State>,
+}
+
+struct State {
+    model: Model,
+    /// Why the tables must be read before anything is written; none: they are as known.
+    unread: Option<Unread>,
+    /// When they are read again in any case.
+    check_at: tokio::time::Instant,
+    /// Jumps that are missing, or are there and should not be.
+    jumps: Difference,
+    /// The last restore failed: removals go apart.
+    cautious: bool,
+    limit: usize,
+}
+
+/// Why nobody knows what is in the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// The proxy has just started.
+    Started,
+    /// The last attempt failed, and may have been applied in part.
+    Failed,
+    /// They were not looked at for a while.
+    Due,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unread::Started => "the proxy has just started",
+            Unread::Failed => "the last attempt failed, and may have been applied in part",
+            Unread::Due => "it is time to look whether somebody changed them",
+        })
+    }
+}
+
+/// How a look at the tables ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// How many chains and jumps differed from what the proxy had written.
+    pub differing: usize,
+}
+
+impl Tables {
+    /// Tables that nobody has looked at yet; checked for tampering every `check_every` at most.
+    pub fn new(world: &World, applier: Arc<dyn RuleApplier>, facts: Facts, check_every: Duration) -> Tables {
+        let state = State {
+            model: Model::new(facts),
+            unread: Some(Unread::Started),
+            check_at: world.now(),
+            jumps: Difference::default(),
+            cautious: false,
+            limit: 1_000,
+        };
+        Tables { world: world.clone(), applier, check_every, state: Mutex::new(state) }
+    }
+
+    /// A Service is this now, or gone.
+    pub fn set(&self, name: &ServiceName, view: Option<ServiceView>) {
+        self.state().model.set(name, view);
+    }
+
+    /// Asks that the tables be read before anything else.
+    pub fn distrust(&self) {
+        self.state().unread.get_or_insert(Unread::Due);
+    }
+
+    /// What is to be done, as data.
+    pub fn observe(&self) -> Observed {
+        let mut state = self.state();
+        if self.world.now() >= state.check_at {
+            state.unread.get_or_insert(Unread::Due);
+        }
+        if let Some(why) = state.unread {
+            return Observed::Unread { why };
+        }
+        let (model, rule_set) = (&state.model, state.model.rule_set());
+        let mut difference = diff::of_changed(rule_set, model.changed().keys());
+        difference.insert = state.jumps.insert.clone();
+        difference.delete = state.jumps.delete.clone();
+        let wanted = difference.write.iter().filter_map(|key| Some((key.clone(), rule_set.chains.get(key)?.clone())));
+        Observed::Known {
+            wanted: RuleSet { chains: wanted.collect(), jumps: rule_set.jumps.clone() },
+            difference,
+            changes: model.changed().clone(),
+            stale: model.stale_flows().iter().cloned().collect(),
+            sizes: Sizes { limit: state.limit, together: !state.cautious },
+            check_after: state.check_at.saturating_duration_since(self.world.now()),
+        }
+    }
+
+    /// Does one thing.
+    pub async fn act(&self, action: &Action) -> Result<(), ApplyError> {
+        let result = match action {
+            Action::ReadBack => self.read_back().await.map(drop),
+            Action::Restore { batch, changes } => self.restore(batch, changes).await,
+            Action::Forget(flows) => self.forget(flows).await,
+        };
+        if result.is_err() {
+            let mut state = self.state();
+            state.unread.get_or_insert(Unread::Failed);
+            state.cautious = true;
+        }
+        result
+    }
+
+    /// Reads the tables and finds what differs; also on demand.
+    pub async fn read_back(&self) -> Result<Look, ApplyError> {
+        let began = self.world.now();
+        let limit = self.applier.batch_limit().await?;
+        let mut saved = Vec::new();
+        for table in Table::ALL {
+            saved.push((table, self.applier.save(table).await?));
+        }
+        let mut state = self.state();
+        let mut present = Present::default();
+        for (table, text) in &saved {
+            present.read(*table, text, state.model.names());
+        }
+        let difference = diff::diff(state.model.rule_set(), &present);
+        let differing = difference.write.len() + difference.dead.len() + difference.insert.len() + difference.delete.len();
+        // What the proxy itself was about to write is no surprise.
+        let known = state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
+        if known && differing > 0 {
+            tracing::warn!(differing, "somebody changed the proxy's rules; putting them right");
+        }
+        state.model.differing(difference.write.iter().chain(&difference.dead).cloned());
+        state.jumps = Difference { insert: difference.insert, delete: difference.delete, ..Difference::default() };
+        state.limit = limit;
+        state.unread = None;
+        let now = self.world.now();
+        let cost = now.saturating_duration_since(began);
+        state.check_at = now + self.check_every.max(cost * CHECK_SHARE);
+        Ok(Look { differing })
+    }
+
+    /// Observes, plans and acts until there is nothing to do: what the driver does, for who has no driver.
+    pub async fn settle(&self) -> Result<Vec<Action>, ApplyError> {
+        let mut done = Vec::new();
+        loop {
+            let actions: Vec<Action> = plan(&self.observe()).steps.into_iter().map(|step| step.action).collect();
+            if actions.is_empty() {
+                return Ok(done);
+            }
+            for action in actions {
+                self.act(&action).await?;
+                done.push(action);
+            }
+        }
+    }
+
+    /// How many chains and rules there should be.
+    pub fn size(&self) -> (usize, usize) {
+        let state = self.state();
+        let rule_set = state.model.rule_set();
+        (rule_set.chains.len(), rule_set.rule_count())
+    }
+
+    async fn restore(&self, batch: &Batch, changes: &[u64]) -> Result<(), ApplyError> {
+        self.applier.restore(&batch.text).await?;
+        tracing::info!(target: "effect", chains = batch.chains.len(), rules = batch.rules, "rules replaced: {batch}");
+        let mut state = self.state();
+        for (chain, change) in batch.chains.iter().zip(changes) {
+            state.model.written(chain, *change);
+        }
+        if batch.jumps > 0 {
+            // All jumps are in one batch, or the next look finds what is still missing.
+            state.jumps = Difference::default();
+        }
+        if state.model.changed().is_empty() {
+            state.cautious = false;
+        }
+        Ok(())
+    }
+
+    async fn forget(&self, flows: &[StaleFlow]) -> Result<(), ApplyError> {
+        self.applier.forget(flows).await?;
+        self.state().model.forgotten(flows);
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Removes every chain and jump of a cluster's proxy from a node's tables.
+pub async fn cleanup(applier: &dyn RuleApplier, cluster: &str) -> Result<(), ApplyError> {
+    let names = crate::rules::Names::for_cluster(cluster);
+    let mut present = Present::default();
+    for table in Table::ALL {
+        present.read(table, &applier.save(table).await?, &names);
+    }
+    let nothing = RuleSet::default();
+    let difference = diff::diff(&nothing, &present);
+    let sizes = Sizes { limit: applier.batch_limit().await?, together: true };
+    for batch in batch::batches(&nothing, &difference, sizes) {
+        applier.restore(&batch.text).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
