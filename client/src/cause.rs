@@ -5,7 +5,7 @@
 //! Nobody passes either by hand, so nobody forgets to.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use prost::Message;
 use skiff_proto::skiffv1::{self, Cause, ObjectRef};
@@ -26,28 +26,31 @@ tokio::task_local! {
 
 struct Scope {
     cause: Cause,
-    writes: Mutex<Vec<Write>>,
+    /// Who wants to know of each write that succeeded.
+    noted: Option<Arc<dyn Fn(Write) + Send + Sync>>,
 }
 
 /// Runs `action`, with `cause` on every write that it makes through a client.
 pub async fn with<F: Future>(cause: Cause, action: F) -> F::Output {
-    noting(cause, action).await.0
+    CURRENT.scope(Arc::new(Scope { cause, noted: None }), action).await
 }
 
-/// The same, and tells what was written.
-pub(crate) async fn noting<F: Future>(cause: Cause, action: F) -> (F::Output, Vec<Write>) {
-    let scope = Arc::new(Scope { cause, writes: Mutex::default() });
-    let output = CURRENT.scope(scope.clone(), action).await;
-    let writes = std::mem::take(&mut *scope.writes.lock().unwrap_or_else(PoisonError::into_inner));
-    (output, writes)
+/// The same, telling `noted` of each write as soon as it has succeeded (`action` may be dropped after that).
+pub(crate) async fn noting<F: Future>(
+    cause: Cause,
+    noted: impl Fn(Write) + Send + Sync + 'static,
+    action: F,
+) -> F::Output {
+    CURRENT.scope(Arc::new(Scope { cause, noted: Some(Arc::new(noted)) }), action).await
 }
 
-/// Notes a write in the current scope, if there is one.
+/// Notes a write in the current scope, if somebody there wants to know.
 pub(crate) fn note(write: impl FnOnce() -> Write) {
-    // An error means: not inside a scope, so nobody wants to know.
-    let _ = CURRENT.try_with(|scope| {
-        scope.writes.lock().unwrap_or_else(PoisonError::into_inner).push(write());
-    });
+    // An error means: not inside a scope.
+    let noted = CURRENT.try_with(|scope| scope.noted.clone()).ok().flatten();
+    if let Some(noted) = noted {
+        noted(write());
+    }
 }
 
 /// The current cause as bytes for a request's metadata.

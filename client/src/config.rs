@@ -339,7 +339,7 @@ contexts:
             (GOOD.to_string(), Some("stage"), "no context \"stage\"; there are: dev, prod, lost"),
             (GOOD.to_string(), Some("lost"), "no cluster \"nowhere\"; there are: c1"),
             (GOOD.replace("current-context: dev", ""), None, "current-context is not set"),
-            (GOOD.replace("aGVsbG8=", "%%"), None, "client-certificate-data is not base64"),
+            (GOOD.replace("aGVsbG8=", "a-key"), None, "client-certificate-data is not base64"),
             (GOOD.replace("https:", "http:"), None, "only speaks TLS"),
             (GOOD.replace("client-key: /abs/key.pem", "token: abc"), None, "neither client-key nor client-key-data"),
             ("- 1\n".to_string(), None, "not a kubeconfig"),

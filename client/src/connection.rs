@@ -209,10 +209,96 @@ pub(crate) type SharedConnection = Arc<Connection>;
 
 #[cfg(test)]
 mod tests {
+    use skiff_proto::corev1::ConfigMap;
+    use skiff_world::sim::{Faults, Sim, Simulation};
+
+    use super::*;
+    use crate::fake::Fake;
+    use crate::{Api, Client};
+
     #[test]
     fn the_name_to_verify_is_the_host() {
-        for (address, host) in [("10.0.0.1:6443", "10.0.0.1"), ("[::1]:6443", "::1"), ("api.example:443", "api.example")] {
-            assert_eq!(super::host_of(address), host);
+        for (address, host) in [("10.0.0.1:6443", "10.0.0.1"), ("[::1]:6443", "::1"), ("api.example:443", "api.example")]
+        {
+            assert_eq!(host_of(address), host);
         }
+    }
+
+    fn client(sim: &Sim, servers: &[&str]) -> (World, Api<ConfigMap>) {
+        let world = sim.machine("node").world("component", None);
+        let servers = servers.iter().map(|name| Address::Pipe(name.to_string())).collect();
+        let config = ClientConfig { servers, ..ClientConfig::pipe("", "test/0") };
+        let client = Client::new(&world, config).unwrap();
+        (world, Api::new(&client))
+    }
+
+    fn simulate<F: Future<Output = ()>>(scenario: impl Fn(Sim) -> F + Copy) {
+        for seed in 0..8 {
+            Simulation::new(seed).faults(Faults::none()).run(scenario);
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_said_at_once_and_by_address() {
+        simulate(async |sim: Sim| {
+            let (world, api) = client(&sim, &["one", "two"]);
+            let before = world.now();
+            let error = api.get("default", "x").await.unwrap_err();
+            assert!(world.now() - before < Duration::from_secs(1));
+            assert!(matches!(error, Error::Unreachable { .. }) && !error.outcome_unknown());
+            let text = error.to_string();
+            assert!(text.contains("pipe://one, pipe://two"), "{text}");
+        });
+    }
+
+    #[test]
+    fn the_server_that_is_there_is_found_and_when_it_goes_the_other() {
+        simulate(async |sim: Sim| {
+            let (fake, one) = (Fake::new(), sim.machine("m1").world("api", None));
+            fake.serve_on(&one, "one").await;
+            let (_world, api) = client(&sim, &["one", "two"]);
+            assert!(api.get("default", "x").await.unwrap_err().is_not_found());
+            one.stop().await;
+            fake.serve_on(&sim.machine("m2").world("api", None), "two").await;
+            // The first call may notice that its connection is gone; the one after finds the other server.
+            let first = api.get("default", "x").await.unwrap_err();
+            assert!(first.is_unreachable() || first.is_not_found(), "{first}");
+            let second = api.get("default", "x").await.unwrap_err();
+            assert!(second.is_not_found(), "{second}");
+        });
+    }
+
+    #[test]
+    fn many_who_call_at_once_share_one_failure() {
+        simulate(async |sim: Sim| {
+            let (world, api) = client(&sim, &["nowhere"]);
+            let before = world.now();
+            let calls = (0..50).map(|_| api.get("default", "x"));
+            let errors = futures::future::join_all(calls).await;
+            assert!(errors.iter().all(|result| matches!(result, Err(Error::Unreachable { .. }))));
+            assert!(world.now() - before < Duration::from_secs(1), "one dialled for all");
+        });
+    }
+
+    #[test]
+    fn a_dead_link_ends_calls_within_ten_seconds() {
+        simulate(async |sim: Sim| {
+            let fake = Fake::new();
+            fake.serve_on(&sim.machine("m1").world("api", None), "one").await;
+            let (world, api) = client(&sim, &["one"]);
+            assert!(api.get("default", "x").await.unwrap_err().is_not_found());
+            sim.partition("m1", "node");
+            let before = world.now();
+            let error = api.get("default", "x").await.unwrap_err();
+            let took = world.now() - before;
+            assert!(error.outcome_unknown() && took <= Duration::from_secs(11), "{error} after {took:?}");
+        });
+    }
+
+    #[test]
+    fn a_config_without_servers_is_refused() {
+        let world = World::real("test");
+        let config = ClientConfig { servers: Vec::new(), ..ClientConfig::pipe("", "test/0") };
+        assert!(matches!(Client::new(&world, config), Err(Error::Config { .. })));
     }
 }

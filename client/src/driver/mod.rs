@@ -27,7 +27,6 @@ use crate::cause;
 use crate::error::{ActError, Retry};
 use crate::metrics::Ended;
 use crate::queue::{KEY_BACKOFF, QueueKey, Trigger, Work, WorkQueue};
-use settled::Unseen;
 
 /// A conflict is looked at again after at most this long.
 const CONFLICT_CAP: Duration = Duration::from_millis(500);
@@ -62,14 +61,14 @@ pub async fn run<R: Reconciler>(
     gate: Gate,
     workers: usize,
 ) {
-    let driver = Driver { unseen: Unseen::new(&world), world, reconciler, gate };
+    let driver = Driver { world, reconciler, queue, gate };
     let worker = async || {
-        while let Some(work) = queue.next().await {
+        while let Some(work) = driver.queue.next().await {
             let started = driver.world.now();
             let id = driver.world.random_suffix(10);
             let span = tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
             let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await.unwrap_or_else(|early| early);
-            queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
+            driver.queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
             span.in_scope(|| finish(work, outcome));
         }
     };
@@ -79,8 +78,8 @@ pub async fn run<R: Reconciler>(
 struct Driver<R: Reconciler> {
     world: World,
     reconciler: Arc<R>,
+    queue: WorkQueue<R::Key>,
     gate: Gate,
-    unseen: Unseen<R::Key>,
 }
 
 impl<R: Reconciler> Driver<R> {
@@ -105,9 +104,10 @@ impl<R: Reconciler> Driver<R> {
             let Some(step) = plan.steps.get(next) else { break };
             tracing::debug!(step = next, action = %step.action, reason = step.reason);
             let cause = cause::of_step(id, next, &step.reason, work.triggers(), &plan.inputs);
-            let (result, writes) = cause::noting(cause, self.reconciler.act(key, &step.action)).await;
-            self.unseen.note(key, writes);
-            if let Err(error) = result {
+            let (unseen, of) = (self.queue.unseen().clone(), key.clone());
+            let noted = move |write| unseen.note(&of, write);
+            let acted = cause::noting(cause, noted, self.reconciler.act(key, &step.action)).await;
+            if let Err(error) = acted {
                 return Ok(Outcome::Failed(step.action.to_string(), error));
             }
             next += 1;
@@ -116,7 +116,7 @@ impl<R: Reconciler> Driver<R> {
     }
 
     async fn look(&self, key: &R::Key) -> Result<Plan<R::Action>, Outcome> {
-        if !self.unseen.settled(key).await {
+        if !self.queue.unseen().settled(key).await {
             return Err(Outcome::Stale);
         }
         let observed = self.reconciler.observe(key).ok_or(Outcome::Done(None))?;

@@ -5,7 +5,7 @@
 //!
 //! 1. The client notes each write that succeeds inside a reconcile (`cause.rs`), together with the *views* that must
 //!    come to show it: the stores of that resource that run on the same client, as [`View::awaits`] says.
-//! 2. The driver files these notes under the key.
+//! 2. The driver files these notes under the key, in the queue: they survive a driver that is stopped and run again.
 //! 3. Before it observes the key again, it waits until each of those views has reached the write's revision.
 //!
 //! That is exact, since revisions are totally ordered and one informer delivers them in order: no counting, no
@@ -90,7 +90,7 @@ impl Views {
     }
 }
 
-/// What each key has written and not yet seen.
+/// What each key has written and not yet seen; lives in the key's queue.
 pub(crate) struct Unseen<K> {
     world: World,
     by_key: Mutex<BTreeMap<K, Pending>>,
@@ -107,17 +107,15 @@ impl<K: QueueKey> Unseen<K> {
     }
 
     /// Files what a step of this key wrote.
-    pub(crate) fn note(&self, key: &K, writes: Vec<Write>) {
-        let writes = writes.into_iter().filter(|write| !write.views.is_empty());
-        let mut writes: Vec<Write> = writes.collect();
-        if writes.is_empty() {
+    pub(crate) fn note(&self, key: &K, write: Write) {
+        if write.views.is_empty() {
             return;
         }
         let since = self.world.now();
         let mut by_key = self.lock();
         let pending = by_key.entry(key.clone()).or_insert_with(|| Pending { writes: Vec::new(), since });
         pending.since = since;
-        pending.writes.append(&mut writes);
+        pending.writes.push(write);
     }
 
     /// Waits until the views show all that this key has written: whether it may be observed now.

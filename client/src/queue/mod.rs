@@ -34,6 +34,7 @@ use tokio::time::Instant;
 pub use backoff::Backoff;
 pub use triggers::{KEPT, Trigger, TriggerSet};
 
+use crate::driver::settled::Unseen;
 use crate::metrics::QueueMetrics;
 
 /// What a work queue can carry: something small that names an object.
@@ -61,6 +62,8 @@ struct Shared<K> {
     /// One permit: something may be there to take, or the earliest timer has changed.
     changed: Notify,
     metrics: QueueMetrics,
+    /// What each key has written and the informers don't show yet (`driver/settled.rs`).
+    unseen: Arc<Unseen<K>>,
 }
 
 struct State<K> {
@@ -103,8 +106,14 @@ impl<K: QueueKey> WorkQueue<K> {
             failures: BTreeMap::new(),
             closed: false,
         };
-        let shared =
-            Shared { world: world.clone(), name: name.into(), state: Mutex::new(state), changed: Notify::new(), metrics };
+        let shared = Shared {
+            world: world.clone(),
+            name: name.into(),
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            metrics,
+            unseen: Arc::new(Unseen::new(world)),
+        };
         WorkQueue { shared: Arc::new(shared) }
     }
 
@@ -115,6 +124,10 @@ impl<K: QueueKey> WorkQueue<K> {
 
     pub(crate) fn metrics(&self) -> &QueueMetrics {
         &self.shared.metrics
+    }
+
+    pub(crate) fn unseen(&self) -> &Arc<Unseen<K>> {
+        &self.shared.unseen
     }
 
     /// Asks that somebody looks at `key`.
