@@ -1,3 +1,31 @@
-//! Skiff's apiserver.
+//! The API server: one registry behind two faces, over a store that is durable before it acknowledges.
+//!
+//! ```text
+//! http (one port) ─ grpc/ ─ Request ─> registry/ ─> store/ ──one watch──> cache/ ─> get, list, watch
+//!        │            (rest/ beside it)   │  │                      └──> recorder/
+//!        └─ tunnel/ (logs, exec)          │  └─ resources/: the table of kinds, a strategy each
+//!                                         └─ auth/, admission/
+//! ```
+//!
+//! Start reading at [`registry::Registry::serve`]: every request goes through it.
 
+pub mod admission;
+pub mod auth;
+mod bootstrap;
+pub mod cache;
+pub mod envelope;
+pub mod grpc;
+mod http;
+mod pending;
+pub mod registry;
+pub mod resources;
+mod server;
 pub mod store;
+#[cfg(test)]
+mod tests;
+pub mod tunnel;
+
+pub use server::{Error, Handle, Options, StoreOptions, run};
+
+/// The version of this server.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,96 @@
+//! What every cluster begins with: its system namespaces, and the Service by which Pods find the API server.
+
+use crate::registry::{
+    ApiError, ApiResult, Body, Format, Operation, PatchKind, Registry, Reply, Request,
+};
+use crate::resources::JSON;
+use serde_json::{Value, json};
+use skiff_world::Identity;
+use std::net::IpAddr;
+
+/// The namespaces that exist from the start.
+pub const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// The server's own identity.
+fn apiserver() -> Identity {
+    Identity::new("system:apiserver", &[crate::auth::MASTERS])
+}
+
+/// Makes what is missing; running it again changes nothing.
+pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResult<()> {
+    for name in NAMESPACES {
+        create(registry, ("", "v1", "namespaces"), "", json!({"metadata": {"name": name}})).await?;
+    }
+    let port = advertise.first().map_or(6443, |(_, port)| *port);
+    let service = json!({
+        "metadata": {"name": "kubernetes", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "clusterIP": registry.kubernetes_address().to_string(),
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+        },
+    });
+    create(registry, ("", "v1", "services"), "default", service).await?;
+    endpoints(registry, advertise).await
+}
+
+/// The API server's addresses, in both forms.
+async fn endpoints(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResult<()> {
+    // Loopback is nobody else's way here.
+    let reachable: Vec<_> = advertise.iter().filter(|(ip, _)| ip.is_ipv4() && !ip.is_loopback()).collect();
+    if reachable.is_empty() {
+        return Ok(());
+    }
+    let port = reachable[0].1;
+    let addresses: Vec<Value> = reachable.iter().map(|(ip, _)| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}})).collect();
+    let slice = json!({
+        "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv4",
+        "endpoints": addresses,
+        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
+    });
+    let ips: Vec<Value> = reachable.iter().map(|(ip, _)| json!({"ip": ip.to_string()})).collect();
+    let endpoints = json!({
+        "metadata": {"name": "kubernetes", "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": ips, "ports": [{"name": "https", "port": port, "protocol": "TCP"}]}],
+    });
+    put(registry, ("discovery.k8s.io", "v1", "endpointslices"), "default", slice).await?;
+    put(registry, ("", "v1", "endpoints"), "default", endpoints).await
+}
+
+fn request(registry: &Registry, id: (&str, &str, &str), namespace: &str, name: &str, operation: Operation) -> ApiResult<Request> {
+    Ok(Request {
+        identity: apiserver(),
+        resource: registry.resource(id.0, id.1, id.2)?,
+        subresource: String::new(),
+        namespace: namespace.into(),
+        name: name.into(),
+        operation,
+        accept: Format::Json,
+        metadata_only: false,
+        cause: skiff_proto::skiffv1::Cause { reason: "every cluster begins with it".into(), ..Default::default() },
+        fence: None,
+    })
+}
+
+fn body(object: &Value) -> Body {
+    Body { bytes: object.to_string().into(), content_type: JSON.into(), ..Default::default() }
+}
+
+/// Creates an object unless it is there.
+async fn create(registry: &Registry, id: (&str, &str, &str), namespace: &str, object: Value) -> ApiResult<()> {
+    let request = request(registry, id, namespace, "", Operation::Create(body(&object)))?;
+    match registry.serve(request).await {
+        Ok(Reply::Object(_)) => Ok(()),
+        Ok(_) => Err(ApiError::internal("an object was expected")),
+        Err(error) if error.reason() == "AlreadyExists" => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Creates an object, or brings the one that is there in line.
+async fn put(registry: &Registry, id: (&str, &str, &str), namespace: &str, object: Value) -> ApiResult<()> {
+    create(registry, id, namespace, object.clone()).await?;
+    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
+    let operation = Operation::Patch { kind: PatchKind::Merge, body: body(&object) };
+    registry.serve(request(registry, id, namespace, &name, operation)?).await.map(|_| ())
+}

@@ -1,0 +1,44 @@
+//! What travels beside a message: who calls, why, and under which fence.
+
+use crate::registry::{ApiError, ApiResult, Fence};
+use prost::Message;
+use skiff_proto::skiffv1::Cause;
+use skiff_world::Identity;
+use tonic::Extensions;
+use tonic::metadata::MetadataMap;
+
+/// The key of a write's cause.
+const CAUSE: &str = "skiff-cause-bin";
+/// The key of a write's fence.
+const FENCE: &str = "skiff-fence";
+/// The most a client may say about why, in bytes.
+const CAUSE_MAX: usize = 1024;
+
+/// Who is at the other end of the connection: nobody, if there were no credentials. Put into every request's extensions
+/// by `crate::http`.
+#[derive(Clone, Debug)]
+pub struct Caller(pub Option<Identity>);
+
+/// The authenticated caller, or 401.
+pub fn identity(extensions: &Extensions) -> ApiResult<Identity> {
+    extensions.get::<Caller>().and_then(|caller| caller.0.clone()).ok_or_else(ApiError::unauthorized)
+}
+
+/// The cause a client sends; empty if it sends none.
+pub fn cause(metadata: &MetadataMap) -> ApiResult<Cause> {
+    let Some(value) = metadata.get_bin(CAUSE) else { return Ok(Cause::default()) };
+    let bytes = value.to_bytes().map_err(|_| ApiError::bad_request(format!("{CAUSE} is not base64")))?;
+    if bytes.len() > CAUSE_MAX {
+        return Err(ApiError::too_large("the cause of this write", bytes.len(), CAUSE_MAX));
+    }
+    Cause::decode(bytes).map_err(|e| ApiError::bad_request(format!("{CAUSE} is not a Cause: {e}")))
+}
+
+/// The fence a client sends.
+pub fn fence(metadata: &MetadataMap) -> ApiResult<Option<Fence>> {
+    let Some(value) = metadata.get(FENCE) else { return Ok(None) };
+    let parsed = value.to_str().ok().and_then(Fence::parse);
+    parsed.map(Some).ok_or_else(|| {
+        ApiError::bad_request(format!("{FENCE} must read namespace/name/holder/transitions, and does not"))
+    })
+}

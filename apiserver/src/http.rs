@@ -1,0 +1,197 @@
+//! One port for everything: HTTP/2 with gRPC, and the plain HTTP of health and version, told apart by content type.
+//!
+//! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it.
+
+use crate::grpc::Caller;
+use crate::registry::{ApiError, Registry};
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use skiff_world::tls::{self, ServerTls};
+use skiff_world::{Connection, Identity, Listener, World};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::ServiceExt;
+
+/// Requests at once on one connection.
+const STREAMS: u32 = 1000;
+/// Streams a client may open and reset before it is cut off: the rapid reset attack.
+const RESETS: usize = 200;
+/// The largest header block.
+const HEADERS: u32 = 32 * 1024;
+/// How often a silent connection is asked whether it lives, and how long it may take to say so.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Connections at once.
+const CONNECTIONS: usize = 20_000;
+/// How long open requests may go on when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// How long to wait when accepting fails (out of file descriptors, say).
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything a connection needs.
+#[derive(Clone)]
+pub struct Front {
+    /// Where the tasks run.
+    pub world: World,
+    /// The gRPC services.
+    pub grpc: axum::Router,
+    /// For health.
+    pub registry: Registry,
+    /// How to speak TLS; pipes never do.
+    pub tls: Option<ServerTls>,
+    /// Ends everything.
+    pub stop: CancellationToken,
+}
+
+/// Accepts connections until the server stops.
+pub async fn accept(front: Front, mut listener: Listener) {
+    let slots = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = front.stop.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok(connection) => {
+                let Ok(slot) = slots.clone().try_acquire_owned() else {
+                    tracing::warn!(peer = connection.peer(), "a connection was refused: too many are open");
+                    continue;
+                };
+                let front_of_one = front.clone();
+                front.world.spawn("connection", async move {
+                    serve(front_of_one, connection).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, address = %listener.address(), "accepting failed");
+                front.world.sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(front: Front, connection: Connection) {
+    let peer = connection.peer().to_string();
+    if connection.is_pipe() {
+        let identity = connection.peer_identity().cloned();
+        return speak(front, connection, identity).await;
+    }
+    match front.tls.clone() {
+        Some(server) => match tls::accept(connection, &server).await {
+            Ok((stream, identity)) => speak(front, stream, identity).await,
+            Err(error) => tracing::debug!(peer, %error, "the TLS handshake failed"),
+        },
+        // Without TLS nobody can show who they are.
+        None => speak(front, connection, None).await,
+    }
+}
+
+/// Speaks HTTP on a connection until it ends, or the server does.
+async fn speak<S>(front: Front, stream: S, identity: Option<Identity>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let caller = Caller(identity.filter(|who| !who.user.is_empty()).map(crate::auth::authenticated));
+    let stop = front.stop.clone();
+    let executor = front.world.executor();
+    let world = front.world.clone();
+    let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
+        let (front, caller) = (front.clone(), caller.clone());
+        async move { Ok::<_, Infallible>(answer(front, caller, request).await) }
+    });
+    let mut builder = auto::Builder::new(executor);
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .max_header_list_size(HEADERS)
+        .initial_stream_window_size(1 << 20)
+        .initial_connection_window_size(4 << 20)
+        .keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(Duration::from_secs(10));
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let deadline = world.now() + GRACE;
+    // Whoever is still busy then is cut off.
+    let _ = tokio::time::timeout_at(deadline, connection).await;
+}
+
+async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+        request.extensions_mut().insert(caller);
+        return match front.grpc.clone().oneshot(request.map(Body::new)).await {
+            Ok(response) => response.map(Body::new),
+            Err(never) => match never {},
+        };
+    }
+    plain(&front.registry, &caller, request.method(), request.uri().path())
+}
+
+/// Health and version, open to all; anything else is refused in words.
+fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Response<Body> {
+    let reads = method == Method::GET || method == Method::HEAD;
+    match path {
+        "/livez" if reads => text(StatusCode::OK, "ok"),
+        "/healthz" | "/readyz" if reads => match registry.health() {
+            Ok(()) => text(StatusCode::OK, "ok"),
+            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}")),
+        },
+        "/version" if reads => json(StatusCode::OK, version()),
+        _ if caller.0.is_none() => refusal(&ApiError::unauthorized()),
+        _ => refusal(&ApiError::no_such_resource(format!(
+            "the server could not find the requested resource: {path} (the REST API is not served yet; use skiffctl)"
+        ))),
+    }
+}
+
+fn version() -> String {
+    serde_json::json!({
+        "major": "1",
+        "minor": "36",
+        "gitVersion": format!("v1.36.0+skiff.{}", crate::VERSION),
+        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+    })
+    .to_string()
+}
+
+fn text(status: StatusCode, words: &str) -> Response<Body> {
+    response(status, "text/plain; charset=utf-8", words.to_string())
+}
+
+fn json(status: StatusCode, document: String) -> Response<Body> {
+    response(status, "application/json", document)
+}
+
+fn refusal(error: &ApiError) -> Response<Body> {
+    let status = u16::try_from(error.code()).ok().and_then(|code| StatusCode::from_u16(code).ok());
+    let document = String::from_utf8_lossy(&skiff_proto::json::encode(error.status())).into_owned();
+    json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), document)
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
+    response
+}

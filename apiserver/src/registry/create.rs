@@ -1,0 +1,90 @@
+//! Create: decode, fill in, admit, validate, commit.
+
+use super::commit::{ATTEMPTS, Beside, Change, Outcome, at_revision};
+use super::error::{ApiError, ApiResult};
+use super::request::{Body, ObjectReply, Request};
+use super::{Registry, meta, reply};
+use crate::admission;
+use crate::resources::Object;
+
+/// A generated name that is taken is made anew so often.
+const NAME_ATTEMPTS: usize = 8;
+
+impl Registry {
+    /// Creates an object, or a subresource of one.
+    pub(super) async fn create(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
+        match request.subresource.as_str() {
+            "" => {}
+            "binding" => return self.bind(request, body).await,
+            "eviction" => return self.evict(request, body).await,
+            _ => return Err(ApiError::method_not_allowed(&request.resource, "create")),
+        }
+        let resource = &request.resource;
+        let decoded = resource.strategy.decode(&body.bytes, &body.content_type);
+        let (mut object, mut warnings) = reply::decode(resource, decoded, body.field_validation)?;
+        meta::address(resource, object.meta_mut(), &request.namespace, "")?;
+        if !object.meta().resource_version.is_empty() {
+            return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        }
+        let generates = object.meta().name.is_empty() && !object.meta().generate_name.is_empty();
+        if !generates {
+            return self.create_one(request, object, &mut warnings).await;
+        }
+        for _ in 0..NAME_ATTEMPTS {
+            let mut named = object.copy();
+            named.meta_mut().name = meta::generated_name(&self.inner.world, &object.meta().generate_name);
+            match self.create_one(request, named, &mut warnings).await {
+                Err(error) if error.reason() == "AlreadyExists" => {}
+                other => return other,
+            }
+        }
+        Err(ApiError::internal("no free name was found"))
+    }
+
+    async fn create_one(
+        &self,
+        request: &Request,
+        mut object: Box<dyn Object>,
+        warnings: &mut Vec<String>,
+    ) -> ApiResult<ObjectReply> {
+        let resource = &request.resource;
+        let strategy = &resource.strategy;
+        meta::for_create(&self.inner.world, object.as_mut(), strategy.counts_generations());
+        strategy.default(object.as_mut());
+        admission::mutate(resource, object.as_mut());
+        strategy.prepare_for_create(object.as_mut());
+        let mut errors = crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());
+        errors.append(strategy.validate(object.as_ref()));
+        if !errors.is_empty() {
+            let name = if object.meta().name.is_empty() { &object.meta().generate_name } else { &object.meta().name };
+            return Err(ApiError::invalid(resource, name, &errors.into_vec()));
+        }
+        warnings.extend(strategy.warnings(object.as_ref()));
+        admission::check(request, Some(object.as_ref()), None)?;
+        for _ in 0..ATTEMPTS {
+            if self.current(resource, &object.meta().namespace, &object.meta().name)?.is_some() {
+                return Err(ApiError::already_exists(resource, &object.meta().name));
+            }
+            let mut beside = Beside::default();
+            beside.compare.extend(self.open_namespace(request, object.as_ref()).await?);
+            let mut given = object.copy();
+            let reserved = self.allocate(request, given.as_mut(), None, &mut beside).await?;
+            let outcome = self.commit(request, Change::Create(given.as_ref()), beside).await;
+            match outcome {
+                Ok(Outcome::Done(revision)) => {
+                    at_revision(given.as_mut(), revision);
+                    return Ok(reply::object(request, given.as_ref(), std::mem::take(warnings)));
+                }
+                Ok(Outcome::Again) => self.release(reserved).await,
+                Err(error) => {
+                    // A write that may have happened keeps what it was given; the next start finds leftovers.
+                    if error.code() < 500 {
+                        self.release(reserved).await;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Err(ApiError::modified(resource, &object.meta().name))
+    }
+}

@@ -1,0 +1,186 @@
+//! The registry: everything that happens to a request behind either face, once.
+//!
+//! ```text
+//! grpc/ (and later rest/)  ->  Registry::serve(Request)
+//!     limits  ->  authorisation  ->  get | list | watch                      -> cache
+//!                                \-> create | update | patch | delete
+//!                                      decode, defaults, admission, validation -> commit -> store
+//! ```
+//!
+//! Every write is a compare-and-swap: it reads the object at a revision, works out the new one, and the store takes it
+//! only if the object (and whatever else the decision stood on: the namespace, the fencing Lease) has not changed. A
+//! write that names no revision is worked out again on the newest object; one that does is a conflict.
+
+mod allocation;
+mod commit;
+mod create;
+mod delete;
+mod error;
+mod get;
+mod limits;
+mod list;
+mod meta;
+mod patch;
+mod reply;
+mod request;
+mod scale;
+mod selection;
+mod subresources;
+mod token;
+mod update;
+mod watch;
+
+pub use error::{ApiError, ApiResult};
+pub use limits::Limits;
+pub use request::*;
+pub use watch::{WatchEvent, WatchEventKind, WatchReply};
+
+use crate::auth::Authorizer;
+use crate::cache::Cache;
+use crate::resources::{Resource, Table};
+use crate::store::Store;
+use limits::Permits;
+use skiff_world::World;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+/// The pipeline behind both faces. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    world: World,
+    store: Arc<dyn Store>,
+    cache: Cache,
+    table: Table,
+    authorizer: Authorizer,
+    permits: Permits,
+    service_cidr: ipnet::Ipv4Net,
+}
+
+/// What is answered.
+pub enum Reply {
+    /// One object.
+    Object(ObjectReply),
+    /// A page of a collection.
+    List(ListReply),
+    /// A stream of changes.
+    Watch(WatchReply),
+}
+
+impl Registry {
+    /// A registry over a store and the cache fed from it.
+    pub fn new(
+        world: World,
+        store: Arc<dyn Store>,
+        cache: Cache,
+        table: Table,
+        limits: Limits,
+        service_cidr: ipnet::Ipv4Net,
+    ) -> Self {
+        let authorizer = Authorizer::new(cache.clone(), table.clone());
+        let permits = Permits::new(limits);
+        Self { inner: Arc::new(Inner { world, store, cache, table, authorizer, permits, service_cidr }) }
+    }
+
+    /// Adds a kind while the server runs: its objects, old and new, are served from now on.
+    pub fn add_resource(&self, resource: Resource) -> Arc<Resource> {
+        resource.register(&self.inner.cache);
+        self.inner.table.add(resource)
+    }
+
+    /// An error if what is served is no longer what is stored.
+    pub fn health(&self) -> ApiResult<()> {
+        self.inner.cache.health().map_err(commit::cache_error)
+    }
+
+    /// What reads are answered from.
+    pub fn cache(&self) -> &Cache {
+        &self.inner.cache
+    }
+
+    /// The table of resources.
+    pub fn table(&self) -> &Table {
+        &self.inner.table
+    }
+
+    /// Who may do what.
+    pub fn authorizer(&self) -> &Authorizer {
+        &self.inner.authorizer
+    }
+
+    /// The limits in force.
+    pub fn limits(&self) -> &Limits {
+        self.inner.permits.limits()
+    }
+
+    /// The first address of the Service range: that of the API server itself.
+    pub fn kubernetes_address(&self) -> Ipv4Addr {
+        allocation::first_address(&self.inner.service_cidr)
+    }
+
+    /// Serves a request: limits, authorisation, the operation.
+    pub async fn serve(&self, request: Request) -> ApiResult<Reply> {
+        self.address(&request)?;
+        self.inner.authorizer.authorize(&request)?;
+        if let Operation::Watch(options) = &request.operation {
+            let permit = self.inner.permits.watcher()?;
+            return self.watch(&request, options, permit).await.map(Reply::Watch);
+        }
+        let _permit = self.inner.permits.request(&request)?;
+        match &request.operation {
+            Operation::Get => self.get(&request).await.map(Reply::Object),
+            Operation::List(options) => self.list(&request, options).await.map(Reply::List),
+            Operation::Create(body) => self.create(&request, body).await.map(Reply::Object),
+            Operation::Update(body) => self.update(&request, body).await.map(Reply::Object),
+            Operation::Patch { kind, body } => self.patch(&request, *kind, body).await.map(Reply::Object),
+            Operation::Delete(options) => self.delete(&request, options).await.map(Reply::Object),
+            Operation::Watch(_) => Err(ApiError::internal("a watch was not served as one")),
+        }
+    }
+
+    /// Looks a resource up by its names, with words for whoever asked.
+    pub fn resource(&self, group: &str, version: &str, resource: &str) -> ApiResult<Arc<Resource>> {
+        self.inner.table.get(group, version, resource).ok_or_else(|| {
+            let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
+            ApiError::no_such_resource(format!(
+                "the server could not find the requested resource: no {resource:?} in {api_version:?}"
+            ))
+        })
+    }
+
+    /// Checks that the request speaks of something that exists: names present, subresources known.
+    fn address(&self, request: &Request) -> ApiResult<()> {
+        let resource = &request.resource;
+        if !resource.has(&request.subresource) {
+            return Err(ApiError::no_such_resource(format!(
+                "the server could not find the requested resource: {} have no subresource {:?}",
+                resource.qualified(),
+                request.subresource
+            )));
+        }
+        let collection = matches!(request.operation, Operation::List(_) | Operation::Watch(_));
+        let creates_top = matches!(request.operation, Operation::Create(_)) && request.subresource.is_empty();
+        if !collection && !creates_top && request.name.is_empty() {
+            return Err(ApiError::bad_request(format!("a name is required to {} {}", request.verb(), resource.qualified())));
+        }
+        if collection && !request.subresource.is_empty() {
+            return Err(ApiError::method_not_allowed(resource, request.verb()));
+        }
+        if resource.namespaced && !collection && request.namespace.is_empty() {
+            return Err(ApiError::bad_request(format!("a namespace is required to {} {}", request.verb(), resource.qualified())));
+        }
+        if !resource.namespaced && !request.namespace.is_empty() {
+            return Err(ApiError::bad_request(format!("{} are not in namespaces", resource.qualified())));
+        }
+        // Parts of keys: whatever is no name cannot exist, and must not reach the store.
+        for part in [&request.namespace, &request.name] {
+            if part.len() > 253 || !crate::resources::validation::path_segment(part).is_empty() {
+                return Err(ApiError::bad_request(format!("{part:.260?} is not a name")));
+            }
+        }
+        Ok(())
+    }
+}

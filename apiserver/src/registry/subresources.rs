@@ -1,0 +1,126 @@
+//! Subresources that are actions: binding a Pod to a node, evicting it, letting a namespace go.
+
+use super::Registry;
+use super::commit::ATTEMPTS;
+use super::error::{ApiError, ApiResult};
+use super::request::{Body, DeleteOptions, ObjectReply, Request};
+use super::{meta, reply};
+use crate::admission;
+use crate::resources::{JSON, Object, PROTOBUF, Typed};
+use skiff_proto::Kind;
+use skiff_proto::json::{self, Strictness};
+use skiff_proto::corev1::{Binding, Namespace, Pod, PodCondition};
+use skiff_proto::policyv1::Eviction;
+
+/// Reads a body as a kind that is not stored.
+fn read<K: Kind>(body: &Body) -> ApiResult<K> {
+    let malformed = |why: String| ApiError::bad_request(format!("the body cannot be handled as a {}: {why}", K::KIND));
+    match body.content_type.as_str() {
+        PROTOBUF => K::decode(body.bytes.as_ref()).map_err(|e| malformed(e.to_string())),
+        JSON => json::decode::<K>(&body.bytes, Strictness::Ignore).map(|(kind, _)| kind).map_err(|e| malformed(e.to_string())),
+        other => Err(ApiError::unsupported_media_type(other, &[JSON, PROTOBUF])),
+    }
+}
+
+/// A Pod in the registry's hands.
+fn pod_of(object: &mut dyn Object) -> ApiResult<&mut Pod> {
+    match object.as_any_mut().downcast_mut::<Typed<Pod>>() {
+        Some(typed) => Ok(&mut typed.0),
+        None => Err(ApiError::internal("a Pod was expected")),
+    }
+}
+
+impl Registry {
+    /// Assigns a Pod to a node; once, and never while it is being deleted.
+    pub(super) async fn bind(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
+        let binding: Binding = read(body)?;
+        let target = &binding.target;
+        if !binding.metadata.name.is_empty() && binding.metadata.name != request.name {
+            return Err(ApiError::bad_request("the name of the Binding does not match the Pod in the request"));
+        }
+        if !target.kind.is_empty() && target.kind != "Node" {
+            return Err(ApiError::bad_request(format!("target.kind: Unsupported value: {:?}: supported values: \"Node\"", target.kind)));
+        }
+        if target.name.is_empty() {
+            return Err(ApiError::bad_request("target.name: Required value: the node to bind the Pod to"));
+        }
+        for _ in 0..ATTEMPTS {
+            let current = self.existing(request).await?;
+            let named = &binding.metadata;
+            meta::preconditions(&request.resource, current.object.meta(), &named.uid, &named.resource_version)?;
+            let mut new = current.object.copy();
+            self.assign(request, pod_of(new.as_mut())?, &binding)?;
+            admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
+            if self.swap(request, new, &current, Vec::new()).await?.is_some() {
+                return Ok(reply::success(request));
+            }
+        }
+        Err(ApiError::modified(&request.resource, &request.name))
+    }
+
+    fn assign(&self, request: &Request, pod: &mut Pod, binding: &Binding) -> ApiResult<()> {
+        let refuse = |why: String| Err(ApiError::conflict(&request.resource, &request.name, why));
+        if pod.metadata.deletion_timestamp.is_some() {
+            return refuse(format!("pod {} is being deleted, cannot be assigned to a host", pod.metadata.name));
+        }
+        if !pod.spec.node_name.is_empty() {
+            return refuse(format!("pod {} is already assigned to node {:?}", pod.metadata.name, pod.spec.node_name));
+        }
+        pod.spec.node_name = binding.target.name.clone();
+        pod.metadata.generation += 1;
+        for (key, value) in &binding.metadata.annotations {
+            pod.metadata.annotations.insert(key.clone(), value.clone());
+        }
+        for (key, value) in &binding.metadata.labels {
+            pod.metadata.labels.insert(key.clone(), value.clone());
+        }
+        let scheduled = PodCondition {
+            r#type: "PodScheduled".into(),
+            status: "True".into(),
+            last_transition_time: Some(meta::now(&self.inner.world)),
+            ..Default::default()
+        };
+        match pod.status.conditions.iter_mut().find(|c| c.r#type == "PodScheduled") {
+            Some(condition) if condition.status == "True" => {}
+            Some(condition) => *condition = scheduled,
+            None => pod.status.conditions.push(scheduled),
+        }
+        Ok(())
+    }
+
+    /// Deletes a Pod by asking. There are no disruption budgets yet, so the answer is always yes.
+    pub(super) async fn evict(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
+        let eviction: Eviction = read(body)?;
+        let sent = eviction.delete_options.unwrap_or_default();
+        let preconditions = sent.preconditions.clone().unwrap_or_default();
+        let options = DeleteOptions {
+            dry_run: body.dry_run || !sent.dry_run.is_empty(),
+            grace_period_seconds: sent.grace_period_seconds,
+            propagation_policy: sent.propagation_policy.clone().unwrap_or_default(),
+            precondition_uid: preconditions.uid.clone().unwrap_or_default(),
+            precondition_resource_version: preconditions.resource_version.clone().unwrap_or_default(),
+        };
+        self.delete_object(request, &options).await?;
+        Ok(reply::success(request))
+    }
+
+    /// Replaces a namespace's `spec.finalizers`; the last one taken from a deleted namespace lets it go.
+    pub(super) async fn finalize(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
+        let sent: Namespace = read(body)?;
+        for _ in 0..ATTEMPTS {
+            let current = self.existing(request).await?;
+            let mut new = current.object.copy();
+            let named = &sent.metadata;
+            meta::preconditions(&request.resource, current.object.meta(), &named.uid, &named.resource_version)?;
+            match new.as_any_mut().downcast_mut::<Typed<Namespace>>() {
+                Some(typed) => typed.0.spec.finalizers = sent.spec.finalizers.clone(),
+                None => return Err(ApiError::method_not_allowed(&request.resource, "finalize")),
+            }
+            admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
+            if let Some(reply) = self.swap(request, new, &current, Vec::new()).await? {
+                return Ok(reply);
+            }
+        }
+        Err(ApiError::modified(&request.resource, &request.name))
+    }
+}

@@ -1,0 +1,150 @@
+//! Update, and what patch shares with it: work out the new object from the newest, and swap them.
+
+use super::commit::{ATTEMPTS, Beside, Change, Current, Outcome, at_revision};
+use super::error::{ApiError, ApiResult};
+use super::request::{Body, ObjectReply, Request};
+use super::{Registry, meta, reply};
+use crate::admission;
+use crate::resources::{Errors, FieldError, Object, validation};
+
+/// What a write makes of the object it finds: the new one, and what the writer should know.
+pub type Changed = (Box<dyn Object>, Vec<String>);
+
+impl Registry {
+    /// Replaces an object, or one of its subresources.
+    pub(super) async fn update(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
+        match request.subresource.as_str() {
+            "" | "status" => {}
+            "scale" => return self.update_scale(request, body).await,
+            "finalize" => return self.finalize(request, body).await,
+            _ => return Err(ApiError::method_not_allowed(&request.resource, "update")),
+        }
+        let resource = &request.resource;
+        let decoded = resource.strategy.decode(&body.bytes, &body.content_type);
+        let (mut sent, warnings) = reply::decode(resource, decoded, body.field_validation)?;
+        meta::address(resource, sent.meta_mut(), &request.namespace, &request.name)?;
+        if sent.meta().resource_version.is_empty() && !resource.strategy.allows_unconditional_update() {
+            let error = FieldError {
+                path: "metadata.resourceVersion".into(),
+                kind: crate::resources::FieldErrorKind::Invalid,
+                value: "0x0".into(),
+                detail: "must be specified for an update".into(),
+            };
+            return Err(ApiError::invalid(resource, &request.name, &[error]));
+        }
+        self.modify(request, |_| Ok((sent.copy(), warnings.clone()))).await
+    }
+
+    /// Changes an object by a function of what it is now, as often as it takes. What the function returns is a user's
+    /// wish: it goes through status isolation, defaults and validation like any other.
+    pub(super) async fn modify(
+        &self,
+        request: &Request,
+        change: impl Fn(&dyn Object) -> ApiResult<Changed> + Sync,
+    ) -> ApiResult<ObjectReply> {
+        for _ in 0..ATTEMPTS {
+            let current = self.existing(request).await?;
+            let (mut new, mut warnings) = change(current.object.as_ref())?;
+            if self.is_stale(request, new.as_ref(), &current).await? {
+                continue;
+            }
+            let old = current.object.as_ref();
+            self.settle(request, new.as_mut(), old, &mut warnings)?;
+            admission::check(request, Some(new.as_ref()), Some(old))?;
+            if let Some(reply) = self.swap(request, new, &current, warnings).await? {
+                return Ok(reply);
+            }
+        }
+        Err(ApiError::modified(&request.resource, &request.name))
+    }
+
+    /// Holds the revision a writer names against the newest. A writer that has seen more than the cache has is waited
+    /// for (then the object is to be read again); one that has seen less is refused.
+    async fn is_stale(&self, request: &Request, new: &dyn Object, current: &Current) -> ApiResult<bool> {
+        let named = &new.meta().resource_version;
+        if named.is_empty() || *named == current.revision.to_string() {
+            return Ok(false);
+        }
+        let revision: u64 = named.parse().map_err(|_| {
+            ApiError::bad_request(format!("metadata.resourceVersion: {named:?} is not a revision of this cluster"))
+        })?;
+        if revision > current.revision && revision > self.inner.cache.revision() {
+            self.wait_for(revision).await?;
+            return Ok(true);
+        }
+        Err(ApiError::modified(&request.resource, &request.name))
+    }
+
+    /// Makes a wish into the object to be stored: isolation, defaults, metadata, validation, generation.
+    fn settle(&self, request: &Request, new: &mut dyn Object, old: &dyn Object, warnings: &mut Vec<String>) -> ApiResult<()> {
+        let resource = &request.resource;
+        let strategy = &resource.strategy;
+        if !new.meta().uid.is_empty() && new.meta().uid != old.meta().uid {
+            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.meta().uid, old.meta().uid);
+            return Err(ApiError::conflict(resource, &request.name, why));
+        }
+        let mut errors: Errors;
+        if request.subresource == "status" {
+            meta::for_status_update(new.meta_mut(), old.meta());
+            strategy.prepare_for_status_update(new, old);
+            errors = strategy.validate_status_update(new, old);
+        } else {
+            meta::for_update(new.meta_mut(), old.meta());
+            strategy.prepare_for_update(new, old);
+            strategy.default(new);
+            errors = validation::object_meta(new.meta(), resource.namespaced, strategy.name_rule());
+            errors.append(validation::object_meta_update(new.meta(), old.meta()));
+            errors.append(strategy.validate(new));
+            errors.append(strategy.validate_update(new, old));
+            if strategy.counts_generations() && strategy.desired_changed(new, old) {
+                new.meta_mut().generation = old.meta().generation + 1;
+            }
+            warnings.extend(strategy.warnings(new));
+        }
+        if !errors.is_empty() {
+            return Err(ApiError::invalid(resource, &request.name, &errors.into_vec()));
+        }
+        Ok(())
+    }
+
+    /// Writes the new object in place of the current one; nothing if they are the same; the end of it if nothing holds
+    /// it any longer. `None`: others were quicker.
+    pub(super) async fn swap(
+        &self,
+        request: &Request,
+        mut new: Box<dyn Object>,
+        current: &Current,
+        warnings: Vec<String>,
+    ) -> ApiResult<Option<ObjectReply>> {
+        let old = current.object.as_ref();
+        new.meta_mut().resource_version = old.meta().resource_version.clone();
+        let mut beside = Beside::default();
+        let reserved = self.allocate(request, new.as_mut(), Some(old), &mut beside).await?;
+        if new.encode() == old.encode() {
+            return Ok(Some(reply::object(request, new.as_ref(), warnings)));
+        }
+        let gone = meta::may_go(&request.resource, new.as_ref());
+        let change = if gone { Change::Remove(new.as_ref(), current.revision) } else { Change::Replace(new.as_ref(), current.revision) };
+        match self.commit(request, change, beside).await {
+            Ok(Outcome::Done(revision)) => {
+                self.release_after(request, old, (!gone).then_some(new.as_ref())).await;
+                if revision != 0 {
+                    at_revision(new.as_mut(), revision);
+                }
+                let mut reply = reply::object(request, new.as_ref(), warnings);
+                reply.deleted = gone;
+                Ok(Some(reply))
+            }
+            Ok(Outcome::Again) => {
+                self.release(reserved).await;
+                Ok(None)
+            }
+            Err(error) => {
+                if error.code() < 500 {
+                    self.release(reserved).await;
+                }
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Watch: a collection's changes as a stream, from a revision on, without a gap.
+
+use super::Registry;
+use super::commit::cache_error;
+use super::error::{ApiError, ApiResult};
+use super::limits::Permit;
+use super::list::{content, content_type, revision};
+use super::request::{Format, Request, WatchOptions};
+use super::selection::Selection;
+use crate::cache::{self, CacheError, WatchFrom, WatchKind};
+use crate::resources::{JSON, PROTOBUF};
+use bytes::Bytes;
+use prost::Message;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How often a quiet watch says how far it is.
+const BOOKMARKS: Duration = Duration::from_secs(60);
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchEventKind {
+    /// An object came, or came to be selected.
+    Added,
+    /// An object changed.
+    Modified,
+    /// An object went, or is no longer selected.
+    Deleted,
+    /// Only how far the stream is.
+    Bookmark,
+    /// The stream ends, for the reason in the Status it carries.
+    Error,
+}
+
+/// One event.
+#[derive(Clone, Debug)]
+pub struct WatchEvent {
+    /// What happened.
+    pub kind: WatchEventKind,
+    /// The object; empty in a bookmark.
+    pub object: Bytes,
+    /// What the bytes are.
+    pub content_type: &'static str,
+    /// The event's revision.
+    pub revision: u64,
+    /// On the bookmark that closes the initial events.
+    pub initial_events_end: bool,
+}
+
+/// A stream of events. It gives its leave back when dropped.
+pub struct WatchReply {
+    watch: cache::Watch,
+    format: Format,
+    content_type: &'static str,
+    metadata_only: bool,
+    bookmarks: bool,
+    initial_end: bool,
+    deadline: Option<Instant>,
+    ended: bool,
+    _permit: Permit,
+}
+
+impl Registry {
+    /// Opens a watch.
+    pub(super) async fn watch(&self, request: &Request, options: &WatchOptions, permit: Permit) -> ApiResult<WatchReply> {
+        self.inner.permits.selector(&options.label_selector)?;
+        self.inner.permits.selector(&options.field_selector)?;
+        let resource = &request.resource;
+        let selection = Selection::parse(resource, &options.label_selector, &options.field_selector)?;
+        let from = match options.resource_version.as_str() {
+            "" => {
+                self.catch_up().await?;
+                WatchFrom::State
+            }
+            "0" => WatchFrom::State,
+            version => {
+                let revision = revision(version)?;
+                self.wait_for(revision).await?;
+                // With initial events the revision says how new they must be; without, where the stream begins.
+                if options.send_initial_events { WatchFrom::State } else { WatchFrom::After(revision) }
+            }
+        };
+        let wanted = cache::WatchOptions {
+            namespace: request.namespace.clone(),
+            filter: selection.filter(),
+            only: selection.only(),
+            from,
+            bookmarks: options.allow_bookmarks.then_some(BOOKMARKS),
+        };
+        let watch = self.inner.cache.watch(resource.cached(), wanted).map_err(cache_error)?;
+        let limit = Some(options.timeout_seconds).filter(|seconds| *seconds > 0);
+        Ok(WatchReply {
+            watch,
+            format: request.accept,
+            content_type: content_type(request),
+            metadata_only: request.metadata_only,
+            bookmarks: options.allow_bookmarks,
+            initial_end: options.send_initial_events && options.allow_bookmarks,
+            deadline: limit.map(|seconds| self.inner.world.now() + Duration::from_secs(seconds)),
+            ended: false,
+            _permit: permit,
+        })
+    }
+}
+
+impl WatchReply {
+    /// The next event; `None` when the stream is over.
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            let next = match self.deadline {
+                None => self.watch.next().await,
+                Some(deadline) => match tokio::time::timeout_at(deadline, self.watch.next()).await {
+                    Ok(next) => next,
+                    Err(_) => return None,
+                },
+            };
+            if let Some(event) = self.shown(next) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn shown(&mut self, next: Result<cache::WatchEvent, CacheError>) -> Option<WatchEvent> {
+        match next {
+            Ok(cache::WatchEvent::Object(event)) => {
+                let (object, content_type) = match content(&event.entry, self.format, self.metadata_only) {
+                    Ok(content) => content,
+                    Err(error) => return Some(self.error(&error)),
+                };
+                let kind = match event.kind {
+                    WatchKind::Added => WatchEventKind::Added,
+                    WatchKind::Modified => WatchEventKind::Modified,
+                    WatchKind::Deleted => WatchEventKind::Deleted,
+                };
+                Some(WatchEvent { kind, object, content_type, revision: event.entry.mod_revision, initial_events_end: false })
+            }
+            Ok(cache::WatchEvent::Bookmark { revision, initial_end }) => {
+                let wanted = if initial_end { self.initial_end } else { self.bookmarks };
+                wanted.then(|| WatchEvent {
+                    kind: WatchEventKind::Bookmark,
+                    object: Bytes::new(),
+                    content_type: self.content_type,
+                    revision,
+                    initial_events_end: initial_end,
+                })
+            }
+            // A watcher that was too slow goes on from where it was: the stream just ends.
+            Err(CacheError::Lagging) => {
+                self.ended = true;
+                None
+            }
+            Err(error) => Some(self.error(&cache_error(error))),
+        }
+    }
+
+    /// The last event: why the stream ends.
+    fn error(&mut self, error: &ApiError) -> WatchEvent {
+        self.ended = true;
+        let (object, content_type) = match self.format {
+            Format::Protobuf => (error.status().encode_to_vec().into(), PROTOBUF),
+            Format::Json => (skiff_proto::json::encode(error.status()).into(), JSON),
+        };
+        WatchEvent {
+            kind: WatchEventKind::Error,
+            object,
+            content_type,
+            revision: self.watch.revision(),
+            initial_events_end: false,
+        }
+    }
+}

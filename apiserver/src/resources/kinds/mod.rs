@@ -1,0 +1,66 @@
+//! The built-in kinds: a file each, and the list of them that fills the table.
+
+mod configs;
+mod deployment;
+mod endpoints;
+mod endpoint_slice;
+mod event;
+mod lease;
+mod namespace;
+mod node;
+mod pod;
+mod replica_set;
+mod service;
+mod service_account;
+
+pub use service::{has_address, has_node_ports};
+
+use super::strategy::{KindStrategy, StrategyFor};
+use super::table::{Resource, Table};
+use skiff_proto::Kind;
+use std::time::Duration;
+
+/// How long an Event is kept after its last write.
+const EVENT_LIFE: Duration = Duration::from_secs(3600);
+
+fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str]) -> Resource {
+    let strings = |list: &[&str]| list.iter().map(|s| (*s).to_string()).collect::<Vec<_>>();
+    Resource {
+        group: S::Kind::GROUP.into(),
+        version: S::Kind::VERSION.into(),
+        resource: S::Kind::RESOURCE.into(),
+        kind: S::Kind::KIND.into(),
+        singular: S::Kind::SINGULAR.into(),
+        short_names: strings(S::Kind::SHORT_NAMES),
+        categories: strings(categories),
+        namespaced: S::Kind::NAMESPACED,
+        subresources: strings(subresources),
+        schema: std::sync::Arc::new(crate::pending::Schema),
+        strategy: Box::new(StrategyFor::new(strategy)),
+        time_to_live: None,
+        cached: Default::default(),
+    }
+}
+
+/// The table with every built-in kind.
+pub fn built_in() -> Table {
+    let table = Table::new();
+    for resource in [
+        row(namespace::NamespaceStrategy, &["status", "finalize"], &[]),
+        row(node::NodeStrategy, &["status"], &[]),
+        row(pod::PodStrategy, &["status", "binding", "eviction"], &["all"]),
+        row(service::ServiceStrategy, &["status"], &["all"]),
+        row(endpoints::EndpointsStrategy, &[], &[]),
+        row(configs::ConfigMapStrategy, &[], &[]),
+        row(configs::SecretStrategy, &[], &[]),
+        row(service_account::ServiceAccountStrategy, &[], &[]),
+        Resource { time_to_live: Some(EVENT_LIFE), ..row(event::EventStrategy, &[], &[]) },
+        row(deployment::DeploymentStrategy, &["status", "scale"], &["all"]),
+        row(replica_set::ReplicaSetStrategy, &["status", "scale"], &["all"]),
+        row(endpoint_slice::EndpointSliceStrategy, &[], &[]),
+        row(lease::LeaseStrategy, &[], &[]),
+    ] {
+        table.add(resource);
+    }
+    table
+}

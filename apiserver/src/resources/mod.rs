@@ -1,0 +1,30 @@
+//! What kinds of objects there are, and what is particular to each.
+//!
+//! The registry, the cache and both faces know resources only by the `Table`, which is looked up at run time and may grow
+//! while the server runs. A `Resource` has a name, a `Schema`, and a `Strategy`: defaults, validation, what a status
+//! write may change, which fields can be selected. Built-in kinds have a file each under `kinds/`, written against their
+//! Rust structs; a kind without one is stored as JSON and goes the same ways (`json_kind.rs`).
+
+mod field_error;
+mod json_kind;
+mod kinds;
+mod object;
+mod pod_defaults;
+mod strategy;
+mod table;
+pub mod validation;
+mod warnings;
+
+pub use field_error::{Errors, FieldError, FieldErrorKind, Shown};
+pub use json_kind::JsonKind;
+pub use kinds::{built_in, has_address, has_node_ports};
+pub use object::{JsonObject, Object, Typed};
+pub use strategy::{Decoded, DecodeError, KindStrategy, Strategy, StrategyFor};
+pub use table::{Resource, ResourceId, Table};
+
+/// Kubernetes' protobuf, without its envelope.
+pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// JSON.
+pub const JSON: &str = "application/json";
+/// YAML.
+pub const YAML: &str = "application/yaml";

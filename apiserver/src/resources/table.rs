@@ -1,0 +1,137 @@
+//! The table of resources, looked up at run time by group, version and plural name; it may grow while the server runs.
+
+use super::strategy::Strategy;
+use crate::cache::{self, Cache, CachedResource, FieldIndexer};
+use crate::store::{object_key, resource_prefix};
+use bytes::Bytes;
+use crate::pending::Schema;
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock, RwLock};
+
+/// Names a resource: group, version, plural.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceId {
+    /// `""` for the core group.
+    pub group: String,
+    /// `v1`.
+    pub version: String,
+    /// The plural: `pods`.
+    pub resource: String,
+}
+
+/// One row: everything the server knows of a resource.
+pub struct Resource {
+    /// `""` for the core group.
+    pub group: String,
+    /// `v1`.
+    pub version: String,
+    /// The plural: `pods`.
+    pub resource: String,
+    /// `Pod`.
+    pub kind: String,
+    /// `pod`.
+    pub singular: String,
+    /// `po`.
+    pub short_names: Vec<String>,
+    /// `all`: what `get all` shows.
+    pub categories: Vec<String>,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
+    /// `status`, `scale`, `binding`, ...
+    pub subresources: Vec<String>,
+    /// Fields, merge keys, descriptions.
+    pub schema: Arc<Schema>,
+    /// What is particular to the kind.
+    pub strategy: Box<dyn Strategy>,
+    /// Objects vanish this long after their last write.
+    pub time_to_live: Option<std::time::Duration>,
+    /// Where the cache keeps its objects; set by `register`.
+    pub cached: OnceLock<cache::ResourceId>,
+}
+
+impl Resource {
+    /// Tells the cache how to index its objects and make JSON of them.
+    pub fn register(&self, cache: &Cache) {
+        let indexer = Arc::new(FieldIndexer::new(self.strategy.selectable()));
+        let registered = CachedResource::new(&self.group, &self.resource, indexer, self.strategy.json_of_stored());
+        // A row is registered once, before it enters the table.
+        let _ = self.cached.set(cache.register(registered));
+    }
+
+    /// Where the cache keeps its objects.
+    pub fn cached(&self) -> cache::ResourceId {
+        *self.cached.get().expect("a row enters the table only after the cache knows it")
+    }
+
+    /// The name as errors show it: `deployments.apps`.
+    pub fn qualified(&self) -> String {
+        if self.group.is_empty() { self.resource.clone() } else { format!("{}.{}", self.resource, self.group) }
+    }
+
+    /// `apps/v1`, or `v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// What the keys of its objects in a namespace begin with; of all of them when the namespace is empty.
+    pub fn prefix(&self, namespace: &str) -> Bytes {
+        resource_prefix(&self.group, &self.resource, namespace)
+    }
+
+    /// The key of an object.
+    pub fn key(&self, namespace: &str, name: &str) -> Bytes {
+        object_key(&self.group, &self.resource, if self.namespaced { namespace } else { "" }, name)
+    }
+
+    /// The verbs it answers.
+    pub fn verbs(&self) -> Vec<String> {
+        ["create", "delete", "get", "list", "patch", "update", "watch"].map(String::from).to_vec()
+    }
+
+    /// Whether it has a subresource.
+    pub fn has(&self, subresource: &str) -> bool {
+        subresource.is_empty() || self.subresources.iter().any(|s| s == subresource)
+    }
+
+    /// Its id.
+    pub fn id(&self) -> ResourceId {
+        ResourceId { group: self.group.clone(), version: self.version.clone(), resource: self.resource.clone() }
+    }
+}
+
+/// All resources. Cloning shares the table.
+#[derive(Clone, Default)]
+pub struct Table {
+    rows: Arc<RwLock<Arc<BTreeMap<ResourceId, Arc<Resource>>>>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a row, or replaces it.
+    pub fn add(&self, resource: Resource) -> Arc<Resource> {
+        let resource = Arc::new(resource);
+        let mut rows = self.rows.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        Arc::make_mut(&mut rows).insert(resource.id(), resource.clone());
+        resource
+    }
+
+    /// Looks a row up.
+    pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Resource>> {
+        let id = ResourceId { group: group.into(), version: version.into(), resource: resource.into() };
+        self.all().get(&id).cloned()
+    }
+
+    /// Looks a row up by kind, as owner references name it.
+    pub fn by_kind(&self, api_version: &str, kind: &str) -> Option<Arc<Resource>> {
+        self.all().values().find(|r| r.kind == kind && r.api_version() == api_version).cloned()
+    }
+
+    /// All rows, as they are now.
+    pub fn all(&self) -> Arc<BTreeMap<ResourceId, Arc<Resource>>> {
+        self.rows.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}

@@ -1,0 +1,191 @@
+//! Starting and stopping: store, cache, registry, bootstrap, listeners, in this order; and the reverse.
+
+use crate::cache::{Cache, CacheError};
+use crate::grpc::ResourcesService;
+use crate::http::{self, Front};
+use crate::registry::{ApiError, Limits, Registry};
+use crate::store::{Store, StoreError};
+use crate::{bootstrap, resources};
+use skiff_proto::skiffv1::resources_server::ResourcesServer;
+use skiff_world::tls::{Files, ServerTls, TlsError};
+use skiff_world::{Address, Listener, World};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
+
+/// How to run a server.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: Vec<Address>,
+    /// How to speak TLS on addresses that are not pipes.
+    pub tls: Option<Files>,
+    /// What to keep everything in.
+    pub store: StoreOptions,
+    /// Where Services' addresses come from.
+    pub service_cidr: ipnet::Ipv4Net,
+    /// The cluster's name.
+    pub cluster_name: String,
+    /// Where the recorder writes; unset: nothing is recorded.
+    pub recorder_dir: Option<PathBuf>,
+    /// The addresses and port at which nodes reach this server: the endpoints of the Service `kubernetes`.
+    pub advertise: Vec<(IpAddr, u16)>,
+    /// The limits in force.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// The usual, for a cluster of one server.
+    pub fn new(listen: Vec<Address>, store: StoreOptions) -> Self {
+        Self {
+            listen,
+            tls: None,
+            store,
+            service_cidr: "10.96.0.0/16".parse().expect("a well-formed constant"),
+            cluster_name: "skiff".into(),
+            recorder_dir: None,
+            advertise: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Where everything is kept.
+#[derive(Clone, Debug)]
+pub enum StoreOptions {
+    /// In a file of our own.
+    Embedded {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// In etcd.
+    Etcd {
+        /// Its servers.
+        endpoints: Vec<String>,
+        /// How to speak TLS with them.
+        tls: Option<Files>,
+    },
+}
+
+/// Why a server cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error("cannot open the store: {0}")]
+    Store(#[from] StoreError),
+    /// The cache cannot be filled.
+    #[error("cannot read the store's contents: {0}")]
+    Cache(#[from] CacheError),
+    /// The certificates cannot be used.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] TlsError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {error}")]
+    Listen {
+        /// Which.
+        address: Address,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// What every cluster begins with cannot be made.
+    #[error("cannot set up the cluster's first objects: {}", .0.message())]
+    Bootstrap(ApiError),
+    /// The recorder cannot write.
+    #[error("cannot record into {dir}: {why}", dir = dir.display())]
+    Recorder {
+        /// Where.
+        dir: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A running server.
+pub struct Handle {
+    registry: Registry,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    tasks: Vec<skiff_world::Task>,
+}
+
+impl Handle {
+    /// The registry, for parts of the same process (and tests).
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Completes when the server is told to stop.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Stops gracefully: no new connections, open requests end, the store is closed.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        for task in self.tasks {
+            let _ = task.join().await;
+        }
+        self.store.close().await;
+    }
+}
+
+/// Runs a server until its handle is stopped or its World is.
+pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
+    let store = open(&world, &options.store).await?;
+    let mut sinks: Vec<Arc<dyn crate::cache::RevisionSink>> = Vec::new();
+    if let Some(dir) = &options.recorder_dir {
+        sinks.push(recorder(&world, dir).await?);
+    }
+    // Listening begins before anything can ask: a client that connects meanwhile waits instead of failing.
+    let mut listeners: Vec<Listener> = Vec::new();
+    for address in &options.listen {
+        let failed = |error| Error::Listen { address: address.clone(), error };
+        listeners.push(world.listen(address).await.map_err(failed)?);
+    }
+    let cache = Cache::start(&world, store.clone(), Vec::new(), sinks).await?;
+    let table = resources::built_in();
+    for row in table.all().values() {
+        row.register(&cache);
+    }
+    let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), options.service_cidr);
+    bootstrap::bootstrap(&registry, &options.advertise).await.map_err(Error::Bootstrap)?;
+
+    let stop = CancellationToken::new();
+    let tls = options.tls.clone().map(ServerTls::new).transpose()?;
+    let front = Front { world: world.clone(), grpc: routes(&world, &registry), registry: registry.clone(), tls, stop: stop.clone() };
+    let tasks = listeners.into_iter().map(|listener| world.spawn("accept", http::accept(front.clone(), listener))).collect();
+    Ok(Handle { registry, store, stop, tasks })
+}
+
+async fn open(world: &World, options: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
+    match options {
+        StoreOptions::Embedded { dir } => {
+            let options = crate::store::embedded::EmbeddedOptions::new(dir);
+            Ok(Arc::new(crate::store::embedded::Embedded::open(world, options).await?))
+        }
+        StoreOptions::Etcd { endpoints, tls } => {
+            let _ = (endpoints, tls);
+            Err(Error::Store(StoreError::Unavailable("the etcd store is not built in yet".into())))
+        }
+    }
+}
+
+async fn recorder(_world: &World, dir: &std::path::Path) -> Result<Arc<dyn crate::cache::RevisionSink>, Error> {
+    Err(Error::Recorder { dir: dir.into(), why: "the recorder is not built in yet".into() })
+}
+
+/// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
+fn routes(world: &World, registry: &Registry) -> axum::Router {
+    // A page is about 1 MiB, and one object may be larger than that; a message has a little around its body.
+    let largest = registry.limits().body_bytes + 64 * 1024;
+    let _ = world;
+    Routes::new(
+        ResourcesServer::new(ResourcesService::new(registry.clone()))
+            .max_decoding_message_size(largest)
+            .max_encoding_message_size(usize::MAX),
+    )
+    .prepare()
+    .into_axum_router()
+}
