@@ -190,7 +190,7 @@ fn raw_event(operation: &str, event: skiffv1::WatchEvent) -> Result<RawEvent, Er
         Type::Modified => Ok(RawEvent::Put { object, revision, added: false }),
         Type::Deleted => Ok(RawEvent::Deleted { object, revision }),
         Type::Bookmark => Ok(RawEvent::Bookmark { revision, initial_events_end: event.initial_events_end }),
-        Type::Unknown | Type::Error => Err(broken(format!("an event has the unknown type {}", event.r#type as i32))),
+        Type::Unknown | Type::Error => Err(broken(format!("an event has the unknown type {}", event.r#type))),
     }
 }
 
@@ -370,3 +370,6 @@ impl Api<corev1::Pod> {
         self.create_sub(&metadata.namespace, &metadata.name, "binding", binding).await
     }
 }
+
+#[cfg(test)]
+mod tests;

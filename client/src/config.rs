@@ -349,6 +349,73 @@ contexts:
         }
     }
 
+    /// A certificate authority, and a certificate with its key for each name.
+    fn certificates(names: &[&str]) -> (String, Vec<(String, String)>) {
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+        let ca_key = KeyPair::generate().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let issuer = Issuer::new(ca, ca_key);
+        let leaf = |name: &&str| {
+            let key = KeyPair::generate().unwrap();
+            let mut leaf = CertificateParams::new(vec![name.to_string()]).unwrap();
+            leaf.distinguished_name.push(DnType::CommonName, *name);
+            (leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+        };
+        (ca_pem, names.iter().map(leaf).collect())
+    }
+
+    #[tokio::test]
+    async fn inline_data_speaks_tls_as_well_as_files_do_and_to_nobody_else() {
+        let (ca, leaves) = certificates(&["127.0.0.1", "kubernetes-admin"]);
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let ca_file = write("ca", &ca);
+        let server = (write("server", &leaves[0].0), write("server-key", &leaves[0].1));
+        let server = tls::ServerTls::new(tls::Files { ca: ca_file.clone(), identity: Some(server) }).unwrap();
+        let (cert, key) = leaves[1].clone();
+        let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
+        let inline = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
+        let mixed = TlsFiles { cert: Pem::File(write("cert", &cert)), ..inline.clone() };
+        let files = TlsFiles::new(ca_file, write("cert", &cert), write("key", &key));
+        for files in [inline.clone(), mixed, files] {
+            let (near, far) = tokio::io::duplex(1 << 16);
+            let client = Tls::new(&files).unwrap();
+            let (near, far) = tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
+            near.unwrap();
+            assert_eq!(far.unwrap().1.unwrap().user, "kubernetes-admin");
+        }
+        // A server by another authority.
+        let stranger = TlsFiles { ca: text(&certificates(&[]).0), ..inline };
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let client = Tls::new(&stranger).unwrap();
+        let (near, _) = tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
+        assert!(near.is_err());
+    }
+
+    #[test]
+    fn tls_that_is_no_good_says_what() {
+        let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
+        let (ca, leaves) = certificates(&["x"]);
+        let (cert, key) = leaves[0].clone();
+        let good = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
+        assert!(Tls::new(&good).is_ok());
+        for (files, said) in [
+            (TlsFiles { ca: text("x"), ..good.clone() }, "certificate authority"),
+            (TlsFiles { cert: text(""), ..good.clone() }, "client certificate"),
+            (TlsFiles { key: text(&cert), ..good.clone() }, "no private key"),
+            (TlsFiles { key: Pem::File("/nowhere/key".into()), ..good }, "/nowhere/key"),
+        ] {
+            let Err(error) = Tls::new(&files) else { panic!("{files:?} is no good") };
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
     #[test]
     fn an_inline_key_is_never_printed() {
         let pem = Pem::Text(b"secret".to_vec());

@@ -162,7 +162,7 @@ impl LeaderElection {
 
     /// One look at the Lease: leading, or how long to wait.
     async fn try_once(&self, seen: &mut (String, Instant)) -> Result<Result<Lease, Duration>, Error> {
-        let api = Api::<Lease>::new(&self.client).clone();
+        let api = Api::<Lease>::new(&self.client);
         let lease = api.get_opt(&self.namespace, &self.name).await?;
         let version = lease.as_ref().map(|lease| lease.metadata.resource_version.clone()).unwrap_or_default();
         if seen.0 != version {
@@ -200,8 +200,8 @@ impl LeaderElection {
             spec: LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
                 lease_duration_seconds: i32::try_from(self.terms.lease.as_secs()).ok(),
-                acquire_time: Some(now.into()),
-                renew_time: Some(now.into()),
+                acquire_time: Some(now),
+                renew_time: Some(now),
                 lease_transitions: Some(1),
                 ..LeaseSpec::default()
             },

@@ -154,9 +154,10 @@ impl Error {
         matches!(self.reason(), "Expired" | "Gone")
     }
 
-    /// The write came from a leader that is no longer one.
-    pub fn is_fenced(&self) -> bool {
-        self.reason() == "Fenced"
+    /// The server does not know the revision asked for *yet*: it is behind, or its history has gone back.
+    pub fn is_ahead_of_server(&self) -> bool {
+        let causes = self.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
+        causes.into_iter().flatten().any(|cause| cause.reason == "ResourceVersionTooLarge")
     }
 
     /// The API server could not be spoken to (it has not refused anything).
@@ -237,6 +238,11 @@ impl ActError {
             ActError::Changed(_) => Retry::Now,
             ActError::Failed(_) => Retry::Backoff,
         }
+    }
+
+    /// Whether a write may have happened although this error says nothing about it.
+    pub fn outcome_unknown(&self) -> bool {
+        matches!(self, ActError::Api(error) if error.outcome_unknown())
     }
 
     /// How long the API server asks to wait, if it does.

@@ -43,6 +43,8 @@ struct State {
     cuts: u64,
     /// The next writes fail so.
     failures: Vec<Status>,
+    /// Every reply to a write has these warnings.
+    warnings: Vec<String>,
     page: usize,
     lists: u64,
     watches: u64,
@@ -87,6 +89,7 @@ impl Fake {
             hold_watches: false,
             cuts: 0,
             failures: Vec::new(),
+            warnings: Vec::new(),
             page: 3,
             lists: 0,
             watches: 0,
@@ -162,6 +165,10 @@ impl Fake {
         self.lock().failures.push(status);
     }
 
+    pub(crate) fn warn(&self, warning: &str) {
+        self.lock().warnings.push(warning.into());
+    }
+
     pub(crate) fn revision(&self) -> u64 {
         self.lock().revision
     }
@@ -215,7 +222,8 @@ impl State {
     }
 
     fn reply(&self, place: &Place) -> ObjectReply {
-        ObjectReply { object: self.objects[place].bytes.clone().into(), ..ObjectReply::default() }
+        let (object, warnings) = (self.objects[place].bytes.clone().into(), self.warnings.clone());
+        ObjectReply { object, warnings, ..ObjectReply::default() }
     }
 
     fn check(&mut self, place: &Place, version: &str) -> Result<(), tonic::Status> {

@@ -178,7 +178,7 @@ mod tests {
         assert!(futures::poll!(&mut b).is_pending(), "one step is one action");
 
         gate.open();
-        assert_eq!(b.await, true);
+        assert!(b.await);
         assert!(gate.standing().is_empty());
     }
 
@@ -190,7 +190,7 @@ mod tests {
         assert!(futures::poll!(&mut a).is_pending() && futures::poll!(&mut b).is_pending());
         drop(a);
         gate.step(1);
-        assert_eq!(b.await, true);
+        assert!(b.await);
     }
 
     #[tokio::test]

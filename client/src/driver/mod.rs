@@ -30,6 +30,8 @@ use crate::queue::{KEY_BACKOFF, QueueKey, Trigger, Work, WorkQueue};
 
 /// A conflict is looked at again after at most this long.
 const CONFLICT_CAP: Duration = Duration::from_millis(500);
+/// What did land of a write whose outcome is unknown has this long to show before the key is planned again.
+const UNKNOWN_FLOOR: Duration = Duration::from_secs(1);
 /// While the API server cannot be reached, a key waits at most this long: it is not the key's fault.
 const UNREACHABLE_CAP: Duration = Duration::from_secs(5);
 
@@ -165,7 +167,8 @@ fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
         }
         Outcome::Failed(action, error) => {
             let cap = if error.is_unreachable() { UNREACHABLE_CAP } else { KEY_BACKOFF.max };
-            let wait = work.retry(error.retry_after().unwrap_or_default(), cap);
+            let floor = if error.outcome_unknown() { UNKNOWN_FLOOR } else { Duration::ZERO };
+            let wait = work.retry(error.retry_after().unwrap_or(floor), cap);
             tracing::warn!(action, %error, ?wait, "failed; trying again");
         }
     }

@@ -20,8 +20,8 @@
 //! something is wrong that waiting does not mend, and a level-triggered loop repairs what it did wrong.
 //!
 //! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key backs
-//! off, and if the write did land and is not yet seen, the plan may repeat it: names that follow from the key make
-//! that harmless, and a surplus object is removed by the next plan.
+//! off for a second at least, so that the informers can show what did land. If that was too short the plan repeats the
+//! write: names that follow from the key make that harmless, and a surplus object is removed by the next plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -70,8 +70,11 @@ impl fmt::Debug for Write {
 /// The views that run on one client, by resource.
 #[derive(Clone, Default)]
 pub(crate) struct Views {
-    by_resource: Arc<Mutex<BTreeMap<(String, String), Vec<Weak<dyn View>>>>>,
+    by_resource: Arc<Mutex<ByResource>>,
 }
+
+/// By group and resource.
+type ByResource = BTreeMap<(String, String), Vec<Weak<dyn View>>>;
 
 impl Views {
     pub(crate) fn add(&self, resource: &Resource, view: Weak<dyn View>) {

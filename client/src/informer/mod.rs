@@ -227,12 +227,12 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
             Ok(Some(Err(error))) => self.trouble("watch", &error),
             Ok(None) | Err(_) => Heard::Failed { lived: Duration::ZERO },
         };
-        if !matches!(heard, Heard::Failed { .. } | Heard::Expired) {
+        if !matches!(heard, Heard::Failed { .. } | Heard::Expired | Heard::Ahead) {
             return heard;
         }
         let lived = self.world.now().saturating_duration_since(open.since);
         *watch = None;
-        if matches!(heard, Heard::Expired) { heard } else { Heard::Failed { lived } }
+        if matches!(heard, Heard::Failed { .. }) { Heard::Failed { lived } } else { heard }
     }
 
     fn event(&self, event: RawEvent) -> Heard<Item<P::Out>> {
@@ -266,6 +266,10 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         if error.is_expired() {
             tracing::info!(resource = %self.resource, "{what}: the revision is too old; listing again");
             return Heard::Expired;
+        }
+        if error.is_ahead_of_server() {
+            tracing::debug!(resource = %self.resource, %error, "{what}: the API server is behind");
+            return Heard::Ahead;
         }
         if error.is_unreachable() {
             tracing::debug!(resource = %self.resource, %error, "{what} failed");

@@ -48,6 +48,8 @@ pub(crate) enum Heard<T> {
     Bookmark { revision: u64 },
     /// The watch's revision is no longer known to the server.
     Expired,
+    /// The watch's revision is not yet known to the server.
+    Ahead,
     /// The list failed, the watch could not be opened, or it ended after it `lived` so long.
     Failed { lived: Duration },
 }
@@ -99,6 +101,11 @@ impl State {
                 State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Expired,
             ) => State::Listing { seen, failures }.again(),
+            // A server that catches up is waited for; after so long, only a list can say what is true.
+            (
+                State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
+                Heard::Ahead,
+            ) if failures >= BACKWARDS => State::Listing { seen, failures }.again(),
             (State::Watching { revision, .. }, Heard::Failed { lived }) if lived >= LIVED => {
                 (State::Opening { revision, failures: 0 }, Effect::None)
             }
@@ -174,6 +181,8 @@ mod tests {
             ("opening", opening(7, 2), Heard::Opened, watching(7, 2), Effect::None),
             ("a watch that cannot open is tried at the same place", opening(7, 0), failed(), opening(7, 1), wait(1)),
             ("expired before it opened: list", opening(7, 1), Heard::Expired, listing(7, 2), wait(2)),
+            ("a server that is behind is waited for", opening(7, 1), Heard::Ahead, opening(7, 2), wait(2)),
+            ("but not for ever: list", opening(7, 10), Heard::Ahead, listing(7, 11), wait(11)),
             ("expired in the stream: list", watching(7, 0), Heard::Expired, listing(7, 1), wait(1)),
             ("an event moves on and ends the trouble", watching(7, 2), put(9), watching(9, 0), Effect::Put {
                 object: 'a',
@@ -209,7 +218,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever happens, what is known never goes back, except by a list that was refused ten times.
         #[test]
-        fn revisions_only_grow(heard in proptest::collection::vec((0u8..7, 1u64..50), 1..200)) {
+        fn revisions_only_grow(heard in proptest::collection::vec((0u8..8, 1u64..50), 1..200)) {
             let mut state = State::START;
             let mut seen = 0;
             for (what, revision) in heard {
@@ -220,6 +229,7 @@ mod tests {
                     3 => Heard::Removed { object: 'a', revision },
                     4 => Heard::Bookmark { revision },
                     5 => Heard::Expired,
+                    6 => Heard::Ahead,
                     _ => failed(),
                 };
                 let tries = state.failures();

@@ -233,7 +233,7 @@ impl StreamSender {
         let mut bytes: Bytes = bytes.into();
         while !bytes.is_empty() {
             let taken = self.shared.credit.take(bytes.len().min(MAX_DATA)).await.ok_or(Closed)?;
-            let data = StreamData { channel: channel.into(), data: bytes.split_to(taken).into(), end: false };
+            let data = StreamData { channel: channel.into(), data: bytes.split_to(taken), end: false };
             self.shared.sink.send(Frame::Data(data)).await?;
         }
         Ok(())
@@ -304,7 +304,7 @@ impl Feed {
         let (channel, end) = (data.channel(), data.end);
         // Nobody listens any more: then nobody misses it.
         if bytes > 0 {
-            let _ = self.events.send(StreamEvent::Data { channel, bytes: data.data.into() });
+            let _ = self.events.send(StreamEvent::Data { channel, bytes: data.data });
         }
         if end {
             let _ = self.events.send(StreamEvent::End(channel));

@@ -20,13 +20,14 @@ use crate::streams;
 /// Passes frames between users and the one component that is attached.
 #[derive(Clone, Default)]
 struct Relay {
-    component: Arc<Mutex<Option<mpsc::Sender<Result<TunnelFrame, Status>>>>>,
-    users: Arc<Mutex<BTreeMap<u64, mpsc::Sender<Result<StreamFrame, Status>>>>>,
+    component: Arc<Mutex<Option<Way<TunnelFrame>>>>,
+    users: Arc<Mutex<BTreeMap<u64, Way<StreamFrame>>>>,
     next: Arc<Mutex<u64>>,
     world: Arc<Mutex<Option<World>>>,
     attached: Arc<AtomicUsize>,
 }
 
+type Way<T> = mpsc::Sender<Result<T, Status>>;
 type Frames<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
