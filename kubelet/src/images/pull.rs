@@ -1,12 +1,15 @@
 //! When an image is pulled, and what a Pod is told when it cannot be had. Pure: the kubelet's workers do what it says.
 //!
 //! ```text
-//!            absent, policy Never            absent                     pulled
-//!  unknown ─────────────────────► Never   unknown ──────► Pulling ──────────────► Present
-//!                                                           │  ▲
-//!                                            Docker says no │  │ backoff over
-//!                                                           ▼  │
-//!                                                          Failed (ErrImagePull, then ImagePullBackOff)
+//!   not looked for ──▶ there ───────────────────────────────▶ go (policy Always pulls once more first)
+//!        │                                        ▲
+//!        └──▶ absent ──▶ policy Never: ErrImageNeverPull
+//!               │                                 │
+//!               └──────▶ pulling ── pulled ───────┘
+//!                          │ ▲
+//!            Docker says no│ │ 10 s, doubling to 300 s
+//!                          ▼ │
+//!                        failed: ErrImagePull, then ImagePullBackOff
 //! ```
 
 use std::time::Duration;
@@ -20,18 +23,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 
 /// What is known about an image on this node.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
-pub enum ImageState {
-    /// not looked for yet
-    #[default]
-    Unknown,
-    /// there
-    Present,
-    /// not there, and nobody has asked for a pull
-    Absent,
-    /// on its way
-    Pulling,
+pub struct ImageState {
+    /// whether it is there; None: not looked for yet
+    pub present: Option<bool>,
+    /// a pull is on its way
+    pub pulling: bool,
     /// the last pull failed
-    Failed(PullFailure),
+    pub failure: Option<PullFailure>,
 }
 
 /// A pull that failed.
@@ -90,33 +88,47 @@ pub fn policy<'a>(explicit: &'a str, image: &str) -> &'a str {
     if latest { "Always" } else { "IfNotPresent" }
 }
 
+/// Kubernetes tells the failure itself first, and after so long that it waits.
+const TOLD_PLAINLY: Duration = Duration::from_secs(2);
+
 /// What to do, by policy and state. `pulled_for_this_attempt` says that policy Always has had its pull.
 pub fn decide(image: &str, policy: &str, state: &ImageState, pulled_for_this_attempt: bool, now: Timestamp) -> Decision {
-    match (policy, state) {
-        (_, ImageState::Unknown) => Decision::Look,
-        (_, ImageState::Pulling) => Decision::Wait,
-        ("Never", ImageState::Present) | ("IfNotPresent", ImageState::Present) => Decision::Go,
-        ("Never", _) => Decision::Refuse {
+    let there = state.present == Some(true);
+    if there && (policy != "Always" || pulled_for_this_attempt) {
+        return Decision::Go;
+    }
+    if state.pulling {
+        return Decision::Wait;
+    }
+    if state.present.is_none() {
+        return Decision::Look;
+    }
+    if policy == "Never" {
+        return Decision::Refuse {
             reason: "ErrImageNeverPull",
             message: format!("Container image \"{image}\" is not present with pull policy of Never"),
             until: None,
-        },
-        (_, ImageState::Present) if pulled_for_this_attempt => Decision::Go,
-        (_, ImageState::Failed(failure)) if now < failure.retry_at() => Decision::Refuse {
-            // Kubernetes tells the failure itself first, then that it waits; both carry the words that matter.
-            reason: if now.duration_since(failure.at).as_millis() < 2_000 { "ErrImagePull" } else { "ImagePullBackOff" },
-            message: if now.duration_since(failure.at).as_millis() < 2_000 {
-                failure.message.clone()
-            } else {
-                format!("Back-off pulling image \"{image}\": {}", failure.message)
-            },
-            until: Some(if now.duration_since(failure.at).as_millis() < 2_000 {
-                failure.at + Duration::from_secs(2)
-            } else {
-                failure.retry_at()
-            }),
-        },
-        (_, ImageState::Present | ImageState::Absent | ImageState::Failed(_)) => Decision::Pull,
+        };
+    }
+    match &state.failure {
+        Some(failure) if now < failure.retry_at() => back_off(image, failure, now),
+        _ => Decision::Pull,
+    }
+}
+
+fn back_off(image: &str, failure: &PullFailure, now: Timestamp) -> Decision {
+    let plainly = failure.at + TOLD_PLAINLY;
+    if now < plainly {
+        return Decision::Refuse {
+            reason: "ErrImagePull",
+            message: failure.message.clone(),
+            until: Some(plainly),
+        };
+    }
+    Decision::Refuse {
+        reason: "ImagePullBackOff",
+        message: format!("Back-off pulling image \"{image}\": {}", failure.message),
+        until: Some(failure.retry_at()),
     }
 }
 
@@ -144,24 +156,34 @@ mod tests {
 
     #[test]
     fn decisions() {
-        let failed = ImageState::Failed(PullFailure::after(None, "no such host".into(), at(100)));
-        let reason = |decision| match decision {
+        let unknown = ImageState::default();
+        let there = ImageState { present: Some(true), ..ImageState::default() };
+        let absent = ImageState { present: Some(false), ..ImageState::default() };
+        let pulling = ImageState { pulling: true, ..absent.clone() };
+        let failed = ImageState { failure: Some(PullFailure::after(None, "no such host".into(), at(100))), ..absent.clone() };
+        let failed_but_there = ImageState { present: Some(true), ..failed.clone() };
+        let word = |decision| match decision {
             Decision::Refuse { reason, .. } => reason.to_string(),
             other => format!("{other:?}"),
         };
         for (policy, state, pulled, now, expected) in [
-            ("IfNotPresent", ImageState::Unknown, false, 0, "Look"),
-            ("IfNotPresent", ImageState::Present, false, 0, "Go"),
-            ("IfNotPresent", ImageState::Absent, false, 0, "Pull"),
-            ("Always", ImageState::Present, false, 0, "Pull"),
-            ("Always", ImageState::Present, true, 0, "Go"),
-            ("Never", ImageState::Absent, false, 0, "ErrImageNeverPull"),
-            ("Always", failed.clone(), false, 101, "ErrImagePull"),
-            ("Always", failed.clone(), false, 105, "ImagePullBackOff"),
-            ("Always", failed.clone(), false, 110, "Pull"),
-            ("IfNotPresent", ImageState::Pulling, false, 0, "Wait"),
+            ("IfNotPresent", &unknown, false, 0, "Look"),
+            ("IfNotPresent", &there, false, 0, "Go"),
+            ("IfNotPresent", &absent, false, 0, "Pull"),
+            ("IfNotPresent", &pulling, false, 0, "Wait"),
+            ("Always", &there, false, 0, "Pull"),
+            ("Always", &there, true, 0, "Go"),
+            ("Never", &unknown, false, 0, "Look"),
+            ("Never", &there, false, 0, "Go"),
+            ("Never", &absent, false, 0, "ErrImageNeverPull"),
+            ("Always", &failed, false, 101, "ErrImagePull"),
+            ("Always", &failed, false, 105, "ImagePullBackOff"),
+            ("Always", &failed, false, 110, "Pull"),
+            // Somebody else's pull failed; what is there can be used all the same.
+            ("IfNotPresent", &failed_but_there, false, 101, "Go"),
+            ("Always", &failed_but_there, false, 105, "ImagePullBackOff"),
         ] {
-            assert_eq!(reason(decide("i", policy, &state, pulled, at(now))), expected, "{policy} {state:?}");
+            assert_eq!(word(decide("i", policy, state, pulled, at(now))), expected, "{policy} {state:?}");
         }
     }
 
