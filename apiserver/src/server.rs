@@ -5,8 +5,11 @@ use crate::grpc::ResourcesService;
 use crate::http::{self, Front};
 use crate::registry::{ApiError, Limits, Registry};
 use crate::store::{Store, StoreError};
+use crate::tunnel::{StreamsService, TunnelService, Tunnels};
 use crate::{bootstrap, resources};
 use skiff_proto::skiffv1::resources_server::ResourcesServer;
+use skiff_proto::skiffv1::streams_server::StreamsServer;
+use skiff_proto::skiffv1::tunnel_server::TunnelServer;
 use skiff_world::tls::{Files, ServerTls, TlsError};
 use skiff_world::{Address, Listener, World};
 use std::net::IpAddr;
@@ -180,12 +183,14 @@ async fn recorder(_world: &World, dir: &std::path::Path) -> Result<Arc<dyn crate
 fn routes(world: &World, registry: &Registry) -> axum::Router {
     // A page is about 1 MiB, and one object may be larger than that; a message has a little around its body.
     let largest = registry.limits().body_bytes + 64 * 1024;
-    let _ = world;
+    let tunnels = Tunnels::new(world.clone(), registry.clone());
     Routes::new(
         ResourcesServer::new(ResourcesService::new(registry.clone()))
             .max_decoding_message_size(largest)
             .max_encoding_message_size(usize::MAX),
     )
+    .add_service(TunnelServer::new(TunnelService::new(tunnels.clone())))
+    .add_service(StreamsServer::new(StreamsService::new(tunnels)))
     .prepare()
     .into_axum_router()
 }

@@ -5,6 +5,6 @@ mod metadata;
 mod resources;
 mod status;
 
-pub use metadata::Caller;
+pub use metadata::{Caller, identity as caller};
 pub use resources::ResourcesService;
 pub use status::to_grpc;

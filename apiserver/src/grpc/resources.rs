@@ -7,6 +7,7 @@ use crate::registry::{
     Registry, Reply, Request, WatchEventKind, WatchOptions, WatchReply,
 };
 use futures::Stream;
+use prost::Message;
 use skiff_proto::skiffv1 as pb;
 use skiff_proto::skiffv1::resources_server::Resources;
 use std::pin::Pin;
@@ -107,9 +108,14 @@ fn events(watch: WatchReply) -> EventStream {
             WatchEventKind::Bookmark => pb::watch_event::Type::Bookmark,
             WatchEventKind::Error => pb::watch_event::Type::Error,
         };
+        let object = match event.error {
+            // The Status of an error is protobuf, whatever the objects are.
+            Some(error) => error.status().encode_to_vec().into(),
+            None => event.object,
+        };
         let message = pb::WatchEvent {
             r#type: kind.into(),
-            object: event.object.into(),
+            object,
             resource_version: event.revision.to_string(),
             initial_events_end: event.initial_events_end,
         };

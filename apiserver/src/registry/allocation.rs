@@ -147,9 +147,8 @@ impl Registry {
         let usable = u64::from(u32::from(cidr.broadcast()) - base).saturating_sub(1);
         // The first one is the API server's own.
         let nth = |n: u64| Ipv4Addr::from(base + 2 + (n % usable.saturating_sub(1).max(1)) as u32).to_string();
-        let start = self.inner.world.random_u64() % usable.max(1);
-        for i in 0..usable.saturating_sub(1) {
-            let n = if i < PICKS as u64 { self.inner.world.random_u64() } else { start + i };
+        let picks = (0..PICKS).map(|_| self.inner.world.random_u64());
+        for n in picks.chain(0..usable.saturating_sub(1)).collect::<Vec<_>>() {
             let ip = nth(n);
             if let Holder::Nobody(_) = self.holder(&address_key(&ip)).await? {
                 return Ok(ip);
@@ -191,9 +190,8 @@ impl Registry {
             };
         }
         let count = (PORTS.end() - PORTS.start() + 1) as u64;
-        let start = self.inner.world.random_below(count);
-        for n in 0..count {
-            let n = if n < PICKS as u64 { self.inner.world.random_below(count) } else { (start + n) % count };
+        let picks = (0..PICKS).map(|_| self.inner.world.random_below(count));
+        for n in picks.chain(0..count).collect::<Vec<_>>() {
             let port = PORTS.start() + n as i32;
             let key = port_key(&protocol, port);
             if held.contains(&key) || reserved.has(&key) {

@@ -82,6 +82,15 @@ impl Registry {
         look()?.ok_or_else(|| ApiError::not_found(&request.resource, &request.name))
     }
 
+    /// Reads an object for a part of the server itself; as new as everything acknowledged before.
+    pub async fn read(&self, resource: &Resource, namespace: &str, name: &str) -> ApiResult<Box<dyn Object>> {
+        self.catch_up().await?;
+        match self.current(resource, namespace, name)? {
+            Some(current) => Ok(current.object),
+            None => Err(ApiError::not_found(resource, name)),
+        }
+    }
+
     /// Waits until the cache has seen everything acknowledged so far.
     pub(super) async fn catch_up(&self) -> ApiResult<()> {
         let head = self.inner.store.head().await.map_err(store_error)?;

@@ -84,6 +84,7 @@ impl Registry {
             return Err(ApiError::conflict(resource, &request.name, why));
         }
         let mut errors: Errors;
+        strategy.default(new);
         if request.subresource == "status" {
             meta::for_status_update(new.meta_mut(), old.meta());
             strategy.prepare_for_status_update(new, old);
@@ -91,7 +92,6 @@ impl Registry {
         } else {
             meta::for_update(new.meta_mut(), old.meta());
             strategy.prepare_for_update(new, old);
-            strategy.default(new);
             errors = validation::object_meta(new.meta(), resource.namespaced, strategy.name_rule());
             errors.append(validation::object_meta_update(new.meta(), old.meta()));
             errors.append(strategy.validate(new));

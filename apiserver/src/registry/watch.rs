@@ -8,9 +8,7 @@ use super::list::{content, content_type, revision};
 use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
 use crate::cache::{self, CacheError, WatchFrom, WatchKind};
-use crate::resources::{JSON, PROTOBUF};
 use bytes::Bytes;
-use prost::Message;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,7 +26,7 @@ pub enum WatchEventKind {
     Deleted,
     /// Only how far the stream is.
     Bookmark,
-    /// The stream ends, for the reason in the Status it carries.
+    /// The stream ends, for the reason it carries.
     Error,
 }
 
@@ -37,7 +35,7 @@ pub enum WatchEventKind {
 pub struct WatchEvent {
     /// What happened.
     pub kind: WatchEventKind,
-    /// The object; empty in a bookmark.
+    /// The object; empty in a bookmark and in an error.
     pub object: Bytes,
     /// What the bytes are.
     pub content_type: &'static str,
@@ -45,6 +43,8 @@ pub struct WatchEvent {
     pub revision: u64,
     /// On the bookmark that closes the initial events.
     pub initial_events_end: bool,
+    /// In an error: why the stream ends.
+    pub error: Option<ApiError>,
 }
 
 /// A stream of events. It gives its leave back when dropped.
@@ -128,14 +128,14 @@ impl WatchReply {
             Ok(cache::WatchEvent::Object(event)) => {
                 let (object, content_type) = match content(&event.entry, self.format, self.metadata_only) {
                     Ok(content) => content,
-                    Err(error) => return Some(self.error(&error)),
+                    Err(error) => return Some(self.error(error)),
                 };
                 let kind = match event.kind {
                     WatchKind::Added => WatchEventKind::Added,
                     WatchKind::Modified => WatchEventKind::Modified,
                     WatchKind::Deleted => WatchEventKind::Deleted,
                 };
-                Some(WatchEvent { kind, object, content_type, revision: event.entry.mod_revision, initial_events_end: false })
+                Some(WatchEvent { kind, object, content_type, revision: event.entry.mod_revision, initial_events_end: false, error: None })
             }
             Ok(cache::WatchEvent::Bookmark { revision, initial_end }) => {
                 let wanted = if initial_end { self.initial_end } else { self.bookmarks };
@@ -145,6 +145,7 @@ impl WatchReply {
                     content_type: self.content_type,
                     revision,
                     initial_events_end: initial_end,
+                    error: None,
                 })
             }
             // A watcher that was too slow goes on from where it was: the stream just ends.
@@ -152,23 +153,20 @@ impl WatchReply {
                 self.ended = true;
                 None
             }
-            Err(error) => Some(self.error(&cache_error(error))),
+            Err(error) => Some(self.error(cache_error(error))),
         }
     }
 
     /// The last event: why the stream ends.
-    fn error(&mut self, error: &ApiError) -> WatchEvent {
+    fn error(&mut self, error: ApiError) -> WatchEvent {
         self.ended = true;
-        let (object, content_type) = match self.format {
-            Format::Protobuf => (error.status().encode_to_vec().into(), PROTOBUF),
-            Format::Json => (skiff_proto::json::encode(error.status()).into(), JSON),
-        };
         WatchEvent {
             kind: WatchEventKind::Error,
-            object,
-            content_type,
+            object: Bytes::new(),
+            content_type: self.content_type,
             revision: self.watch.revision(),
             initial_events_end: false,
+            error: Some(error),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The whole server in a simulated world: real gRPC over pipes, paused time, the embedded store on a simulated disk.
 
 mod admission;
+mod http;
 mod lifecycle;
 mod reads;
 mod services;
+mod tunnel;
 mod writes;
 
 use crate::registry::Limits;
@@ -58,15 +60,18 @@ impl Server {
     }
 
     pub fn client_as(&self, identity: Option<Identity>) -> Client {
+        let grpc = ResourcesClient::new(self.channel(identity)).max_decoding_message_size(64 << 20);
+        Client { grpc, metadata: Vec::new() }
+    }
+
+    pub fn channel(&self, identity: Option<Identity>) -> Channel {
         let world = self.machine.world("client", identity);
         let executor = world.executor();
-        let connector = tower::service_fn(move |_: http::Uri| {
+        let connector = tower::service_fn(move |_: ::http::Uri| {
             let world = world.clone();
             async move { world.connect(&address()).await.map(TokioIo::new) }
         });
-        let channel =
-            Endpoint::from_static("http://skiff").executor(executor).connect_with_connector_lazy(connector);
-        Client { grpc: ResourcesClient::new(channel).max_decoding_message_size(64 << 20), metadata: Vec::new() }
+        Endpoint::from_static("http://skiff").executor(executor).connect_with_connector_lazy(connector)
     }
 }
 
