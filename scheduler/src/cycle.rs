@@ -170,7 +170,13 @@ impl Evaluation {
             &self.scratch
         };
         let slot = highest(totals, tie_break(pod.uid))?;
-        Some((snapshot.view(slot)?, i64::from(totals[slot])))
+        Some((snapshot.view(slot)?, i64::from(totals[slot]) + self.same_for_all(profile)))
+    }
+
+    /// What the relative scores that tell no node from another give to each; left out of the comparison, not of the sum.
+    fn same_for_all(&self, profile: &Profile) -> i64 {
+        let idle = self.relative.iter().filter(|r| r.nonzero == 0).map(|r| &profile.scores[r.score]);
+        idle.map(|(weight, score)| weight * score.scale().apply(0, 0)).sum()
     }
 
     /// Base scores, relative scores and spreading, together, in `scratch`.

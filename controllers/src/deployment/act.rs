@@ -29,7 +29,6 @@ impl Controller {
                 api.patch(&key.namespace, &key.name, Patch::Merge(patch), None).await?;
                 Ok(())
             }
-            Action::CountCollision(count) => self.patch_status(key, json!({ "collisionCount": count })).await,
             Action::Delete(set) => self.delete(key, set).await,
             Action::WriteStatus(status) => self.patch_status(key, status_json(status)).await,
         }
@@ -140,6 +139,7 @@ fn status_json(status: &DeploymentStatus) -> Value {
         "availableReplicas": status.available_replicas,
         "unavailableReplicas": status.unavailable_replicas,
         "terminatingReplicas": status.terminating_replicas,
+        "collisionCount": status.collision_count,
         "conditions": conditions,
     })
 }

@@ -56,8 +56,6 @@ pub enum Action {
     Change(Change),
     /// Say which revision this is, in the Deployment's annotation.
     SetRevision(u64),
-    /// The name that the template's hash gives is taken: hash once more.
-    CountCollision(i32),
     /// Delete a ReplicaSet that history needs no longer.
     Delete(Target),
     /// Say how it stands.
@@ -92,7 +90,6 @@ impl fmt::Display for Action {
             }
             Action::Change(change) => change.fmt(f),
             Action::SetRevision(revision) => write!(f, "set revision {revision}"),
-            Action::CountCollision(count) => write!(f, "count hash collision {count}"),
             Action::Delete(set) => write!(f, "delete replica set {}", set.name),
             Action::WriteStatus(s) => write!(
                 f,
@@ -180,8 +177,8 @@ fn make_new_set(observed: &Observed, rollout: &Rollout<'_>, news: &mut status::N
     let set = revisions::new_set(rollout, size);
     let name = &set.metadata.name;
     if observed.taken.as_ref() == Some(name) || rollout.all().any(|s| &s.metadata.name == name) {
-        let count = rollout.deployment.status.collision_count.unwrap_or(0) + 1;
-        plan.step(Action::CountCollision(count), format!("the name {name} belongs to another replica set"));
+        // The count is part of the hash: with the next look there is another name.
+        news.collisions = Some(rollout.deployment.status.collision_count.unwrap_or(0) + 1);
         return false;
     }
     news.created = Some(name.clone());

@@ -17,6 +17,8 @@ use super::rollout::Rollout;
 pub struct News {
     /// The ReplicaSet that is being created.
     pub created: Option<String>,
+    /// How often the name of a ReplicaSet was taken, if it was again.
+    pub collisions: Option<i32>,
     /// Why none could be, the last time.
     pub failure: Option<String>,
 }
@@ -29,6 +31,7 @@ pub fn of(rollout: &Rollout<'_>, news: &News, now: Timestamp) -> (DeploymentStat
     let again = progressing(rollout, news, &status, &mut conditions, now);
     replica_failure(rollout, &mut conditions);
     status.conditions = conditions.list;
+    status.collision_count = news.collisions.or(status.collision_count);
     (status, again)
 }
 
