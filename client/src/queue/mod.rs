@@ -167,7 +167,8 @@ impl<K: QueueKey> WorkQueue<K> {
                 }
                 state.promote_due(now);
                 if let Some((key, waiting)) = state.take(now) {
-                    // Whoever waits next watches the timers and what is left, in this worker's place.
+                    // Whoever waits next looks after the timers and what is left: this worker is busy now, and on several
+                    // threads the other may have looked before the earliest timer was set.
                     self.shared.changed.notify_one();
                     self.shared.metrics.waited(now.saturating_duration_since(waiting.since));
                     return Some(Work { queue: self.clone(), key, triggers: waiting.triggers, over: false });
