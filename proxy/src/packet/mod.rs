@@ -98,16 +98,29 @@ impl Node {
         for table in Table::ALL {
             for (name, rules) in tables.table(table) {
                 let own = name.contains('-');
-                let parsed = rules.iter().map(|text| text.parse::<Rule>()).filter(|rule| own || rule.is_ok());
-                chains.insert((table, name.clone()), parsed.collect::<Result<Vec<_>, _>>()?);
+                let parsed = rules
+                    .iter()
+                    .map(|text| text.parse::<Rule>())
+                    .filter(|rule| own || rule.is_ok());
+                chains.insert(
+                    (table, name.clone()),
+                    parsed.collect::<Result<Vec<_>, _>>()?,
+                );
             }
         }
-        Ok(Node { chains, addresses: addresses.to_vec(), recent: BTreeSet::new() })
+        Ok(Node {
+            chains,
+            addresses: addresses.to_vec(),
+            recent: BTreeSet::new(),
+        })
     }
 
     /// Every possible end of the packet's walk, with its share of one.
     pub fn walk(&self, packet: &Packet) -> Vec<(f64, Outcome)> {
-        let to = Backend { address: packet.destination, port: packet.port };
+        let to = Backend {
+            address: packet.destination,
+            port: packet.port,
+        };
         let start = Walk {
             share: 1.0,
             stack: Vec::new(),
@@ -157,7 +170,10 @@ impl Node {
         ends: &mut Vec<(f64, Outcome)>,
     ) -> Vec<Walk> {
         let mut passed = Vec::new();
-        let mut open = vec![Walk { stack: vec![(base.to_owned(), 0)], ..walk }];
+        let mut open = vec![Walk {
+            stack: vec![(base.to_owned(), 0)],
+            ..walk
+        }];
         while let Some(mut walk) = open.pop() {
             match self.run(table, packet, &mut walk, &mut open) {
                 End::Passed => passed.push(walk),
@@ -173,7 +189,9 @@ impl Node {
     fn run(&self, table: Table, packet: &Packet, walk: &mut Walk, open: &mut Vec<Walk>) -> End {
         loop {
             walk.out.depth = walk.out.depth.max(walk.stack.len());
-            let Some((chain, next)) = walk.stack.last_mut() else { return End::Passed };
+            let Some((chain, next)) = walk.stack.last_mut() else {
+                return End::Passed;
+            };
             let rules = self.chains.get(&(table, chain.clone()));
             let Some(rule) = rules.and_then(|rules| rules.get(*next)) else {
                 walk.stack.pop();
@@ -216,12 +234,26 @@ impl Node {
         };
         let plain = inside(rule.source, packet.source)
             && inside(rule.destination, to.address)
-            && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
-            && rule.ports.is_none_or(|(first, last)| (first..=last).contains(&to.port));
-        plain && rule.matches.iter().all(|condition| self.holds(condition, packet, walk, open))
+            && rule
+                .protocol
+                .is_none_or(|protocol| protocol == packet.protocol)
+            && rule
+                .ports
+                .is_none_or(|(first, last)| (first..=last).contains(&to.port));
+        plain
+            && rule
+                .matches
+                .iter()
+                .all(|condition| self.holds(condition, packet, walk, open))
     }
 
-    fn holds(&self, condition: &Match, packet: &Packet, walk: &mut Walk, open: &mut Vec<Walk>) -> bool {
+    fn holds(
+        &self,
+        condition: &Match,
+        packet: &Packet,
+        walk: &mut Walk,
+        open: &mut Vec<Walk>,
+    ) -> bool {
         match condition {
             Match::Comment(_) => true,
             Match::Mark { bit, not } => (walk.mark & bit.0 == bit.0) != *not,
@@ -237,13 +269,18 @@ impl Node {
             }
             Match::Chance(of_2_31) => {
                 let chance = f64::from(*of_2_31) / f64::from(1u32 << 31);
-                open.push(Walk { share: walk.share * (1.0 - chance), ..walk.clone() });
+                open.push(Walk {
+                    share: walk.share * (1.0 - chance),
+                    ..walk.clone()
+                });
                 walk.share *= chance;
                 true
             }
-            Match::SeenRecently { list, .. } => self.recent.contains(&(list.clone(), packet.source)),
+            Match::SeenRecently { list, .. } => {
+                self.recent.contains(&(list.to_string(), packet.source))
+            }
             Match::Remember { list } => {
-                walk.out.remembered_on.insert(list.clone());
+                walk.out.remembered_on.insert(list.to_string());
                 true
             }
         }

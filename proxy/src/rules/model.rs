@@ -6,13 +6,14 @@
 //! test holds it to that).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
 use super::base::{Fixed, rank};
 use super::names::{ChainName, Names};
-use super::rule::{Rule, single};
+use super::rule::{Match, Rule, single};
 use super::service::{Contribution, Entry, contribution, stale_flows};
 use super::tree::{Branch, Prefix, Tree, last_offset};
 use super::{Chain, Facts, RuleSet, StaleFlow, Table};
@@ -39,14 +40,14 @@ pub struct Model {
     changed: BTreeMap<(Table, ChainName), u64>,
     changes: u64,
     stale: BTreeSet<StaleFlow>,
+    touched: Touched,
 }
 
-/// Nodes of the dispatch trees to look at again.
-#[derive(Default)]
+/// Keys of the dispatch trees whose nodes are to be looked at again.
+#[derive(Debug, Default)]
 struct Touched {
     addresses: BTreeSet<u32>,
-    tcp_ports: BTreeSet<u32>,
-    udp_ports: BTreeSet<u32>,
+    ports: BTreeSet<(Protocol, u32)>,
     here: bool,
 }
 
@@ -55,7 +56,10 @@ impl Model {
     pub fn new(facts: Facts) -> Model {
         let names = Names::for_cluster(&facts.cluster);
         let fixed = Fixed::new(&names);
-        let rule_set = RuleSet { chains: BTreeMap::new(), jumps: fixed.jumps() };
+        let rule_set = RuleSet {
+            chains: BTreeMap::new(),
+            jumps: fixed.jumps(),
+        };
         let mut model = Model {
             facts,
             names,
@@ -69,12 +73,13 @@ impl Model {
             changed: BTreeMap::new(),
             changes: 0,
             stale: BTreeSet::new(),
+            touched: Touched::default(),
         };
         model.fixed_chains();
         model
     }
 
-    /// All that should be in the kernel now.
+    /// All that should be in the kernel, as of the last [`Model::refresh`].
     pub fn rule_set(&self) -> &RuleSet {
         &self.rule_set
     }
@@ -110,7 +115,10 @@ impl Model {
     /// Takes note that these chains are what differs from the kernel, and no other.
     pub fn differing(&mut self, chains: impl IntoIterator<Item = (Table, ChainName)>) {
         self.changes += 1;
-        self.changed = chains.into_iter().map(|chain| (chain, self.changes)).collect();
+        self.changed = chains
+            .into_iter()
+            .map(|chain| (chain, self.changes))
+            .collect();
     }
 
     /// UDP conversations that must be forgotten once the rules are in place.
@@ -126,19 +134,20 @@ impl Model {
     }
 
     /// Puts `view` in place of what was known of the Service; `None`: there is no such Service any more.
+    /// Dispatch follows with the next [`Model::refresh`], once for many Services.
     pub fn set(&mut self, name: &ServiceName, view: Option<ServiceView>) {
         let old = self.services.remove(name);
         if old != view {
             self.stale.extend(stale_flows(old.as_ref(), view.as_ref()));
             let add_of = |view: &Option<ServiceView>| {
-                view.as_ref().map(|view| contribution(view, &self.names, &self.facts)).unwrap_or_default()
+                view.as_ref()
+                    .map(|view| contribution(view, &self.names, &self.facts))
+                    .unwrap_or_default()
             };
             let (before, after) = (add_of(&old), add_of(&view));
-            let mut touched = Touched::default();
-            self.swap_chains(&before, after.chains.clone());
-            self.swap_entries(&before, &after, &mut touched);
-            self.swap_pods(&before, &after, &mut touched);
-            self.refresh(&touched);
+            self.swap_entries(&before, &after);
+            self.swap_pods(&before, &after);
+            self.swap_chains(&before, after.chains);
         }
         if let Some(view) = view {
             self.services.insert(name.clone(), view);
@@ -156,78 +165,86 @@ impl Model {
         }
     }
 
-    fn swap_entries(&mut self, before: &Contribution, after: &Contribution, touched: &mut Touched) {
+    fn swap_entries(&mut self, before: &Contribution, after: &Contribution) {
         if before.addresses != after.addresses {
             for (address, entry) in &before.addresses {
                 take_out(&mut self.addresses, u32::from(*address), entry);
-                touched.addresses.insert(u32::from(*address));
             }
             for (address, entry) in &after.addresses {
                 put_in(&mut self.addresses, u32::from(*address), entry);
-                touched.addresses.insert(u32::from(*address));
             }
+            let both = before.addresses.iter().chain(&after.addresses);
+            self.touched
+                .addresses
+                .extend(both.map(|(address, _)| u32::from(*address)));
         }
         if before.node_ports != after.node_ports {
             for entry in &before.node_ports {
-                let (tree, ports) = self.port_tree(entry.protocol, touched);
-                take_out(tree, u32::from(entry.port), entry);
-                ports.insert(u32::from(entry.port));
+                take_out(self.port_tree(entry.protocol), u32::from(entry.port), entry);
             }
             for entry in &after.node_ports {
-                let (tree, ports) = self.port_tree(entry.protocol, touched);
-                put_in(tree, u32::from(entry.port), entry);
-                ports.insert(u32::from(entry.port));
+                put_in(self.port_tree(entry.protocol), u32::from(entry.port), entry);
+            }
+            for entry in before.node_ports.iter().chain(&after.node_ports) {
+                self.touched
+                    .ports
+                    .insert((entry.protocol, u32::from(entry.port)));
             }
         }
     }
 
-    fn port_tree<'a>(
-        &'a mut self,
-        protocol: Protocol,
-        touched: &'a mut Touched,
-    ) -> (&'a mut Tree<Entry>, &'a mut BTreeSet<u32>) {
+    fn port_tree(&mut self, protocol: Protocol) -> &mut Tree<Entry> {
         match protocol {
-            Protocol::Tcp => (&mut self.tcp_ports, &mut touched.tcp_ports),
-            Protocol::Udp => (&mut self.udp_ports, &mut touched.udp_ports),
+            Protocol::Tcp => &mut self.tcp_ports,
+            Protocol::Udp => &mut self.udp_ports,
         }
     }
 
-    fn swap_pods(&mut self, before: &Contribution, after: &Contribution, touched: &mut Touched) {
+    fn swap_pods(&mut self, before: &Contribution, after: &Contribution) {
         if before.here == after.here {
             return;
         }
         for pod in &after.here {
             let count = self.here.entry(*pod).or_default();
             *count += 1;
-            touched.here |= *count == 1;
+            self.touched.here |= *count == 1;
         }
         for pod in &before.here {
             if let Some(count) = self.here.get_mut(pod) {
                 *count -= 1;
                 if *count == 0 {
                     self.here.remove(pod);
-                    touched.here = true;
+                    self.touched.here = true;
                 }
             }
         }
     }
 
-    /// Looks again at every dispatch node above what was touched.
-    fn refresh(&mut self, touched: &Touched) {
-        for &key in &touched.addresses {
-            self.refresh_path(Dispatch::Addresses, key);
-        }
-        for &key in &touched.tcp_ports {
-            self.refresh_path(Dispatch::Ports(Protocol::Tcp), key);
-        }
-        for &key in &touched.udp_ports {
-            self.refresh_path(Dispatch::Ports(Protocol::Udp), key);
+    /// Makes dispatch follow the Services: looks again at every node above what they touched.
+    pub fn refresh(&mut self) {
+        let touched = mem::take(&mut self.touched);
+        self.refresh_above(Dispatch::Addresses, touched.addresses.iter().copied());
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let keys = touched
+                .ports
+                .iter()
+                .filter(|(p, _)| *p == protocol)
+                .map(|(_, key)| *key);
+            self.refresh_above(Dispatch::Ports(protocol), keys);
         }
         if !touched.addresses.is_empty() {
-            self.put(Table::Nat, self.fixed.services.clone(), Some(self.services_chain()));
+            self.put(
+                Table::Nat,
+                self.fixed.services.clone(),
+                Some(self.services_chain()),
+            );
         }
-        if !touched.tcp_ports.is_empty() || !touched.udp_ports.is_empty() {
-            self.put(Table::Nat, self.fixed.node_ports.clone(), Some(self.node_ports_chain()));
+        if !touched.ports.is_empty() {
+            self.put(
+                Table::Nat,
+                self.fixed.node_ports.clone(),
+                Some(self.node_ports_chain()),
+            );
         }
         if touched.here {
             let chain = Fixed::hairpin_chain(self.here.keys().copied());
@@ -235,14 +252,21 @@ impl Model {
         }
     }
 
-    fn refresh_path(&mut self, dispatch: Dispatch, key: u32) {
+    fn refresh_above(&mut self, dispatch: Dispatch, keys: impl Iterator<Item = u32>) {
         let tree = self.tree(dispatch);
-        let path = tree.path(key);
+        let (mut there, mut possible) = (BTreeSet::new(), BTreeSet::new());
+        for key in keys {
+            there.extend(tree.path(key));
+            possible.extend(tree.possible_nodes(key));
+        }
         // The root is no chain of its own but part of a fixed one.
-        let below_root: Vec<Prefix> = tree.possible_nodes(key).filter(|node| node.len > 0).collect();
-        for node in below_root {
-            let chain = path.contains(&node).then(|| {
-                Chain::new(rank::TREE + ADDRESS_BITS - node.len, self.node_rules(dispatch, node))
+        possible.remove(&Tree::<Entry>::ROOT);
+        for node in possible {
+            let chain = there.contains(&node).then(|| {
+                Chain::new(
+                    rank::TREE + ADDRESS_BITS - node.len,
+                    self.node_rules(dispatch, node),
+                )
             });
             self.put(Table::Nat, self.node_name(dispatch, node), chain);
         }
@@ -278,7 +302,8 @@ impl Model {
                     });
                 }
                 Branch::Key(key, entries) => rules.extend(entries.iter().map(|entry| {
-                    let rule = Rule::to(entry.leads.target()).saying(&entry.words);
+                    let rule =
+                        Rule::to(entry.leads.target()).when(Match::Comment(entry.words.clone()));
                     let rule = rule.to_ports(entry.protocol, entry.port, entry.port);
                     match dispatch {
                         Dispatch::Addresses => rule.to_net(single(Ipv4Addr::from(key))),
@@ -292,12 +317,24 @@ impl Model {
 
     fn fixed_chains(&mut self) {
         let fixed = self.fixed.clone();
-        self.put(Table::Nat, fixed.hairpin, Some(Fixed::hairpin_chain([].into_iter())));
+        self.put(
+            Table::Nat,
+            fixed.hairpin,
+            Some(Fixed::hairpin_chain([].into_iter())),
+        );
         self.put(Table::Nat, fixed.node_ports, Some(self.node_ports_chain()));
         self.put(Table::Nat, fixed.services, Some(self.services_chain()));
-        self.put(Table::Nat, fixed.postrouting, Some(self.fixed.postrouting_chain(&self.facts)));
+        self.put(
+            Table::Nat,
+            fixed.postrouting,
+            Some(self.fixed.postrouting_chain(&self.facts)),
+        );
         self.put(Table::Filter, fixed.firewall, Some(Fixed::firewall_chain()));
-        self.put(Table::Filter, fixed.forward, Some(Fixed::forward_chain(&self.facts)));
+        self.put(
+            Table::Filter,
+            fixed.forward,
+            Some(Fixed::forward_chain(&self.facts)),
+        );
     }
 
     fn services_chain(&self) -> Chain {
@@ -343,6 +380,7 @@ fn address_net(node: Prefix) -> Ipv4Net {
 fn put_in(tree: &mut Tree<Entry>, key: u32, entry: &Entry) {
     let entries = tree.entries(key);
     let at = entries.partition_point(|other| other < entry);
+    entries.reserve_exact(1); // nearly all have one entry
     entries.insert(at, entry.clone());
 }
 

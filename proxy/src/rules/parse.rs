@@ -24,8 +24,13 @@ pub struct NotOurs {
 }
 
 /// States that our rules ask for; as a table, so that a parsed rule holds the same static text.
-const STATES: &[&str] =
-    &["NEW", "INVALID", "RELATED,ESTABLISHED", "DNAT", "RELATED,ESTABLISHED,DNAT"];
+const STATES: &[&str] = &[
+    "NEW",
+    "INVALID",
+    "RELATED,ESTABLISHED",
+    "DNAT",
+    "RELATED,ESTABLISHED,DNAT",
+];
 
 impl FromStr for Rule {
     type Err = NotOurs;
@@ -33,8 +38,13 @@ impl FromStr for Rule {
     /// Reads the text that follows `-A CHAIN `.
     fn from_str(text: &str) -> Result<Rule, NotOurs> {
         let words = split(text);
-        let mut reader = Reader { words: words.iter().map(String::as_str).peekable() };
-        reader.rule().map_err(|at| NotOurs { rule: text.to_owned(), at })
+        let mut reader = Reader {
+            words: words.iter().map(String::as_str).peekable(),
+        };
+        reader.rule().map_err(|at| NotOurs {
+            rule: text.to_owned(),
+            at,
+        })
     }
 }
 
@@ -71,8 +81,18 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
                     not = true;
                     continue;
                 }
-                "-s" => rule.source = Some(Side { net: self.value()?, not }),
-                "-d" => rule.destination = Some(Side { net: self.value()?, not }),
+                "-s" => {
+                    rule.source = Some(Side {
+                        net: self.value()?,
+                        not,
+                    })
+                }
+                "-d" => {
+                    rule.destination = Some(Side {
+                        net: self.value()?,
+                        not,
+                    })
+                }
                 "-p" => {
                     let name = self.word()?;
                     rule.protocol = Some(Protocol::parse(name).ok_or_else(|| name.to_owned())?);
@@ -104,7 +124,7 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
             }
             "comment" => {
                 self.expect("--comment")?;
-                Match::Comment(self.word()?.to_owned())
+                Match::Comment(self.word()?.into())
             }
             "mark" => {
                 self.expect("--mark")?;
@@ -112,7 +132,10 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
                 if value != mask {
                     return Err(format!("{value:#x}/{mask:#x}"));
                 }
-                Match::Mark { bit: MarkBit(mask), not }
+                Match::Mark {
+                    bit: MarkBit(mask),
+                    not,
+                }
             }
             "addrtype" => {
                 let side = self.word()?;
@@ -126,7 +149,10 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
             "conntrack" => {
                 self.expect("--ctstate")?;
                 let word = self.word()?;
-                let states = STATES.iter().find(|s| **s == word).ok_or_else(|| word.to_owned())?;
+                let states = STATES
+                    .iter()
+                    .find(|s| **s == word)
+                    .ok_or_else(|| word.to_owned())?;
                 Match::State { states, not }
             }
             "statistic" => self.chance()?,
@@ -155,7 +181,7 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
     /// Options of `recent` come in any order; those that are always the same for us are only checked.
     fn recent(&mut self) -> Result<Match, String> {
         let (mut set, mut update, mut reap) = (false, false, false);
-        let (mut seconds, mut list) = (None, None);
+        let (mut seconds, mut list): (_, Option<Box<str>>) = (None, None);
         while let Some(option) = self.words.next_if(|w| w.starts_with("--")) {
             match option {
                 "--set" => set = true,
@@ -163,7 +189,7 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
                 "--reap" => reap = true,
                 "--rsource" => {}
                 "--seconds" => seconds = Some(self.value()?),
-                "--name" => list = Some(self.word()?.to_owned()),
+                "--name" => list = Some(self.word()?.into()),
                 "--mask" => self.expect("255.255.255.255")?,
                 other => return Err(other.to_owned()),
             }
@@ -254,7 +280,9 @@ trait ParseNet: Sized {
 
 impl ParseNet for Ipv4Net {
     fn parse_net(word: &str) -> Option<Ipv4Net> {
-        word.parse().ok().or_else(|| Some(Ipv4Net::from(word.parse::<std::net::Ipv4Addr>().ok()?)))
+        word.parse()
+            .ok()
+            .or_else(|| Some(Ipv4Net::from(word.parse::<std::net::Ipv4Addr>().ok()?)))
     }
 }
 
@@ -271,7 +299,9 @@ mod tests {
 
     fn any_net() -> impl Strategy<Value = Ipv4Net> {
         (any::<u32>(), 1u8..=32).prop_map(|(bits, len)| {
-            Ipv4Net::new(bits.into(), len).expect("a length within 32").trunc()
+            Ipv4Net::new(bits.into(), len)
+                .expect("a length within 32")
+                .trunc()
         })
     }
 
@@ -283,14 +313,20 @@ mod tests {
         let bit = (0u32..32).prop_map(|shift| MarkBit(1 << shift));
         let list = "[A-Z0-9-]{1,30}";
         prop_oneof![
-            "[a-z0-9/: .,_-]{1,40}".prop_map(Match::Comment),
+            "[a-z0-9/: .,_-]{1,40}".prop_map(|words| Match::Comment(words.into())),
             (bit, any::<bool>()).prop_map(|(bit, not)| Match::Mark { bit, not }),
             Just(Match::ToThisNode),
             Just(Match::FromThisNode),
-            (0..STATES.len(), any::<bool>()).prop_map(|(i, not)| Match::State { states: STATES[i], not }),
+            (0..STATES.len(), any::<bool>()).prop_map(|(i, not)| Match::State {
+                states: STATES[i],
+                not
+            }),
             (0u32..=1 << 31).prop_map(Match::Chance),
-            (list, 1u32..100_000).prop_map(|(list, seconds)| Match::SeenRecently { list, seconds }),
-            list.prop_map(|list| Match::Remember { list }),
+            (list, 1u32..100_000).prop_map(|(list, seconds)| Match::SeenRecently {
+                list: list.into(),
+                seconds
+            }),
+            list.prop_map(|list| Match::Remember { list: list.into() }),
         ]
     }
 
@@ -305,8 +341,10 @@ mod tests {
             Just(Target::Return),
             bit.clone().prop_map(Target::SetMark),
             bit.prop_map(Target::ClearMark),
-            (any::<u32>(), 1u16..)
-                .prop_map(|(a, port)| Target::Dnat(Backend { address: a.into(), port })),
+            (any::<u32>(), 1u16..).prop_map(|(a, port)| Target::Dnat(Backend {
+                address: a.into(),
+                port
+            })),
             Just(Target::Masquerade),
         ]
     }

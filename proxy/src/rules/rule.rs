@@ -4,6 +4,7 @@
 
 use std::fmt::{self, Write};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 
@@ -44,7 +45,7 @@ pub struct Side {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Match {
     /// Always true: words for people who read the tables.
-    Comment(String),
+    Comment(Arc<str>),
     /// The packet's mark has this bit, or has not.
     Mark {
         /// The bit.
@@ -68,14 +69,14 @@ pub enum Match {
     /// The client's address is on this list and was seen within so many seconds; it is seen now.
     SeenRecently {
         /// The list.
-        list: String,
+        list: Box<str>,
         /// How long a client stays on it.
         seconds: u32,
     },
     /// Always true; the client's address is put on this list.
     Remember {
         /// The list.
-        list: String,
+        list: Box<str>,
     },
 }
 
@@ -108,7 +109,14 @@ pub enum Target {
 impl Rule {
     /// A rule for every packet; narrow it with the methods below.
     pub fn to(target: Target) -> Rule {
-        Rule { source: None, destination: None, protocol: None, ports: None, matches: Vec::new(), target }
+        Rule {
+            source: None,
+            destination: None,
+            protocol: None,
+            ports: None,
+            matches: Vec::new(),
+            target,
+        }
     }
 
     /// A rule that jumps to `chain`.
@@ -162,6 +170,8 @@ impl Rule {
     /// Only where this holds too.
     #[must_use]
     pub fn when(mut self, condition: Match) -> Rule {
+        // There are tens of thousands of rules, most with one condition: no spare room.
+        self.matches.reserve_exact(1);
         self.matches.push(condition);
         self
     }
@@ -169,8 +179,7 @@ impl Rule {
     /// With words for people.
     #[must_use]
     pub fn saying(self, words: &str) -> Rule {
-        let words = clean(words);
-        self.when(Match::Comment(words))
+        self.when(Match::Comment(comment(words)))
     }
 
     /// The rule's text without `-A CHAIN`, as `iptables-save` prints it.
@@ -190,7 +199,9 @@ impl Rule {
             write!(out, "-p {protocol} ")?;
             match self.ports {
                 None => {}
-                Some((first, last)) if first == last => write!(out, "-m {protocol} --dport {first} ")?,
+                Some((first, last)) if first == last => {
+                    write!(out, "-m {protocol} --dport {first} ")?
+                }
                 Some((first, last)) => write!(out, "-m {protocol} --dport {first}:{last} ")?,
             }
         }
@@ -216,12 +227,16 @@ fn not(yes: bool) -> &'static str {
 impl Match {
     fn write(&self, out: &mut String) -> fmt::Result {
         match self {
-            Match::Comment(words) if needs_quotes(words) => write!(out, "-m comment --comment \"{words}\" "),
+            Match::Comment(words) if needs_quotes(words) => {
+                write!(out, "-m comment --comment \"{words}\" ")
+            }
             Match::Comment(words) => write!(out, "-m comment --comment {words} "),
             Match::Mark { bit, not: no } => write!(out, "-m mark {}--mark {bit}/{bit} ", not(*no)),
             Match::ToThisNode => write!(out, "-m addrtype --dst-type LOCAL "),
             Match::FromThisNode => write!(out, "-m addrtype --src-type LOCAL "),
-            Match::State { states, not: no } => write!(out, "-m conntrack {}--ctstate {states} ", not(*no)),
+            Match::State { states, not: no } => {
+                write!(out, "-m conntrack {}--ctstate {states} ", not(*no))
+            }
             Match::Chance(of_2_31) => {
                 let share = f64::from(*of_2_31) / f64::from(1u32 << 31);
                 write!(out, "-m statistic --mode random --probability {share:.11} ")
@@ -231,7 +246,10 @@ impl Match {
                 "-m recent --update --seconds {seconds} --reap --name {list} --mask 255.255.255.255 --rsource "
             ),
             Match::Remember { list } => {
-                write!(out, "-m recent --set --name {list} --mask 255.255.255.255 --rsource ")
+                write!(
+                    out,
+                    "-m recent --set --name {list} --mask 255.255.255.255 --rsource "
+                )
             }
         }
     }
@@ -267,13 +285,23 @@ pub fn single(address: Ipv4Addr) -> Ipv4Net {
 
 /// Whether iptables-save puts a comment into quotes.
 fn needs_quotes(words: &str) -> bool {
-    !words.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    !words
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+/// Words as a rule's comment.
+pub fn comment(words: &str) -> Arc<str> {
+    clean(words).into()
 }
 
 /// Words that can stand in a rule: names come from users, and a quote or a line feed would end the rule.
 fn clean(words: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./: ,".contains(c);
-    let mut text: String = words.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
+    let mut text: String = words
+        .chars()
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
     text.truncate(250); // all ASCII by now; iptables keeps 255 bytes
     text
 }

@@ -5,10 +5,11 @@
 //! endpoint is one rule, two with affinity.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::base::{DROP, MASQUERADE, REJECT, rank};
 use super::names::{ChainName, Names};
-use super::rule::{Match, Rule, Target};
+use super::rule::{Match, Rule, Target, comment};
 use super::{Chain, Facts, StaleFlow};
 use crate::services::{Backend, PortView, Protocol, ServiceView};
 
@@ -20,7 +21,7 @@ pub struct Entry {
     /// The port of the Service, or the NodePort.
     pub port: u16,
     /// Which Service and port, for people; orders Services that claim the same, too.
-    pub words: Box<str>,
+    pub words: Arc<str>,
     /// Where it leads.
     pub leads: Leads,
 }
@@ -64,7 +65,15 @@ pub struct Contribution {
 pub fn contribution(view: &ServiceView, names: &Names, facts: &Facts) -> Contribution {
     let mut all = Contribution::default();
     for port in &view.ports {
-        PortRules { view, port, names, facts }.add_to(&mut all);
+        let any = names.service("SVC", &view.name, &port.port);
+        PortRules {
+            view,
+            port,
+            names,
+            facts,
+            any,
+        }
+        .add_to(&mut all);
         all.here.extend(&port.here);
     }
     all
@@ -80,7 +89,12 @@ pub fn stale_flows(old: Option<&ServiceView>, new: Option<&ServiceView>) -> Vec<
         let still = ports(new).find(|p| p.port == port.port);
         let gone = |b: &&Backend| !still.is_some_and(|p| p.cluster.contains(b));
         for endpoint in port.cluster.iter().filter(gone) {
-            push_flows(&mut stale, old.and_then(|view| view.cluster_ip), port, Some(endpoint.address));
+            push_flows(
+                &mut stale,
+                old.and_then(|view| view.cluster_ip),
+                port,
+                Some(endpoint.address),
+            );
         }
     }
     for port in ports(new).filter(udp).filter(|p| !p.cluster.is_empty()) {
@@ -99,10 +113,18 @@ fn push_flows(
     endpoint: Option<Ipv4Addr>,
 ) {
     if cluster_ip.is_some() {
-        flows.push(StaleFlow { address: cluster_ip, port: port.port.port, endpoint });
+        flows.push(StaleFlow {
+            address: cluster_ip,
+            port: port.port.port,
+            endpoint,
+        });
     }
     if let Some(node_port) = port.port.node_port {
-        flows.push(StaleFlow { address: None, port: node_port, endpoint });
+        flows.push(StaleFlow {
+            address: None,
+            port: node_port,
+            endpoint,
+        });
     }
 }
 
@@ -112,18 +134,22 @@ struct PortRules<'a> {
     port: &'a PortView,
     names: &'a Names,
     facts: &'a Facts,
+    /// The chain that leads to any endpoint: made once, for all who jump there share the name.
+    any: ChainName,
 }
 
 impl PortRules<'_> {
     fn add_to(&self, all: &mut Contribution) {
-        let cluster_used =
-            (self.view.cluster_ip.is_some() && !self.view.internal_local) || self.port.port.node_port.is_some();
+        let cluster_used = (self.view.cluster_ip.is_some() && !self.view.internal_local)
+            || self.port.port.node_port.is_some();
         if cluster_used && !self.port.cluster.is_empty() {
-            all.chains.push((self.name("SVC"), self.marking(&self.port.cluster)));
+            all.chains
+                .push((self.any.clone(), self.marking(&self.port.cluster)));
         }
         if let Some(address) = self.view.cluster_ip {
             let leads = self.cluster_ip_leads(&mut all.chains);
-            all.addresses.push((address, self.entry(self.port.port.port, leads)));
+            all.addresses
+                .push((address, self.entry(self.port.port.port, leads)));
         }
         if let Some(node_port) = self.port.port.node_port {
             // With a Local policy the chain is there even if nobody serves here: Pods and the node itself
@@ -131,8 +157,9 @@ impl PortRules<'_> {
             let leads = if self.port.cluster.is_empty() {
                 Leads::Reject
             } else {
-                all.chains.push((self.name("EXT"), self.external()));
-                Leads::To(self.name("EXT"))
+                let name = self.name("EXT");
+                all.chains.push((name.clone(), self.external()));
+                Leads::To(name)
             };
             all.node_ports.push(self.entry(node_port, leads));
         }
@@ -144,13 +171,14 @@ impl PortRules<'_> {
             return Leads::Reject;
         }
         if !self.view.internal_local {
-            return Leads::To(self.name("SVC"));
+            return Leads::To(self.any.clone());
         }
         if self.port.local.is_empty() {
             return Leads::Drop;
         }
-        chains.push((self.name("LOC"), self.marking(&self.port.local)));
-        Leads::To(self.name("LOC"))
+        let name = self.name("LOC");
+        chains.push((name.clone(), self.marking(&self.port.local)));
+        Leads::To(name)
     }
 
     /// A chain for packets to the cluster address: whoever is not a Pod must get the answer back through
@@ -164,7 +192,7 @@ impl PortRules<'_> {
 
     /// The chain for packets to the NodePort.
     fn external(&self) -> Chain {
-        let to_any = Rule::jump(&self.name("SVC"));
+        let to_any = Rule::jump(&self.any);
         if !self.view.external_local {
             // The answer must come back through this node, wherever the endpoint is.
             let rules = vec![Rule::to(Target::SetMark(MASQUERADE)), to_any];
@@ -172,7 +200,10 @@ impl PortRules<'_> {
         }
         let cidr = self.facts.cluster_cidr.trunc();
         let mut rules = vec![
-            to_any.clone().from_net(cidr).saying("Pods are not from outside"),
+            to_any
+                .clone()
+                .from_net(cidr)
+                .saying("Pods are not from outside"),
             Rule::to(Target::SetMark(MASQUERADE)).when(Match::FromThisNode),
             to_any.when(Match::FromThisNode).saying("nor is this node"),
         ];
@@ -188,11 +219,17 @@ impl PortRules<'_> {
     /// Shares connections out evenly. With affinity, a client that is remembered goes where it went before.
     fn share_out(&self, backends: &[Backend], rules: &mut Vec<Rule>) {
         let protocol = self.port.port.protocol;
-        let list = |backend: &Backend| self.names.affinity(&self.view.name, &self.port.port, backend);
+        let list = |backend: &Backend| {
+            self.names
+                .affinity(&self.view.name, &self.port.port, backend)
+        };
         let to = |backend: &Backend| Rule::to(Target::Dnat(*backend)).over(protocol);
         if let Some(seconds) = self.view.affinity_seconds {
             rules.extend(backends.iter().map(|backend| {
-                to(backend).when(Match::SeenRecently { list: list(backend), seconds })
+                to(backend).when(Match::SeenRecently {
+                    list: list(backend),
+                    seconds,
+                })
             }));
         }
         for (at, backend) in backends.iter().enumerate() {
@@ -202,7 +239,9 @@ impl PortRules<'_> {
                 rule = rule.when(Match::Chance(one_in(left)));
             }
             if self.view.affinity_seconds.is_some() {
-                rule = rule.when(Match::Remember { list: list(backend) });
+                rule = rule.when(Match::Remember {
+                    list: list(backend),
+                });
             }
             rules.push(rule);
         }
@@ -214,7 +253,12 @@ impl PortRules<'_> {
             words.push(':');
             words.push_str(&self.port.port.name);
         }
-        Entry { protocol: self.port.port.protocol, port, words: words.into(), leads }
+        Entry {
+            protocol: self.port.port.protocol,
+            port,
+            words: comment(&words),
+            leads,
+        }
     }
 
     fn name(&self, role: &str) -> ChainName {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use skiff_world::World;
 
-pub use plan::{Action, Observed, plan};
+pub use plan::{Action, Known, Observed, plan};
 
 use crate::apply::{ApplyError, RuleApplier};
 use crate::rules::batch::{self, Batch, Sizes};
@@ -83,7 +83,12 @@ pub struct Look {
 
 impl Tables {
     /// Tables that nobody has looked at yet; checked for tampering every `check_every` at most.
-    pub fn new(world: &World, applier: Arc<dyn RuleApplier>, facts: Facts, check_every: Duration) -> Tables {
+    pub fn new(
+        world: &World,
+        applier: Arc<dyn RuleApplier>,
+        facts: Facts,
+        check_every: Duration,
+    ) -> Tables {
         let state = State {
             model: Model::new(facts),
             unread: Some(Unread::Started),
@@ -92,7 +97,12 @@ impl Tables {
             cautious: false,
             limit: 1_000,
         };
-        Tables { world: world.clone(), applier, check_every, state: Mutex::new(state) }
+        Tables {
+            world: world.clone(),
+            applier,
+            check_every,
+            state: Mutex::new(state),
+        }
     }
 
     /// A Service is this now, or gone.
@@ -108,6 +118,7 @@ impl Tables {
     /// What is to be done, as data.
     pub fn observe(&self) -> Observed {
         let mut state = self.state();
+        state.model.refresh();
         if self.world.now() >= state.check_at {
             state.unread.get_or_insert(Unread::Due);
         }
@@ -118,15 +129,24 @@ impl Tables {
         let mut difference = diff::of_changed(rule_set, model.changed().keys());
         difference.insert = state.jumps.insert.clone();
         difference.delete = state.jumps.delete.clone();
-        let wanted = difference.write.iter().filter_map(|key| Some((key.clone(), rule_set.chains.get(key)?.clone())));
-        Observed::Known {
-            wanted: RuleSet { chains: wanted.collect(), jumps: rule_set.jumps.clone() },
+        let wanted = difference
+            .write
+            .iter()
+            .filter_map(|key| Some((key.clone(), rule_set.chains.get(key)?.clone())));
+        Observed::Known(Box::new(Known {
+            wanted: RuleSet {
+                chains: wanted.collect(),
+                jumps: rule_set.jumps.clone(),
+            },
             difference,
             changes: model.changed().clone(),
             stale: model.stale_flows().iter().cloned().collect(),
-            sizes: Sizes { limit: state.limit, together: !state.cautious },
+            sizes: Sizes {
+                limit: state.limit,
+                together: !state.cautious,
+            },
             check_after: state.check_at.saturating_duration_since(self.world.now()),
-        }
+        }))
     }
 
     /// Does one thing.
@@ -153,19 +173,33 @@ impl Tables {
             saved.push((table, self.applier.save(table).await?));
         }
         let mut state = self.state();
+        state.model.refresh();
         let mut present = Present::default();
         for (table, text) in &saved {
             present.read(*table, text, state.model.names());
         }
         let difference = diff::diff(state.model.rule_set(), &present);
-        let differing = difference.write.len() + difference.dead.len() + difference.insert.len() + difference.delete.len();
+        let differing = difference.write.len()
+            + difference.dead.len()
+            + difference.insert.len()
+            + difference.delete.len();
         // What the proxy itself was about to write is no surprise.
-        let known = state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
+        let known =
+            state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
         if known && differing > 0 {
-            tracing::warn!(differing, "somebody changed the proxy's rules; putting them right");
+            tracing::warn!(
+                differing,
+                "somebody changed the proxy's rules; putting them right"
+            );
         }
-        state.model.differing(difference.write.iter().chain(&difference.dead).cloned());
-        state.jumps = Difference { insert: difference.insert, delete: difference.delete, ..Difference::default() };
+        state
+            .model
+            .differing(difference.write.iter().chain(&difference.dead).cloned());
+        state.jumps = Difference {
+            insert: difference.insert,
+            delete: difference.delete,
+            ..Difference::default()
+        };
         state.limit = limit;
         state.unread = None;
         let now = self.world.now();
@@ -178,7 +212,11 @@ impl Tables {
     pub async fn settle(&self) -> Result<Vec<Action>, ApplyError> {
         let mut done = Vec::new();
         loop {
-            let actions: Vec<Action> = plan(&self.observe()).steps.into_iter().map(|step| step.action).collect();
+            let actions: Vec<Action> = plan(&self.observe())
+                .steps
+                .into_iter()
+                .map(|step| step.action)
+                .collect();
             if actions.is_empty() {
                 return Ok(done);
             }
@@ -191,7 +229,8 @@ impl Tables {
 
     /// How many chains and rules there should be.
     pub fn size(&self) -> (usize, usize) {
-        let state = self.state();
+        let mut state = self.state();
+        state.model.refresh();
         let rule_set = state.model.rule_set();
         (rule_set.chains.len(), rule_set.rule_count())
     }
@@ -227,13 +266,20 @@ impl Tables {
 /// Removes every chain and jump of a cluster's proxy from a node's tables.
 pub async fn cleanup(applier: &dyn RuleApplier, cluster: &str) -> Result<(), ApplyError> {
     let names = crate::rules::Names::for_cluster(cluster);
-    let mut present = Present::default();
+    let mut saved = Vec::new();
     for table in Table::ALL {
-        present.read(table, &applier.save(table).await?, &names);
+        saved.push((table, applier.save(table).await?));
+    }
+    let mut present = Present::default();
+    for (table, text) in &saved {
+        present.read(*table, text, &names);
     }
     let nothing = RuleSet::default();
     let difference = diff::diff(&nothing, &present);
-    let sizes = Sizes { limit: applier.batch_limit().await?, together: true };
+    let sizes = Sizes {
+        limit: applier.batch_limit().await?,
+        together: true,
+    };
     for batch in batch::batches(&nothing, &difference, sizes) {
         applier.restore(&batch.text).await?;
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use skiff_client::Plan;
 
-use crate::rules::batch::{Batch, Sizes, batches};
 use super::Unread;
+use crate::rules::batch::{Batch, Sizes, batches};
 use crate::rules::{ChainName, Difference, RuleSet, StaleFlow, Table};
 
 /// What is known of the tables.
@@ -19,21 +19,25 @@ pub enum Observed {
         /// Why not.
         why: Unread,
     },
-    /// They are known.
-    Known {
-        /// The chains that are to be written, and all jumps.
-        wanted: RuleSet,
-        /// What differs.
-        difference: Difference,
-        /// The changes that made chains differ, by number.
-        changes: BTreeMap<(Table, ChainName), u64>,
-        /// Conversations to forget, once the rules are in place.
-        stale: Vec<StaleFlow>,
-        /// How large restores may be.
-        sizes: Sizes,
-        /// When to look whether somebody tampered with them.
-        check_after: Duration,
-    },
+    /// They are known, and this differs.
+    Known(Box<Known>),
+}
+
+/// How known tables differ from what they should be.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The chains that are to be written, and all jumps.
+    pub wanted: RuleSet,
+    /// What differs.
+    pub difference: Difference,
+    /// The changes that made chains differ, by number.
+    pub changes: BTreeMap<(Table, ChainName), u64>,
+    /// Conversations to forget, once the rules are in place.
+    pub stale: Vec<StaleFlow>,
+    /// How large restores may be.
+    pub sizes: Sizes,
+    /// When to look whether somebody tampered with them.
+    pub check_after: Duration,
 }
 
 /// One thing to do to the tables.
@@ -60,7 +64,9 @@ impl fmt::Display for Action {
             Action::Forget(flows) => {
                 write!(f, "forget {} UDP conversations", flows.len())?;
                 match flows.first() {
-                    Some(first) => write!(f, ": {first}{}", if flows.len() > 1 { ", ..." } else { "" }),
+                    Some(first) => {
+                        write!(f, ": {first}{}", if flows.len() > 1 { ", ..." } else { "" })
+                    }
                     None => Ok(()),
                 }
             }
@@ -77,10 +83,10 @@ pub fn plan(observed: &Observed) -> Plan<Action> {
             // What differs is only known then.
             plan.look_again_after(Duration::ZERO);
         }
-        Observed::Known { wanted, difference, changes, stale, sizes, check_after } => {
-            for batch in batches(wanted, difference, *sizes) {
-                let numbers = batch.chains.iter().map(|chain| changes.get(chain).copied().unwrap_or_default());
-                let changes = numbers.collect();
+        Observed::Known(known) => {
+            for batch in batches(&known.wanted, &known.difference, known.sizes) {
+                let number = |chain| known.changes.get(chain).copied().unwrap_or_default();
+                let changes = batch.chains.iter().map(number).collect();
                 let reason = if batch.removed > 0 && batch.written == 0 {
                     "nothing leads there any more"
                 } else {
@@ -88,10 +94,11 @@ pub fn plan(observed: &Observed) -> Plan<Action> {
                 };
                 plan.step(Action::Restore { batch, changes }, reason);
             }
-            if !stale.is_empty() {
-                plan.step(Action::Forget(stale.clone()), "their endpoints are gone, or came only now");
+            if !known.stale.is_empty() {
+                let reason = "their endpoints are gone, or came only now";
+                plan.step(Action::Forget(known.stale.clone()), reason);
             }
-            plan.look_again_after(*check_after);
+            plan.look_again_after(known.check_after);
         }
     }
     plan
