@@ -39,5 +39,26 @@ pub fn generate(model: &Model) -> String {
             shorts = kind.short_names,
         );
     }
+    out.push_str(&checks(model));
+    out
+}
+
+/// For each kind, reading a document as it: for those who only learn at run time which it is.
+fn checks(model: &Model) -> String {
+    let mut out = String::from(
+        "/// Reads a YAML document as the kind, and tells the unknown and duplicate fields.\n\
+         pub(crate) fn check(group: &str, version: &str, kind: &str, document: &crate::yaml::Document) -> Option<Result<Vec<crate::json::Problem>, crate::json::DecodeError>> {\n\
+         use crate::json::Strictness::Warn;\n\
+         Some(match (group, version, kind) {\n",
+    );
+    for message in &model.messages {
+        let Some(kind) = message.kind.as_ref().filter(|k| !k.resource.is_empty()) else { continue };
+        let _ = writeln!(
+            out,
+            "({:?}, {:?}, {:?}) => document.decode::<{}>(Warn).map(|(_, problems)| problems),",
+            kind.group, kind.version, message.name, message.rust
+        );
+    }
+    out.push_str("_ => return None,\n})\n}\n");
     out
 }

@@ -6,6 +6,7 @@ mod kinds;
 mod model;
 mod naming;
 mod prost_side;
+mod schema_side;
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -28,6 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("kinds.rs"), kinds::generate(&model))?;
     fs::write(out.join("json.rs"), json_side::generate(&model)?)?;
+    let (objects, kinds) = schema_side::generate(&model);
+    fs::write(out.join("schema.rs"), objects)?;
+    fs::write(out.join("schema_kinds.rs"), kinds)?;
     Ok(())
 }
 

@@ -2,11 +2,16 @@
 //! document and Kubernetes' own protobuf, all at once. The .proto files in `protos/` are the source;
 //! `build/` makes the types and what is said about them from it.
 
+pub mod fields;
 pub mod json;
 mod kind;
+pub mod labels;
+pub mod merge;
 pub mod protobuf;
 pub mod refs;
 mod scalar;
+pub mod schema;
+pub mod yaml;
 
 /// What prost and tonic generate, in the modules of the protobuf packages.
 #[allow(missing_docs, clippy::all, rustdoc::all)]
@@ -27,6 +32,7 @@ pub use generated::k8s::io::api::discovery::v1 as discoveryv1;
 pub use generated::k8s::io::api::policy::v1 as policyv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
+pub use schema::Schema;
 pub use scalar::{
     BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension,
     Time,

@@ -49,6 +49,16 @@ pub fn decode_value<T: Json>(
     context.finish(read.map_err(|e: serde_json::Error| (e.to_string(), 0, 0)))
 }
 
+/// Reads a tree that was parsed from YAML: duplicates are still in it, and errors know their line.
+pub(crate) fn decode_tree<T: Json>(
+    node: &crate::yaml::Node,
+    strictness: Strictness,
+) -> Result<(T, Vec<Problem>), DecodeError> {
+    let context = Context::new(strictness);
+    let read = read_message(node, &Path::root(&context));
+    context.finish(read.map_err(|e: crate::yaml::TreeError| (e.message, e.line, e.column)))
+}
+
 /// Writes one document, kinds with `apiVersion` and `kind`.
 pub fn encode<T: Json>(message: &T) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
