@@ -16,7 +16,6 @@ pub mod cache;
 pub mod envelope;
 pub mod grpc;
 mod http;
-mod pending;
 pub mod registry;
 pub mod resources;
 mod server;

@@ -1,9 +1,11 @@
 //! What a node may write, beyond the table of `auth::rules`: its own Node and Lease, the status and the end of the Pods
-//! bound to it, and Events about what happens on it. Never owner references, never another node's.
+//! bound to it, and Events about what happens on it. No owner references
+//! (but a Lease's, to its own Node), never another node's.
 
 use crate::registry::{ApiError, ApiResult, Operation, Request};
 use crate::resources::{Object, Typed};
 use skiff_proto::corev1::{Event, Node, Pod};
+use skiff_proto::metav1::OwnerReference;
 
 /// Labels that only the cluster's administrators put on nodes, so that Pods can be kept away from a node that lies.
 const RESERVED_LABELS: &str = "node-restriction.kubernetes.io/";
@@ -15,7 +17,10 @@ pub fn check(node: &str, request: &Request, new: Option<&dyn Object>, old: Optio
     let refuse = |why: String| Err(ApiError::forbidden(resource, &request.name, format!("node {node:?} {why}")));
     if let Some(object) = new {
         let before = old.map(|o| o.meta().owner_references.as_slice()).unwrap_or_default();
-        if object.meta().owner_references != before {
+        let now = object.meta().owner_references.as_slice();
+        // A Lease may go with its Node; nothing else may be made to go with anything.
+        let its_node = |owner: &OwnerReference| owner.kind == "Node" && owner.api_version == "v1" && owner.name == node;
+        if now != before && !(resource.resource == "leases" && now.iter().all(its_node)) {
             return refuse("may not set or change metadata.ownerReferences".into());
         }
     }

@@ -48,9 +48,9 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
             }
             json_patch::patch(&mut tree, &operations).map_err(|e| refuse(e.to_string()))?;
         }
-        PatchKind::Merge => json_patch::merge(&mut tree, patch),
+        PatchKind::Merge => skiff_proto::merge::merge_patch(&mut tree, patch),
         PatchKind::Strategic => {
-            let _ = &request.resource.schema; json_patch::merge(&mut tree, patch);
+            skiff_proto::merge::strategic(&mut tree, patch, &request.resource.schema).map_err(|e| refuse(e.to_string()))?;
         }
         PatchKind::Apply => return Err(refuse("server-side apply is not a patch of a tree".into())),
     }

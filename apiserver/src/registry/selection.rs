@@ -3,7 +3,7 @@
 use super::error::{ApiError, ApiResult};
 use crate::cache::{Entry, Filter};
 use crate::resources::Resource;
-use crate::pending::{fields, labels};
+use skiff_proto::{fields, labels};
 use std::sync::Arc;
 
 /// What is selected.

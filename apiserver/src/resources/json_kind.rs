@@ -1,7 +1,7 @@
 //! The strategy of a kind that has no Rust struct: its objects are JSON, guided by a Schema made at run time. What a
 //! custom resource is stored as, and the proof that the registry needs nothing but the table.
 
-use super::field_error::Errors;
+use super::field_error::{Errors, Shown};
 use super::object::{JsonObject, Object};
 use super::strategy::{DecodeError, Decoded, Strategy};
 use super::validation::NameRule;
@@ -9,7 +9,8 @@ use super::{JSON, YAML};
 use crate::cache::{SelectableField, ToJson};
 use crate::envelope::ContentType;
 use serde_json::{Map, Value};
-use crate::pending::Schema;
+use skiff_proto::Schema;
+use skiff_proto::schema::{Field, Shape, Type};
 use skiff_proto::json::Strictness;
 use skiff_proto::metav1::ObjectMeta;
 use std::sync::Arc;
@@ -30,7 +31,13 @@ pub struct JsonKind {
 pub fn yaml_to_tree(bytes: &[u8]) -> Result<Value, DecodeError> {
     let malformed = |what: String| DecodeError::Malformed(what);
     let text = std::str::from_utf8(bytes).map_err(|e| malformed(format!("the body is not UTF-8: {e}")))?;
-    serde_yaml::from_str(text).map_err(|e| malformed(e.to_string()))
+    let mut documents =
+        skiff_proto::yaml::parse_documents(text, &Default::default()).map_err(|e| malformed(e.to_string()))?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document.to_json()),
+        (Some(_), false) => Err(malformed("the body holds more than one YAML document".into())),
+        (None, _) => Err(malformed("the body holds no YAML document".into())),
+    }
 }
 
 impl JsonKind {
@@ -77,7 +84,11 @@ impl Strategy for JsonKind {
         let (meta, problems) = skiff_proto::json::decode_value::<ObjectMeta>(&meta, Strictness::Warn)
             .map_err(|e| DecodeError::Malformed(format!("metadata.{e}")))?;
         let mut complaints: Vec<String> = problems.iter().map(|p| p.to_string().replacen('"', "\"metadata.", 1)).collect();
-        prune(&mut tree, &self.schema, "", &mut complaints);
+        let mut rest = Value::Object(tree);
+        complaints.extend(self.schema.prune(&mut rest).iter().map(ToString::to_string));
+        let Value::Object(mut tree) = rest else {
+            return Err(DecodeError::Malformed("the body is not a JSON object".into()));
+        };
         tree.insert("apiVersion".into(), self.api_version.clone().into());
         tree.insert("kind".into(), self.kind.clone().into());
         Ok(Decoded { object: Box::new(JsonObject { tree, meta }), complaints })
@@ -111,16 +122,22 @@ impl Strategy for JsonKind {
         }
     }
 
-    fn validate(&self, _object: &dyn Object) -> Errors {
-        Errors::new()
+    fn validate(&self, object: &dyn Object) -> Errors {
+        let mut errors = Errors::new();
+        for (name, value) in &Self::of(object).tree {
+            if let Some(field) = self.schema.root().field(name) {
+                field_type(&self.schema, field, value, name, 1, &mut errors);
+            }
+        }
+        errors
     }
 
     fn validate_update(&self, _new: &dyn Object, _old: &dyn Object) -> Errors {
         Errors::new()
     }
 
-    fn validate_status_update(&self, _new: &dyn Object, _old: &dyn Object) -> Errors {
-        Errors::new()
+    fn validate_status_update(&self, new: &dyn Object, _old: &dyn Object) -> Errors {
+        self.validate(new)
     }
 
     fn desired_changed(&self, new: &dyn Object, old: &dyn Object) -> bool {
@@ -140,7 +157,67 @@ impl Strategy for JsonKind {
     }
 }
 
-/// Drops what the Schema does not know, and names it.
-fn prune(tree: &mut Map<String, Value>, schema: &Schema, path: &str, complaints: &mut Vec<String>) {
-    let _ = (tree, schema, path, complaints);
+impl Shown for Value {
+    fn shown(&self) -> String {
+        match self {
+            Value::String(text) => text.shown(),
+            other => other.to_string().chars().take(256).collect(),
+        }
+    }
+}
+
+/// Deeper objects are not looked into.
+const MAX_DEPTH: usize = 64;
+
+/// Checks a field's shape.
+fn field_type(schema: &Schema, field: &Field, value: &Value, path: &str, depth: usize, errors: &mut Errors) {
+    match (field.shape, value) {
+        _ if depth > MAX_DEPTH => errors.forbidden(path, "nested too deeply"),
+        (_, Value::Null) => {}
+        (Shape::Single, value) => value_type(schema, field, value, path, depth, errors),
+        (Shape::List, Value::Array(items)) => {
+            for (i, item) in items.iter().enumerate() {
+                value_type(schema, field, item, &format!("{path}[{i}]"), depth, errors);
+            }
+        }
+        (Shape::Map, Value::Object(entries)) => {
+            for (key, item) in entries {
+                value_type(schema, field, item, &format!("{path}[{key}]"), depth, errors);
+            }
+        }
+        (Shape::List, other) => wrong_type(other, path, "a list", errors),
+        (Shape::Map, other) => wrong_type(other, path, "a map", errors),
+    }
+}
+
+/// Checks one value's type.
+fn value_type(schema: &Schema, field: &Field, value: &Value, path: &str, depth: usize, errors: &mut Errors) {
+    let fits = match field.of {
+        Type::Boolean => value.is_boolean(),
+        Type::Integer => value.is_i64() || value.is_u64(),
+        Type::Number => value.is_number(),
+        Type::String | Type::Bytes => value.is_string(),
+        Type::Time => value.as_str().is_some_and(|text| text.parse::<skiff_proto::Time>().is_ok()),
+        Type::Quantity => value.is_number() || value.as_str().is_some_and(|text| skiff_proto::Quantity::parse(text).is_ok()),
+        Type::IntOrString => value.is_i64() || value.is_string(),
+        Type::Any => true,
+        Type::Object(index) => match value.as_object() {
+            None => false,
+            Some(map) => {
+                for (name, value) in map {
+                    if let Some(field) = schema.object(index).field(name) {
+                        field_type(schema, field, value, &format!("{path}.{name}"), depth + 1, errors);
+                    }
+                }
+                true
+            }
+        },
+    };
+    if !fits {
+        wrong_type(value, path, &field.of.to_string(), errors);
+    }
+}
+
+fn wrong_type(value: &Value, path: &str, wanted: &str, errors: &mut Errors) {
+    errors.invalid(path, value, format!("must be of type {wanted}"));
 }

@@ -4,7 +4,7 @@ use super::strategy::Strategy;
 use crate::cache::{self, Cache, CachedResource, FieldIndexer};
 use crate::store::{object_key, resource_prefix};
 use bytes::Bytes;
-use crate::pending::Schema;
+use skiff_proto::Schema;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock, RwLock};
 

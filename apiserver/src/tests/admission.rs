@@ -60,7 +60,7 @@ fn a_node_writes_only_its_own() {
         let a = server.node("a");
         a.merge("v1:pods:default/on-a/status", json!({"status": {"phase": "Running"}})).await.expect("its Pod's status");
         a.merge("v1:nodes:/a/status", json!({"status": {"capacity": {"cpu": "2"}}})).await.expect("its Node's status");
-        a.create("coordination.k8s.io/v1:leases:kube-node-lease", json!({"metadata": {"name": "a"}})).await.expect("its Lease");
+        a.create("coordination.k8s.io/v1:leases:kube-node-lease", json!({"metadata": {"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "1"}]}})).await.expect("its Lease, which goes with its Node");
         a.create("v1:events:default", json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}, "source": {"host": "a"}})).await.expect("its Event");
         let owner = json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "1"}]}});
         for (what, answer) in [

@@ -2,9 +2,11 @@
 
 mod admission;
 mod http;
+mod json_kind;
 mod lifecycle;
 mod reads;
 mod services;
+mod tls;
 mod tunnel;
 mod writes;
 

@@ -134,7 +134,7 @@ pub fn selector_and_template(selector: Option<&LabelSelector>, template: &PodTem
 }
 
 fn matches(selector: &LabelSelector, template: &PodTemplateSpec) -> bool {
-    crate::pending::labels::Selector::try_from(selector).is_ok_and(|s| s.matches(&template.metadata.labels))
+    skiff_proto::labels::Selector::try_from(selector).is_ok_and(|s| s.matches(&template.metadata.labels))
 }
 
 fn shown_labels(labels: &std::collections::BTreeMap<String, String>) -> String {

@@ -12,12 +12,14 @@ mod pod;
 mod replica_set;
 mod service;
 mod service_account;
+#[cfg(test)]
+mod tests;
 
 pub use service::{has_address, has_node_ports};
 
 use super::strategy::{KindStrategy, StrategyFor};
 use super::table::{Resource, Table};
-use skiff_proto::Kind;
+use skiff_proto::{Kind, schema};
 use std::time::Duration;
 
 /// How long an Event is kept after its last write.
@@ -35,7 +37,9 @@ fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str])
         categories: strings(categories),
         namespaced: S::Kind::NAMESPACED,
         subresources: strings(subresources),
-        schema: std::sync::Arc::new(crate::pending::Schema),
+        schema: schema::for_kind(S::Kind::GROUP, S::Kind::VERSION, S::Kind::KIND)
+            .expect("every built-in kind has a Schema made from its descriptor")
+            .into(),
         strategy: Box::new(StrategyFor::new(strategy)),
         time_to_live: None,
         cached: Default::default(),
