@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::framework::{Profile, Scale};
+use crate::framework::{Filter, Profile, Scale, Score};
 use crate::plugins::spread::OwnerSpread;
 use crate::snapshot::{NodeView, Snapshot};
 use crate::template::Template;
@@ -96,7 +96,8 @@ struct Relative {
     nonzero: usize,
 }
 
-const INFEASIBLE: i32 = i32::MIN;
+/// Far below every total, also after something was added to it.
+const INFEASIBLE: i32 = i32::MIN / 2;
 
 impl Evaluation {
     /// Looks at every node.
@@ -118,8 +119,9 @@ impl Evaluation {
             scratch: Vec::new(),
         };
         evaluation.widen(snapshot.width());
+        let plugins = Plugins::of(template, profile);
         for slot in 0..snapshot.width() {
-            evaluation.look(slot, snapshot, profile);
+            evaluation.look(slot, snapshot, &plugins);
         }
         evaluation
     }
@@ -139,8 +141,10 @@ impl Evaluation {
             return;
         };
         self.widen(snapshot.width());
+        let template = self.template.clone();
+        let plugins = Plugins::of(&template, profile);
         for slot in changed {
-            self.look(slot, snapshot, profile);
+            self.look(slot, snapshot, &plugins);
         }
         self.revision = snapshot.revision();
         self.failure = None;
@@ -180,7 +184,7 @@ impl Evaluation {
     }
 
     /// Base scores, relative scores and spreading, together, in `scratch`.
-    fn add_up(&mut self, spread: Option<&OwnerSpread>, snapshot: &Snapshot, profile: &Profile) {
+    fn add_up(&mut self, spread: Option<&OwnerSpread<'_>>, snapshot: &Snapshot, profile: &Profile) {
         self.scratch.clone_from(&self.base);
         let totals = &mut self.scratch;
         for relative in self.relative.iter().filter(|r| r.nonzero > 0) {
@@ -192,16 +196,7 @@ impl Evaluation {
             }
         }
         if let Some(spread) = spread {
-            let by_zone: Vec<i32> =
-                (0..snapshot.zone_count()).map(|z| (profile.spread * spread.of_zone(z as u32)) as i32).collect();
-            for (total, zone) in totals.iter_mut().zip(&snapshot.zones) {
-                let more = by_zone[*zone as usize];
-                *total = if *total == INFEASIBLE { INFEASIBLE } else { *total + more };
-            }
-            for slot in spread.slots().filter(|s| self.base[*s] != INFEASIBLE) {
-                let zone = snapshot.zones[slot];
-                totals[slot] += (profile.spread * spread.of_slot(slot, zone)) as i32 - by_zone[zone as usize];
-            }
+            spread.add_to(totals, profile.spread, snapshot);
         }
     }
 
@@ -229,21 +224,49 @@ impl Evaluation {
     }
 
     /// One node's verdict and scores.
-    fn look(&mut self, slot: usize, snapshot: &Snapshot, profile: &Profile) {
-        let view = snapshot.view(slot).filter(|view| profile.admits(&self.template, *view));
+    fn look(&mut self, slot: usize, snapshot: &Snapshot, plugins: &Plugins<'_>) {
+        let pod = plugins.pod;
+        let view = snapshot.view(slot).filter(|view| plugins.filters.iter().all(|filter| filter.check(pod, *view)));
         let base = view.map_or(INFEASIBLE, |view| {
-            let absolute = profile.scores.iter().filter(|(_, score)| score.scale() == Scale::Absolute);
-            absolute.map(|(weight, score)| (weight * score.raw(&self.template, view)) as i32).sum()
+            plugins.absolute.iter().map(|(weight, score)| (weight * score.raw(pod, view)) as i32).sum()
         });
         self.feasible += usize::from(base != INFEASIBLE);
         self.feasible -= usize::from(self.base[slot] != INFEASIBLE);
         self.base[slot] = base;
-        for relative in &mut self.relative {
-            let raw = view.map_or(0, |view| profile.scores[relative.score].1.raw(&self.template, view));
-            let raw = raw.clamp(0, i64::from(i32::MAX / 1000)) as i32;
+        for (relative, score) in self.relative.iter_mut().zip(&plugins.relative) {
+            let raw = match (score, view) {
+                (Some(score), Some(view)) => score.raw(pod, view).clamp(0, i64::from(i32::MAX / 1000)) as i32,
+                _ => 0,
+            };
             relative.nonzero += usize::from(raw != 0);
             relative.nonzero -= usize::from(relative.raw[slot] != 0);
             relative.raw[slot] = raw;
+        }
+    }
+}
+
+/// The plugins that have something to say about the pods of a template.
+struct Plugins<'a> {
+    pod: &'a Template,
+    filters: Vec<&'a dyn Filter>,
+    absolute: Vec<(i64, &'a dyn Score)>,
+    /// One for each relative score; nothing for those that give all nodes zero.
+    relative: Vec<Option<&'a dyn Score>>,
+}
+
+impl<'a> Plugins<'a> {
+    fn of(pod: &'a Template, profile: &'a Profile) -> Plugins<'a> {
+        let (absolute, relative): (Vec<_>, Vec<_>) = profile
+            .scores
+            .iter()
+            .map(|(weight, score)| (*weight, &**score))
+            .partition(|(_, score)| score.scale() == Scale::Absolute);
+        let concerned = |(_, score): (i64, &'a dyn Score)| score.concerns(pod).then_some(score);
+        Plugins {
+            pod,
+            filters: profile.concerned(pod),
+            absolute,
+            relative: relative.into_iter().map(concerned).collect(),
         }
     }
 }
@@ -264,7 +287,7 @@ fn tie_break(uid: &str) -> usize {
 
 /// The slot of the highest total, the first from `start` on around the circle.
 fn highest(totals: &[i32], start: usize) -> Option<usize> {
-    let best = totals.iter().copied().max().filter(|best| *best != INFEASIBLE)?;
+    let best = totals.iter().copied().max().filter(|best| *best >= 0)?;
     let start = start % totals.len();
     let after = totals[start..].iter().position(|t| *t == best).map(|at| start + at);
     after.or_else(|| totals[..start].iter().position(|t| *t == best))

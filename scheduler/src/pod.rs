@@ -196,3 +196,68 @@ fn requirement(requirement: &NodeSelectorRequirement) -> Requirement {
     };
     Requirement { key: requirement.key.clone(), operator, values: requirement.values.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_proto::corev1::{ContainerPort, Toleration};
+
+    fn asking(cpu: &str, restart_policy: Option<&str>) -> Container {
+        let mut container = Container { restart_policy: restart_policy.map(Into::into), ..Container::default() };
+        container.resources.requests = [("cpu".to_string(), Quantity::parse(cpu).unwrap())].into();
+        container
+    }
+
+    #[test]
+    fn init_containers_run_before_and_sidecars_beside_the_others() {
+        let once = |cpu| asking(cpu, None);
+        let sidecar = |cpu| asking(cpu, Some("Always"));
+        // (init containers, containers) -> cpu
+        let table = [
+            (vec![], vec![once("100m"), once("1")], 1100),
+            (vec![once("3")], vec![once("1")], 3000),
+            (vec![once("500m")], vec![once("1")], 1000),
+            (vec![sidecar("1")], vec![once("1")], 2000),
+            (vec![sidecar("1"), once("2")], vec![once("1")], 3000),
+            (vec![once("2"), sidecar("1")], vec![once("500m")], 2000),
+        ];
+        for (init_containers, containers, cpu) in table {
+            let spec = PodSpec { init_containers, containers, ..PodSpec::default() };
+            assert_eq!(template(&spec).requests.cpu, cpu, "{spec:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_asks_for_nothing_counts_a_little_in_scores_only() {
+        let spec = PodSpec { containers: vec![Container::default(), asking("50m", None)], ..PodSpec::default() };
+        let template = template(&spec);
+        assert_eq!(template.requests.cpu, 50);
+        assert_eq!((template.scoring_cpu, template.scoring_memory), (150, 2 * UNASKED_MEMORY));
+    }
+
+    #[test]
+    fn host_ports_are_those_that_are_named_and_all_on_the_hosts_network() {
+        let ports = vec![
+            ContainerPort { container_port: 80, host_port: 8080, protocol: "TCP".into(), ..ContainerPort::default() },
+            ContainerPort { container_port: 53, protocol: "UDP".into(), ..ContainerPort::default() },
+        ];
+        let container = Container { ports, ..Container::default() };
+        let mut spec = PodSpec { containers: vec![container], ..PodSpec::default() };
+        let taken = |spec: &PodSpec| template(spec).ports.iter().map(|p| p.port).collect::<Vec<_>>();
+        assert_eq!(taken(&spec), [8080]);
+        spec.host_network = true;
+        assert_eq!(taken(&spec), [8080, 53]);
+    }
+
+    #[test]
+    fn pods_of_one_template_share_a_digest_whatever_their_names() {
+        let pod = |name: &str, key: &str| {
+            let mut pod = Pod::default();
+            pod.metadata.name = name.into();
+            pod.spec.tolerations = vec![Toleration { key: key.into(), ..Toleration::default() }];
+            PodProjection::project(&pod)
+        };
+        assert_eq!(pod("a", "k").digest, pod("b", "k").digest);
+        assert_ne!(pod("a", "k").digest, pod("a", "other").digest);
+    }
+}

@@ -5,10 +5,11 @@
 //! Every change of a slot is written to a short log; an evaluation that is kept between pods
 //! (see `memo`) reads the log to learn which few nodes to look at again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use fxhash::FxHashMap;
+use fxhash::{FxBuildHasher, FxHashMap};
+use indexmap::IndexMap;
 
 use crate::node::NodeInfo;
 use crate::template::{HostPort, Resources, Template};
@@ -30,8 +31,8 @@ pub struct Snapshot {
     pub(crate) zones: Vec<u32>,
     zone_ids: BTreeMap<String, u32>,
     placed: FxHashMap<Arc<str>, Placed>,
-    by_node: BTreeMap<String, BTreeMap<Arc<str>, ()>>,
-    owners: FxHashMap<Arc<str>, BTreeMap<usize, u32>>,
+    by_node: BTreeMap<String, BTreeSet<Arc<str>>>,
+    owners: FxHashMap<Arc<str>, OwnerCounts>,
     log: VecDeque<usize>,
     revision: u64,
 }
@@ -45,6 +46,75 @@ pub struct Placed {
     pub template: Arc<Template>,
     /// The uid of its controller.
     pub owner: Option<Arc<str>>,
+}
+
+/// Where the pods of one owner are. Kept up to date pod by pod, since every decision asks.
+#[derive(Debug, Default)]
+pub struct OwnerCounts {
+    by_slot: IndexMap<usize, u32, FxBuildHasher>,
+    by_zone: Vec<u32>,
+    /// How many slots have so many of the pods; the last is not zero, so its index is the most there are on any.
+    with: Vec<u32>,
+}
+
+impl OwnerCounts {
+    /// The slots that have some of the pods, with how many.
+    pub fn slots(&self) -> impl Iterator<Item = (usize, u32)> + '_ {
+        self.by_slot.iter().map(|(slot, count)| (*slot, *count))
+    }
+
+    /// How many are in a slot.
+    pub fn in_slot(&self, slot: usize) -> u32 {
+        self.by_slot.get(&slot).copied().unwrap_or(0)
+    }
+
+    /// How many are in a zone.
+    pub fn in_zone(&self, zone: u32) -> u32 {
+        self.by_zone.get(zone as usize).copied().unwrap_or(0)
+    }
+
+    /// The most in any slot.
+    pub fn most_in_a_slot(&self) -> u32 {
+        self.with.len().saturating_sub(1) as u32
+    }
+
+    /// The most in any zone.
+    pub fn most_in_a_zone(&self) -> u32 {
+        self.by_zone.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_slot.is_empty()
+    }
+
+    fn count(&mut self, slot: usize, zone: u32, times: i64) {
+        let zone = zone as usize;
+        if self.by_zone.len() <= zone {
+            self.by_zone.resize(zone + 1, 0);
+        }
+        self.by_zone[zone] = self.by_zone[zone].saturating_add_signed(times as i32);
+        let before = self.in_slot(slot);
+        let after = before.saturating_add_signed(times as i32);
+        if after == 0 {
+            self.by_slot.swap_remove(&slot);
+        } else {
+            self.by_slot.insert(slot, after);
+        }
+        let most = before.max(after) as usize;
+        if self.with.len() <= most {
+            self.with.resize(most + 1, 0);
+        }
+        if before > 0 {
+            self.with[before as usize] -= 1;
+        }
+        if after > 0 {
+            self.with[after as usize] += 1;
+        }
+        while self.with.last() == Some(&0) {
+            self.with.pop();
+        }
+    }
 }
 
 /// One node, seen through the columns.
@@ -133,7 +203,7 @@ impl Snapshot {
     }
 
     /// How many pods of this owner are in each slot.
-    pub fn owner_counts(&self, owner: &str) -> Option<&BTreeMap<usize, u32>> {
+    pub fn owner_counts(&self, owner: &str) -> Option<&OwnerCounts> {
         self.owners.get(owner)
     }
 
@@ -151,8 +221,16 @@ impl Snapshot {
             if self.nodes[slot].as_deref() == Some(&*info) {
                 return None;
             }
-            self.nodes[slot] = Some(info);
+            // Its pods are counted under its zone.
+            let moves = self.zones[slot] != zone;
+            if moves {
+                self.account_all(&info.name, slot, -1);
+            }
             self.zones[slot] = zone;
+            if moves {
+                self.account_all(&info.name, slot, 1);
+            }
+            self.nodes[slot] = Some(info);
             self.touch(slot);
             return Some(slot);
         }
@@ -162,12 +240,7 @@ impl Snapshot {
         let name = info.name.clone();
         self.nodes[slot] = Some(info);
         // Pods may be known before their node is: they count from the moment the node appears.
-        let waiting: Vec<Arc<str>> = self.by_node.get(&name).map(|p| p.keys().cloned().collect()).unwrap_or_default();
-        for uid in waiting {
-            if let Some(placed) = self.placed.get(&uid).cloned() {
-                self.account(slot, &placed, 1);
-            }
-        }
+        self.account_all(&name, slot, 1);
         self.touch(slot);
         Some(slot)
     }
@@ -175,12 +248,7 @@ impl Snapshot {
     /// Takes a node out. Its pods are remembered in case it comes back.
     pub fn remove_node(&mut self, name: &str) -> bool {
         let Some(slot) = self.slots.remove(name) else { return false };
-        let leaving: Vec<Arc<str>> = self.by_node.get(name).map(|p| p.keys().cloned().collect()).unwrap_or_default();
-        for uid in leaving {
-            if let Some(placed) = self.placed.get(&uid).cloned() {
-                self.account(slot, &placed, -1);
-            }
-        }
+        self.account_all(name, slot, -1);
         self.nodes[slot] = None;
         self.free.push(slot);
         self.touch(slot);
@@ -197,7 +265,7 @@ impl Snapshot {
             self.account(slot, &placed, 1);
             self.touch(slot);
         }
-        self.by_node.entry(placed.node.clone()).or_default().insert(uid.clone(), ());
+        self.by_node.entry(placed.node.clone()).or_default().insert(uid.clone());
         self.placed.insert(uid.clone(), placed);
         true
     }
@@ -242,6 +310,14 @@ impl Snapshot {
         id
     }
 
+    fn account_all(&mut self, node: &str, slot: usize, times: i64) {
+        let pods = self.by_node.get(node).into_iter().flatten();
+        let placed: Vec<Placed> = pods.filter_map(|uid| self.placed.get(uid).cloned()).collect();
+        for placed in placed {
+            self.account(slot, &placed, times);
+        }
+    }
+
     fn account(&mut self, slot: usize, placed: &Placed, times: i64) {
         let template = &placed.template;
         self.requested[slot].add(&template.requests, times);
@@ -256,12 +332,9 @@ impl Snapshot {
             }
         }
         if let Some(owner) = &placed.owner {
+            let zone = self.zones[slot];
             let counts = self.owners.entry(owner.clone()).or_default();
-            let count = counts.entry(slot).or_default();
-            *count = count.saturating_add_signed(times as i32);
-            if *count == 0 {
-                counts.remove(&slot);
-            }
+            counts.count(slot, zone, times);
             if counts.is_empty() {
                 self.owners.remove(owner);
             }

@@ -12,6 +12,10 @@ use crate::template::Template;
 pub trait Filter: Send + Sync {
     /// The plugin's name, as Kubernetes has it.
     fn name(&self) -> &'static str;
+    /// Whether the filter has anything to say about such a pod at all; most have about few pods.
+    fn concerns(&self, _pod: &Template) -> bool {
+        true
+    }
     /// Whether the node will do. Called for thousands of nodes: allocates nothing.
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool;
     /// Why the node will not do, one line per reason; empty exactly if `check` says yes.
@@ -22,6 +26,10 @@ pub trait Filter: Send + Sync {
 pub trait Score: Send + Sync {
     /// The plugin's name, as Kubernetes has it.
     fn name(&self) -> &'static str;
+    /// Whether it may give such a pod anything but zero.
+    fn concerns(&self, _pod: &Template) -> bool {
+        true
+    }
     /// A node's raw score.
     fn raw(&self, pod: &Template, node: NodeView<'_>) -> i64;
     /// How raw scores become 0 to 100.
@@ -93,6 +101,11 @@ impl Profile {
     /// Whether every filter says yes.
     pub fn admits(&self, pod: &Template, node: NodeView<'_>) -> bool {
         self.filters.iter().all(|filter| filter.check(pod, node))
+    }
+
+    /// The filters that have something to say about such a pod.
+    pub fn concerned<'p>(&'p self, pod: &Template) -> Vec<&'p dyn Filter> {
+        self.filters.iter().map(|filter| &**filter).filter(|filter| filter.concerns(pod)).collect()
     }
 
     /// The first filter that says no, with its reasons.

@@ -12,6 +12,10 @@ impl Filter for NodeAffinity {
         "NodeAffinity"
     }
 
+    fn concerns(&self, pod: &Template) -> bool {
+        pod.required.is_some() || !pod.node_selector.is_empty()
+    }
+
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool {
         let labels = &node.info.labels;
         pod.node_selector.iter().all(|(k, v)| labels.get(k) == Some(v))
@@ -32,6 +36,10 @@ impl Filter for NodeAffinity {
 impl Score for NodeAffinity {
     fn name(&self) -> &'static str {
         "NodeAffinity"
+    }
+
+    fn concerns(&self, pod: &Template) -> bool {
+        !pod.preferred.is_empty()
     }
 
     fn raw(&self, pod: &Template, node: NodeView<'_>) -> i64 {

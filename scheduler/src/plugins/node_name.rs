@@ -12,6 +12,10 @@ impl Filter for NodeName {
         "NodeName"
     }
 
+    fn concerns(&self, pod: &Template) -> bool {
+        !pod.node_name.is_empty()
+    }
+
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool {
         pod.node_name.is_empty() || pod.node_name == node.info.name
     }

@@ -12,6 +12,10 @@ impl Filter for NodePorts {
         "NodePorts"
     }
 
+    fn concerns(&self, pod: &Template) -> bool {
+        !pod.ports.is_empty()
+    }
+
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool {
         pod.ports.iter().all(|wanted| !node.ports().iter().any(|taken| wanted.clashes(taken)))
     }
