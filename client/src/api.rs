@@ -346,6 +346,8 @@ impl<K: Kind> Api<K> {
 
     /// Changes parts of an object's status.
     pub async fn patch_status(&self, namespace: &str, name: &str, patch: Patch) -> Result<K, Error> {
+        #[cfg(feature = "mutants")]
+        crate::mutants::before_status(self, namespace, name).await?;
         self.patch(namespace, name, patch, Some("status")).await
     }
 

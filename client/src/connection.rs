@@ -29,7 +29,7 @@ use crate::queue::Backoff;
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_EVERY: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-const REDIAL: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+const REDIAL: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
 /// What may be on its way to us per stream and in all: several watches that arrive at once must not block calls.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;

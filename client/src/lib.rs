@@ -21,6 +21,8 @@ pub mod events;
 mod informer;
 mod key;
 mod metrics;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod project;
 pub mod queue;
 mod store;

@@ -23,7 +23,7 @@ use crate::queue::Backoff;
 use crate::store::{Change, Held, IndexFn, Store};
 use step::{Effect, Heard, State};
 
-/// The wait between tries: short, for an API server is restarted in a moment, and never long, for who waits is blind.
+/// The wait between tries that the API server refuses: never long, for who waits is blind.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// A watch is asked to end after 5 to 10 minutes, so that one that has gone dead unnoticed is not for ever.
 const WATCH_SECONDS: u64 = 300;
@@ -200,6 +200,8 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
     }
 
     async fn open(&self, revision: u64, watch: &mut Option<OpenWatch>) -> Heard<Item<P::Out>> {
+        #[cfg(feature = "mutants")]
+        let revision = crate::mutants::watch_from(&self.client, &self.resource, revision).await;
         let seconds = WATCH_SECONDS + self.world.random_below(WATCH_SECONDS);
         let (client, from) = (&self.client, revision.to_string());
         let opened = client.open_watch(
@@ -227,7 +229,7 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
             Ok(Some(Err(error))) => self.trouble("watch", &error),
             Ok(None) | Err(_) => Heard::Failed { lived: Duration::ZERO },
         };
-        if !matches!(heard, Heard::Failed { .. } | Heard::Expired | Heard::Ahead) {
+        if matches!(heard, Heard::Put { .. } | Heard::Removed { .. } | Heard::Bookmark { .. }) {
             return heard;
         }
         let lived = self.world.now().saturating_duration_since(open.since);
@@ -275,6 +277,9 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
             tracing::debug!(resource = %self.resource, %error, "{what} failed");
         } else {
             tracing::warn!(resource = %self.resource, %error, "{what} failed");
+        }
+        if matches!(error, Error::Unreachable { .. }) {
+            return Heard::Unreachable;
         }
         Heard::Failed { lived: Duration::ZERO }
     }

@@ -50,6 +50,9 @@ pub(crate) enum Heard<T> {
     Expired,
     /// The watch's revision is not yet known to the server.
     Ahead,
+    /// There is no connection to an API server. The connection's own backoff sees to it that nobody dials too often, so
+    /// this is no reason to wait, and none to wait longer the next time.
+    Unreachable,
     /// The list failed, the watch could not be opened, or it ended after it `lived` so long.
     Failed { lived: Duration },
 }
@@ -106,6 +109,9 @@ impl State {
                 State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Ahead,
             ) if failures >= BACKWARDS => State::Listing { seen, failures }.again(),
+            (state @ (State::Listing { .. } | State::Opening { .. }), Heard::Unreachable) => {
+                (state, Effect::Wait { failures: 1 })
+            }
             (State::Watching { revision, .. }, Heard::Failed { lived }) if lived >= LIVED => {
                 (State::Opening { revision, failures: 0 }, Effect::None)
             }
@@ -202,6 +208,8 @@ mod tests {
             ("an echo changes nothing", watching(9, 0), put(8), watching(9, 0), Effect::None),
             ("a cut watch resumes at what was last heard", watching(9, 0), failed(), opening(9, 1), wait(1)),
             ("cut at once again and again waits longer", watching(9, 4), failed(), opening(9, 5), wait(5)),
+            ("an outage is waited for where it began", opening(9, 2), Heard::Unreachable, opening(9, 2), wait(1)),
+            ("also without a list", listing(0, 0), Heard::Unreachable, listing(0, 0), wait(1)),
             (
                 "a watch that lived long resumes at once",
                 watching(9, 4),
@@ -218,7 +226,7 @@ mod tests {
     proptest::proptest! {
         /// Whatever happens, what is known never goes back, except by a list that was refused ten times.
         #[test]
-        fn revisions_only_grow(heard in proptest::collection::vec((0u8..8, 1u64..50), 1..200)) {
+        fn revisions_only_grow(heard in proptest::collection::vec((0u8..9, 1u64..50), 1..200)) {
             let mut state = State::START;
             let mut seen = 0;
             for (what, revision) in heard {
@@ -230,6 +238,7 @@ mod tests {
                     4 => Heard::Bookmark { revision },
                     5 => Heard::Expired,
                     6 => Heard::Ahead,
+                    7 => Heard::Unreachable,
                     _ => failed(),
                 };
                 let tries = state.failures();

@@ -251,6 +251,10 @@ impl<K: QueueKey> WorkQueue<K> {
 
 impl<K: QueueKey> State<K> {
     fn mark(&mut self, key: K, triggers: TriggerSet, now: Instant) {
+        #[cfg(feature = "mutants")]
+        if crate::mutants::is_awake(crate::mutants::Mutant::DroppedKey) && self.in_flight.contains_key(&key) {
+            return;
+        }
         if let Some(waiting) = self.dirty.get_mut(&key) {
             return waiting.triggers.merge(triggers);
         }
