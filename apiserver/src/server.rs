@@ -181,8 +181,8 @@ async fn recorder(_world: &World, dir: &std::path::Path) -> Result<Arc<dyn crate
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
 fn routes(world: &World, registry: &Registry) -> axum::Router {
-    // A page is about 1 MiB, and one object may be larger than that; a message has a little around its body.
-    let largest = registry.limits().body_bytes + 64 * 1024;
+    // Well above the registry's own limit, which refuses in words.
+    let largest = 4 * registry.limits().body_bytes.max(1 << 20);
     let tunnels = Tunnels::new(world.clone(), registry.clone());
     Routes::new(
         ResourcesServer::new(ResourcesService::new(registry.clone()))

@@ -2,15 +2,17 @@
 
 use super::error::{ApiError, ApiResult};
 use super::request::{Fence, Request};
-use super::Registry;
+use super::{Registry, meta};
 use crate::resources::{Object, Resource};
-use crate::store::{Compare, Op, StoreError, Txn, TxnResult, tombstone_key};
-use crate::cache::CacheError;
+use crate::store::{Compare, Op, MAX_VALUE, StoreError, Txn, TxnResult, tombstone_key};
+use crate::cache::{CacheError, Entry};
 use crate::envelope::Envelope;
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::coordinationv1::Lease;
+use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the cause of a final delete is kept.
@@ -26,6 +28,8 @@ const CAUSE_MAX: usize = 1024;
 pub struct Current {
     /// Decoded, its resourceVersion set.
     pub object: Box<dyn Object>,
+    /// As it is stored.
+    pub stored: Bytes,
     /// The revision of its last write.
     pub revision: u64,
 }
@@ -39,13 +43,13 @@ pub enum Outcome {
 }
 
 /// One change to be written.
-pub enum Change<'a> {
-    /// A new object.
-    Create(&'a dyn Object),
-    /// An object in place of the one at this revision.
-    Replace(&'a dyn Object, u64),
+pub enum Change {
+    /// A new object, encoded.
+    Create(Bytes),
+    /// An object, encoded, in place of the one at this revision.
+    Replace(Bytes, u64),
     /// The end of the object that was at this revision.
-    Remove(&'a dyn Object, u64),
+    Remove(u64),
 }
 
 /// Other comparisons and at most one more operation, for the same transaction.
@@ -68,7 +72,7 @@ impl Registry {
             .map_err(|e| ApiError::internal(format!("the stored {} {name:?} cannot be read: {e}", resource.qualified())))?;
         let mut object = decoded.object;
         object.meta_mut().resource_version = entry.mod_revision.to_string();
-        Ok(Some(Current { object, revision: entry.mod_revision }))
+        Ok(Some(Current { object, stored: entry.stored().clone(), revision: entry.mod_revision }))
     }
 
     /// Reads an object that must exist. Where the cache knows of none, the store is asked how far it is first, so that
@@ -80,6 +84,19 @@ impl Registry {
         }
         self.catch_up().await?;
         look()?.ok_or_else(|| ApiError::not_found(&request.resource, &request.name))
+    }
+
+    /// Reads an object that must exist and must be this incarnation at this revision, where they are given. What the
+    /// cache shows may be old: it catches up before anything is refused.
+    pub(super) async fn existing_if(&self, request: &Request, uid: &str, version: &str) -> ApiResult<Current> {
+        let current = self.existing(request).await?;
+        if meta::preconditions(&request.resource, current.object.meta(), uid, version).is_ok() {
+            return Ok(current);
+        }
+        self.catch_up().await?;
+        let current = self.existing(request).await?;
+        meta::preconditions(&request.resource, current.object.meta(), uid, version)?;
+        Ok(current)
     }
 
     /// Reads an object for a part of the server itself; as new as everything acknowledged before.
@@ -111,16 +128,18 @@ impl Registry {
         }
         let namespaces = self.resource("", "v1", "namespaces")?;
         let name = &object.meta().namespace;
+        let is_open = |entry: &Arc<Entry>| entry.field("status.phase") != Some("Terminating");
         let look = || self.inner.cache.get(namespaces.cached(), "", name);
-        let found = match look() {
+        let found = match look().filter(is_open) {
             Some(entry) => Some(entry),
+            // It may have been made a moment ago, or made anew.
             None => {
                 self.catch_up().await?;
                 look()
             }
         };
         let entry = found.ok_or_else(|| ApiError::not_found(&namespaces, name))?;
-        if entry.field("status.phase") == Some("Terminating") {
+        if !is_open(&entry) {
             let why = format!("unable to create new content in namespace {name} because it is being terminated");
             return Err(ApiError::forbidden(resource, &object.meta().name, why).because(
                 "NamespaceTerminating",
@@ -132,30 +151,35 @@ impl Registry {
     }
 
     /// Writes a change with its cause, if what it stands on still holds.
-    pub(super) async fn commit(&self, request: &Request, change: Change<'_>, beside: Beside) -> ApiResult<Outcome> {
+    /// `meta` says where: only its namespace, name and uid are looked at.
+    pub(super) async fn commit(
+        &self,
+        request: &Request,
+        meta: &ObjectMeta,
+        change: Change,
+        beside: Beside,
+    ) -> ApiResult<Outcome> {
         let resource = &request.resource;
+        let key = resource.key(&meta.namespace, &meta.name);
         let (object, replaced) = match change {
-            Change::Create(object) => (object, 0),
-            Change::Replace(object, revision) | Change::Remove(object, revision) => (object, revision),
+            Change::Create(object) => (Some(object), 0),
+            Change::Replace(object, revision) => (Some(object), revision),
+            Change::Remove(revision) => (None, revision),
         };
-        let key = resource.key(&object.meta().namespace, &object.meta().name);
-        let cause = self.cause(request, replaced)?;
-        let mut txn = Txn { compare: vec![Compare { key: key.clone(), mod_revision: replaced }], ops: Vec::new() };
-        txn.ops.push(match change {
-            Change::Remove(..) => Op::Delete { key: key.clone() },
-            _ => Op::Put { key: key.clone(), value: envelope(resource, Some(object), cause.clone())?, ttl: resource.time_to_live },
-        });
-        if let Change::Remove(..) = change {
-            txn.ops.push(Op::Put {
-                key: tombstone_key(&key, &object.meta().uid),
-                value: envelope(resource, None, cause)?,
-                ttl: Some(TOMBSTONE_LIFE),
-            });
-        }
+        let value = self.envelope(request, object.clone(), replaced)?;
+        let mut txn = Txn::default().expect(key.clone(), replaced);
+        txn = match object {
+            Some(_) => txn.and(Op::Put { key, value, ttl: resource.time_to_live }),
+            // A delete has no value: its cause is put beside it.
+            None => {
+                let tombstone = tombstone_key(&key, &meta.uid);
+                txn.and(Op::Delete { key }).and(Op::Put { key: tombstone, value, ttl: Some(TOMBSTONE_LIFE) })
+            }
+        };
         txn.ops.extend(beside.op);
         txn.compare.extend(beside.compare);
         if let Some(fence) = &request.fence {
-            txn.compare.push(self.fence(fence)?);
+            txn.compare.push(self.fence(fence).await?);
         }
         if request.dry_run() {
             return Ok(Outcome::Done(0));
@@ -169,7 +193,18 @@ impl Registry {
         }
     }
 
-    /// The cause as it is stored: the client's words, cut to size, with what only the server knows.
+    /// The stored value: the object without its resourceVersion, and why it was written.
+    fn envelope(&self, request: &Request, object: Option<Bytes>, replaced: u64) -> ApiResult<Bytes> {
+        let cause = self.cause(request, replaced)?.encode_to_vec().into();
+        let content_type = request.resource.strategy.stored_as();
+        let value = Envelope { content_type, object: object.unwrap_or_default(), cause }.encode();
+        if value.len() > MAX_VALUE {
+            return Err(ApiError::too_large("the object", value.len(), MAX_VALUE));
+        }
+        Ok(value)
+    }
+
+    /// The cause as it is stored: the client's words with what only the server knows.
     fn cause(&self, request: &Request, replaced: u64) -> ApiResult<skiffv1::Cause> {
         let mut cause = request.cause.clone();
         let size = cause.encoded_len();
@@ -188,7 +223,18 @@ impl Registry {
 
     /// The comparison that lets a deposed leader's write fail: the Lease is held as the writer says, and stays so until
     /// the write has happened.
-    fn fence(&self, fence: &Fence) -> ApiResult<Compare> {
+    async fn fence(&self, fence: &Fence) -> ApiResult<Compare> {
+        match self.fence_once(fence) {
+            Ok(compare) => Ok(compare),
+            // The Lease may have been taken a moment ago.
+            Err(_) => {
+                self.catch_up().await?;
+                self.fence_once(fence)
+            }
+        }
+    }
+
+    fn fence_once(&self, fence: &Fence) -> ApiResult<Compare> {
         let resource = self.resource("coordination.k8s.io", "v1", "leases")?;
         let refuse = |found: String| {
             ApiError::conflict(
@@ -215,20 +261,6 @@ impl Registry {
     }
 }
 
-/// The stored value: the object without its resourceVersion, and why it was written.
-fn envelope(resource: &Resource, object: Option<&dyn Object>, cause: skiffv1::Cause) -> ApiResult<Bytes> {
-    let bytes = match object {
-        None => Vec::new(),
-        Some(object) => {
-            let mut stored = object.copy();
-            stored.meta_mut().resource_version.clear();
-            stored.encode()
-        }
-    };
-    let content_type = resource.strategy.stored_as();
-    Ok(Envelope { content_type, object: bytes.into(), cause: cause.encode_to_vec().into() }.encode())
-}
-
 /// A refusal by the store, in the API's words.
 pub fn store_error(error: StoreError) -> ApiError {
     match error {
@@ -252,9 +284,4 @@ pub fn cache_error(error: CacheError) -> ApiError {
         CacheError::UnknownField(_) => ApiError::bad_request(error.to_string()),
         CacheError::UnknownResource => ApiError::internal(error),
     }
-}
-
-/// An object with the revision it was written at.
-pub fn at_revision(object: &mut dyn Object, revision: u64) {
-    object.meta_mut().resource_version = if revision == 0 { String::new() } else { revision.to_string() };
 }

@@ -1,11 +1,12 @@
 //! Create: decode, fill in, admit, validate, commit.
 
-use super::commit::{ATTEMPTS, Beside, Change, Outcome, at_revision};
+use super::commit::{ATTEMPTS, Beside, Change, Outcome};
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, ObjectReply, Request};
 use super::{Registry, meta, reply};
 use crate::admission;
 use crate::resources::Object;
+use bytes::Bytes;
 
 /// A generated name that is taken is made anew so often.
 const NAME_ATTEMPTS: usize = 8;
@@ -41,6 +42,20 @@ impl Registry {
         Err(ApiError::internal("no free name was found"))
     }
 
+    /// Refuses a name that is taken. What the cache still shows may have gone a moment ago.
+    async fn is_free(&self, request: &Request, object: &dyn Object) -> ApiResult<()> {
+        let (resource, meta) = (&request.resource, object.meta());
+        let namespace = if resource.namespaced { meta.namespace.as_str() } else { "" };
+        let taken = || self.inner.cache.get(resource.cached(), namespace, &meta.name).is_some();
+        if taken() {
+            self.catch_up().await?;
+            if taken() {
+                return Err(ApiError::already_exists(resource, &meta.name));
+            }
+        }
+        Ok(())
+    }
+
     async fn create_one(
         &self,
         request: &Request,
@@ -62,18 +77,15 @@ impl Registry {
         warnings.extend(strategy.warnings(object.as_ref()));
         admission::check(request, Some(object.as_ref()), None)?;
         for _ in 0..ATTEMPTS {
-            if self.current(resource, &object.meta().namespace, &object.meta().name)?.is_some() {
-                return Err(ApiError::already_exists(resource, &object.meta().name));
-            }
+            self.is_free(request, object.as_ref()).await?;
             let mut beside = Beside::default();
             beside.compare.extend(self.open_namespace(request, object.as_ref()).await?);
             let mut given = object.copy();
             let reserved = self.allocate(request, given.as_mut(), None, &mut beside).await?;
-            let outcome = self.commit(request, Change::Create(given.as_ref()), beside).await;
-            match outcome {
+            let bytes = Bytes::from(given.encode());
+            match self.commit(request, given.meta(), Change::Create(bytes.clone()), beside).await {
                 Ok(Outcome::Done(revision)) => {
-                    at_revision(given.as_mut(), revision);
-                    return Ok(reply::object(request, given.as_ref(), std::mem::take(warnings)));
+                    return Ok(reply::written(request, given.as_mut(), &bytes, revision, std::mem::take(warnings)));
                 }
                 Ok(Outcome::Again) => self.release(reserved).await,
                 Err(error) => {

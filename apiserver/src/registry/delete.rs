@@ -15,6 +15,9 @@ use crate::admission;
 use skiff_proto::Time;
 use skiff_proto::metav1::ObjectMeta;
 
+/// Namespaces without which nothing works.
+const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
+
 impl Registry {
     /// Deletes an object, or begins to.
     pub(super) async fn delete(&self, request: &Request, options: &DeleteOptions) -> ApiResult<ObjectReply> {
@@ -26,15 +29,13 @@ impl Registry {
 
     pub(super) async fn delete_object(&self, request: &Request, options: &DeleteOptions) -> ApiResult<ObjectReply> {
         check_options(options)?;
+        if request.resource.kind == "Namespace" && IMMORTAL.contains(&request.name.as_str()) {
+            return Err(ApiError::forbidden(&request.resource, &request.name, "this namespace may not be deleted"));
+        }
         for _ in 0..ATTEMPTS {
-            let current = self.existing(request).await?;
+            let (uid, version) = (&options.precondition_uid, &options.precondition_resource_version);
+            let current = self.existing_if(request, uid, version).await?;
             let old = current.object.as_ref();
-            meta::preconditions(
-                &request.resource,
-                old.meta(),
-                &options.precondition_uid,
-                &options.precondition_resource_version,
-            )?;
             admission::check(request, None, Some(old))?;
             if let Some(reply) = self.delete_once(request, options, &current).await? {
                 return Ok(reply);
@@ -72,12 +73,13 @@ impl Registry {
         }
         // What goes is the object as it was: an event and a reply show its last state, at the revision of its end.
         let mut last = if already { new } else { old.copy() };
-        match self.commit(request, Change::Remove(last.as_ref(), current.revision), Beside::default()).await? {
+        let removal = Change::Remove(current.revision);
+        match self.commit(request, old.meta(), removal, Beside::default()).await? {
             Outcome::Again => Ok(None),
             Outcome::Done(revision) => {
                 self.release_after(request, old, None).await;
                 if revision != 0 {
-                    super::commit::at_revision(last.as_mut(), revision);
+                    last.meta_mut().resource_version = revision.to_string();
                 }
                 let mut reply = reply::object(request, last.as_ref(), Vec::new());
                 reply.deleted = true;

@@ -3,7 +3,7 @@
 use super::error::{ApiError, ApiResult};
 use super::request::{Format, ObjectReply, Request};
 use crate::resources::{JSON, Object, PROTOBUF, Resource};
-use crate::envelope::ContentType;
+use crate::envelope::{ContentType, with_resource_version};
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::metav1::{PartialObjectMetadata, Status};
@@ -16,6 +16,20 @@ pub fn object(request: &Request, object: &dyn Object, warnings: Vec<String>) -> 
         whole(&request.resource, object, request.accept)
     };
     ObjectReply { bytes, content_type, warnings, deleted: false }
+}
+
+/// An object that was just written, as the answer: the very bytes that are stored, with their revision.
+/// `revision` 0: it was not written after all (a dry run).
+pub fn written(request: &Request, object: &mut dyn Object, stored: &[u8], revision: u64, warnings: Vec<String>) -> ObjectReply {
+    let content_type = request.resource.strategy.stored_as();
+    if revision != 0 && request.accept == Format::Protobuf && content_type == ContentType::Protobuf {
+        let bytes = with_resource_version(content_type, stored, revision);
+        return ObjectReply { bytes, content_type: PROTOBUF, warnings, deleted: false };
+    }
+    if revision != 0 {
+        object.meta_mut().resource_version = revision.to_string();
+    }
+    self::object(request, object, warnings)
 }
 
 /// The whole object in a form. Kinds without protobuf are answered in JSON.

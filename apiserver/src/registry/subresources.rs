@@ -45,9 +45,8 @@ impl Registry {
             return Err(ApiError::bad_request("target.name: Required value: the node to bind the Pod to"));
         }
         for _ in 0..ATTEMPTS {
-            let current = self.existing(request).await?;
             let named = &binding.metadata;
-            meta::preconditions(&request.resource, current.object.meta(), &named.uid, &named.resource_version)?;
+            let current = self.existing_if(request, &named.uid, &named.resource_version).await?;
             let mut new = current.object.copy();
             self.assign(request, pod_of(new.as_mut())?, &binding)?;
             admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
@@ -108,10 +107,9 @@ impl Registry {
     pub(super) async fn finalize(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
         let sent: Namespace = read(body)?;
         for _ in 0..ATTEMPTS {
-            let current = self.existing(request).await?;
-            let mut new = current.object.copy();
             let named = &sent.metadata;
-            meta::preconditions(&request.resource, current.object.meta(), &named.uid, &named.resource_version)?;
+            let current = self.existing_if(request, &named.uid, &named.resource_version).await?;
+            let mut new = current.object.copy();
             match new.as_any_mut().downcast_mut::<Typed<Namespace>>() {
                 Some(typed) => typed.0.spec.finalizers = sent.spec.finalizers.clone(),
                 None => return Err(ApiError::method_not_allowed(&request.resource, "finalize")),

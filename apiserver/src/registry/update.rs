@@ -1,10 +1,11 @@
 //! Update, and what patch shares with it: work out the new object from the newest, and swap them.
 
-use super::commit::{ATTEMPTS, Beside, Change, Current, Outcome, at_revision};
+use super::commit::{ATTEMPTS, Beside, Change, Current, Outcome};
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, ObjectReply, Request};
 use super::{Registry, meta, reply};
 use crate::admission;
+use bytes::Bytes;
 use crate::resources::{Errors, FieldError, Object, validation};
 
 /// What a write makes of the object it finds: the new one, and what the writer should know.
@@ -117,21 +118,19 @@ impl Registry {
         warnings: Vec<String>,
     ) -> ApiResult<Option<ObjectReply>> {
         let old = current.object.as_ref();
-        new.meta_mut().resource_version = old.meta().resource_version.clone();
         let mut beside = Beside::default();
         let reserved = self.allocate(request, new.as_mut(), Some(old), &mut beside).await?;
-        if new.encode() == old.encode() {
-            return Ok(Some(reply::object(request, new.as_ref(), warnings)));
+        new.meta_mut().resource_version.clear();
+        let bytes = Bytes::from(new.encode());
+        if bytes == current.stored {
+            return Ok(Some(reply::written(request, new.as_mut(), &bytes, current.revision, warnings)));
         }
         let gone = meta::may_go(&request.resource, new.as_ref());
-        let change = if gone { Change::Remove(new.as_ref(), current.revision) } else { Change::Replace(new.as_ref(), current.revision) };
-        match self.commit(request, change, beside).await {
+        let change = if gone { Change::Remove(current.revision) } else { Change::Replace(bytes.clone(), current.revision) };
+        match self.commit(request, new.meta(), change, beside).await {
             Ok(Outcome::Done(revision)) => {
                 self.release_after(request, old, (!gone).then_some(new.as_ref())).await;
-                if revision != 0 {
-                    at_revision(new.as_mut(), revision);
-                }
-                let mut reply = reply::object(request, new.as_ref(), warnings);
+                let mut reply = reply::written(request, new.as_mut(), &bytes, revision, warnings);
                 reply.deleted = gone;
                 Ok(Some(reply))
             }

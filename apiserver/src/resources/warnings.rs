@@ -1,7 +1,7 @@
 //! Fields that are known and not honoured: the write succeeds and says so. docs/differences-from-kubernetes.md has the list.
 
 use super::validation::{child, index, volume_sources};
-use skiff_proto::corev1::{Container, PodSpec, ServiceSpec};
+use skiff_proto::corev1::{Container, PodSpec, SeccompProfile, ServiceSpec};
 
 /// Volume sources a node can mount.
 const HONOURED_VOLUMES: &[&str] = &["hostPath", "emptyDir", "secret", "configMap", "downwardAPI", "projected"];
@@ -21,22 +21,16 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
     let mut found = Found(Vec::new());
     let affinity = spec.affinity.as_deref();
     for (set, field) in [
-        (spec.host_pid, "hostPID"),
-        (spec.host_ipc, "hostIPC"),
-        (spec.share_process_namespace == Some(true), "shareProcessNamespace"),
         (!spec.image_pull_secrets.is_empty(), "imagePullSecrets"),
         (affinity.is_some_and(|a| a.pod_affinity.is_some()), "affinity.podAffinity"),
         (affinity.is_some_and(|a| a.pod_anti_affinity.is_some()), "affinity.podAntiAffinity"),
         (!spec.topology_spread_constraints.is_empty(), "topologySpreadConstraints"),
         (!spec.priority_class_name.is_empty(), "priorityClassName"),
-        (!spec.readiness_gates.is_empty(), "readinessGates"),
-        (!spec.scheduling_gates.is_empty(), "schedulingGates"),
         (spec.runtime_class_name.is_some(), "runtimeClassName"),
         (!spec.overhead.is_empty(), "overhead"),
         (spec.host_users == Some(false), "hostUsers"),
         (!spec.resource_claims.is_empty(), "resourceClaims"),
         (!spec.ephemeral_containers.is_empty(), "ephemeralContainers"),
-        (spec.active_deadline_seconds.is_some(), "activeDeadlineSeconds"),
         (spec.resources.is_some(), "resources"),
         (spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN"),
         (spec.hostname_override.is_some(), "hostnameOverride"),
@@ -50,8 +44,7 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
         let path = child(path, "securityContext");
         found.note(security.se_linux_options.is_some(), child(&path, "seLinuxOptions"));
         found.note(security.windows_options.is_some(), child(&path, "windowsOptions"));
-        found.note(security.fs_group.is_some(), child(&path, "fsGroup"));
-        found.note(security.seccomp_profile.is_some(), child(&path, "seccompProfile"));
+        found.note(is_own_seccomp(security.seccomp_profile.as_deref()), child(&path, "seccompProfile"));
         found.note(security.app_armor_profile.is_some(), child(&path, "appArmorProfile"));
         found.note(!security.sysctls.is_empty(), child(&path, "sysctls"));
     }
@@ -85,9 +78,15 @@ fn container(c: &Container, path: &str, found: &mut Found) {
         let path = child(path, "securityContext");
         found.note(security.se_linux_options.is_some(), child(&path, "seLinuxOptions"));
         found.note(security.windows_options.is_some(), child(&path, "windowsOptions"));
-        found.note(security.proc_mount.is_some(), child(&path, "procMount"));
+        found.note(security.proc_mount.as_deref().is_some_and(|m| m != "Default"), child(&path, "procMount"));
+        found.note(is_own_seccomp(security.seccomp_profile.as_deref()), child(&path, "seccompProfile"));
         found.note(security.app_armor_profile.is_some(), child(&path, "appArmorProfile"));
     }
+}
+
+/// A profile other than the runtime's own, which every container gets.
+fn is_own_seccomp(profile: Option<&SeccompProfile>) -> bool {
+    profile.is_some_and(|profile| profile.r#type != "RuntimeDefault")
 }
 
 /// Warnings about a ServiceSpec.

@@ -132,6 +132,29 @@ fn a_namespace_closes_then_goes_when_it_is_finalized() {
 }
 
 #[test]
+fn namespaces_without_which_nothing_works_stay() {
+    with_server(|server| async move {
+        let refused = server.admin().delete("v1:namespaces:/kube-system").await.expect_err("immortal");
+        assert_eq!(refused.reason(), "Forbidden");
+        assert!(refused.message().contains("this namespace may not be deleted"), "{}", refused.message());
+    });
+}
+
+#[test]
+fn a_name_is_free_as_soon_as_its_delete_is_answered() {
+    with_server(|server| async move {
+        let admin = server.admin();
+        for i in 0..20 {
+            let map = json!({"metadata": {"name": "m"}, "data": {"i": i.to_string()}});
+            let made = admin.create("v1:configmaps:default", map).await.expect("free");
+            let mut m = delete("v1:configmaps:default/m", None);
+            m.precondition_resource_version = revision(&made).to_string();
+            admin.delete_with(m).await.expect("just made");
+        }
+    });
+}
+
+#[test]
 fn nothing_lands_in_a_namespace_that_is_being_deleted_at_that_moment() {
     with_server(|server| async move {
         let admin = server.admin();

@@ -111,9 +111,9 @@ fn unknown_fields_are_refused_warned_of_or_dropped() {
 fn what_is_known_and_not_honoured_is_said() {
     with_server(|server| async move {
         let mut object = pod("a");
-        object["spec"]["hostPID"] = json!(true);
+        object["spec"]["runtimeClassName"] = json!("gvisor");
         let made = server.admin().create(PODS, object).await.expect("made");
-        assert!(made["_warnings"][0].as_str().is_some_and(|w| w.starts_with("spec.hostPID: ")), "{made}");
+        assert!(made["_warnings"][0].as_str().is_some_and(|w| w.starts_with("spec.runtimeClassName: ")), "{made}");
     });
 }
 
@@ -270,6 +270,17 @@ fn scale_changes_the_replicas_and_counts_a_generation() {
         assert_eq!(refused.reason(), "Conflict");
         let negative = admin.merge(path, json!({"spec": {"replicas": -1}})).await.expect_err("negative");
         assert!(negative.message().contains("spec.replicas: Invalid value: -1"), "{}", negative.message());
+    });
+}
+
+#[test]
+fn an_object_too_large_for_the_store_is_refused_in_words() {
+    with_server(|server| async move {
+        let mut object = pod("a");
+        object["spec"]["containers"][0]["args"] = json!(["x".repeat(1_600_000)]);
+        let refused = server.admin().create(PODS, object).await.expect_err("too large");
+        assert_eq!((refused.reason(), refused.status.code), ("RequestEntityTooLarge", 413));
+        assert!(refused.message().contains("the object has"), "{}", refused.message());
     });
 }
 

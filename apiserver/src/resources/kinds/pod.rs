@@ -44,6 +44,10 @@ fn with_changeable_fields_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     }
     masked.active_deadline_seconds = old.active_deadline_seconds;
     masked.tolerations = old.tolerations.clone();
+    // A gate may be opened, never added.
+    if new.scheduling_gates.iter().all(|gate| old.scheduling_gates.contains(gate)) {
+        masked.scheduling_gates = old.scheduling_gates.clone();
+    }
     // A negative period may be mended to 1; nothing else about it changes.
     if old.termination_grace_period_seconds.is_some_and(|s| s < 0) && new.termination_grace_period_seconds == Some(1) {
         masked.termination_grace_period_seconds = old.termination_grace_period_seconds;
