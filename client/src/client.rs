@@ -61,17 +61,26 @@ impl Client {
 
     /// The same client, whose writes fail once the leadership behind the fence has passed to somebody else.
     pub fn with_fence(&self, fence: &Fence) -> Client {
-        Client { fence: Some(fence.clone()), ..self.clone() }
+        Client {
+            fence: Some(fence.clone()),
+            ..self.clone()
+        }
     }
 
     /// The same client, with another time allowed for each call.
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        Client { timeout, ..self.clone() }
+        Client {
+            timeout,
+            ..self.clone()
+        }
     }
 
     /// The same client, which hands the server's warnings to `handler` instead of logging them.
     pub fn with_warnings(&self, handler: WarningHandler) -> Client {
-        Client { warnings: Some(handler), ..self.clone() }
+        Client {
+            warnings: Some(handler),
+            ..self.clone()
+        }
     }
 
     /// The World it lives in.
@@ -94,7 +103,10 @@ impl Client {
 
     /// Every resource the server knows, and its version.
     pub async fn discover(&self) -> Result<skiffv1::DiscoverReply, Error> {
-        self.call("discover the resources", async |mut api| api.discover(skiffv1::DiscoverRequest {}).await).await
+        self.call("discover the resources", async |mut api| {
+            api.discover(skiffv1::DiscoverRequest {}).await
+        })
+        .await
     }
 
     /// One object as bytes.
@@ -113,7 +125,8 @@ impl Client {
             metadata_only,
         };
         let operation = operation("get", resource, namespace, name, subresource);
-        self.call(&operation, async |mut api| api.get(request).await).await
+        self.call(&operation, async |mut api| api.get(request).await)
+            .await
     }
 
     pub(crate) async fn page(
@@ -124,7 +137,8 @@ impl Client {
         metadata_only: bool,
         token: &str,
     ) -> Result<Page, Error> {
-        self.page_as(resource, namespace, options, PROTOBUF, metadata_only, token).await
+        self.page_as(resource, namespace, options, PROTOBUF, metadata_only, token)
+            .await
     }
 
     pub(crate) async fn page_as(
@@ -137,7 +151,11 @@ impl Client {
         token: &str,
     ) -> Result<Page, Error> {
         // A token holds the revision of the first page; to name one beside it is an error.
-        let from = if token.is_empty() { options.resource_version.as_str() } else { "" };
+        let from = if token.is_empty() {
+            options.resource_version.as_str()
+        } else {
+            ""
+        };
         let request = skiffv1::ListRequest {
             r#ref: Some(resource.reference(namespace, "", "")),
             accept: accept.to_string(),
@@ -147,16 +165,30 @@ impl Client {
             limit: options.limit,
             r#continue: token.to_string(),
             resource_version: from.to_string(),
-            resource_version_match: if from.is_empty() { String::new() } else { "NotOlderThan".to_string() },
+            resource_version_match: if from.is_empty() {
+                String::new()
+            } else {
+                "NotOlderThan".to_string()
+            },
         };
         let operation = operation("list", resource, namespace, "", "");
-        let reply = self.call(&operation, async |mut api| api.list(request).await).await?;
+        let reply = self
+            .call(&operation, async |mut api| api.list(request).await)
+            .await?;
         let revision = reply.resource_version.parse().map_err(|_| Error::Decode {
             operation,
-            reason: format!("the list has the resourceVersion {:?}", reply.resource_version),
+            reason: format!(
+                "the list has the resourceVersion {:?}",
+                reply.resource_version
+            ),
         })?;
         let items = reply.items.into_iter().map(Into::into).collect();
-        Ok(Page { items, resource_version: reply.resource_version, revision, next: reply.r#continue })
+        Ok(Page {
+            items,
+            resource_version: reply.resource_version,
+            revision,
+            next: reply.r#continue,
+        })
     }
 
     /// All pages of a list, decoded as they come.
@@ -171,7 +203,9 @@ impl Client {
         let mut all = Vec::new();
         let mut token = String::new();
         loop {
-            let page = self.page_as(resource, namespace, options, accept, false, &token).await?;
+            let page = self
+                .page_as(resource, namespace, options, accept, false, &token)
+                .await?;
             for item in &page.items {
                 all.push(decode(item)?);
             }
@@ -191,7 +225,16 @@ impl Client {
         resource_version: &str,
         seconds: u64,
     ) -> Result<RawWatch, Error> {
-        self.open_watch_as(resource, namespace, options, PROTOBUF, metadata_only, resource_version, seconds).await
+        self.open_watch_as(
+            resource,
+            namespace,
+            options,
+            PROTOBUF,
+            metadata_only,
+            resource_version,
+            seconds,
+        )
+        .await
     }
 
     #[allow(clippy::too_many_arguments, reason = "the arguments are the request")]
@@ -217,7 +260,9 @@ impl Client {
             timeout_seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
         };
         let operation = operation("watch", resource, namespace, "", "");
-        let events = self.call(&operation, async |mut api| api.watch(request).await).await?;
+        let events = self
+            .call(&operation, async |mut api| api.watch(request).await)
+            .await?;
         Ok(RawWatch { operation, events })
     }
 
@@ -230,7 +275,12 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target { resource, namespace, name: "", subresource: "" };
+        let target = Target {
+            resource,
+            namespace,
+            name: "",
+            subresource: "",
+        };
         self.post(target, object, content_type, options).await
     }
 
@@ -246,7 +296,12 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target { resource, namespace, name, subresource };
+        let target = Target {
+            resource,
+            namespace,
+            name,
+            subresource,
+        };
         self.post(target, object, content_type, options).await
     }
 
@@ -268,7 +323,9 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("create");
-        let reply = self.call(&operation, async |mut api| api.create(request).await).await?;
+        let reply = self
+            .call(&operation, async |mut api| api.create(request).await)
+            .await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -284,7 +341,12 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target { resource, namespace, name, subresource };
+        let target = Target {
+            resource,
+            namespace,
+            name,
+            subresource,
+        };
         let request = skiffv1::UpdateRequest {
             r#ref: Some(target.reference()),
             object: object.into(),
@@ -296,7 +358,9 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("update");
-        let reply = self.call(&operation, async |mut api| api.update(request).await).await?;
+        let reply = self
+            .call(&operation, async |mut api| api.update(request).await)
+            .await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -313,12 +377,21 @@ impl Client {
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
         use skiffv1::patch_request::Type;
-        let target = Target { resource, namespace, name, subresource };
+        let target = Target {
+            resource,
+            namespace,
+            name,
+            subresource,
+        };
         let (kind, body, manager, force) = match patch {
             Patch::Json(body) => (Type::Json, body, None, false),
             Patch::Merge(body) => (Type::Merge, body, None, false),
             Patch::Strategic(body) => (Type::Strategic, body, None, false),
-            Patch::Apply { object, manager, force } => (Type::Apply, object, Some(manager), force),
+            Patch::Apply {
+                object,
+                manager,
+                force,
+            } => (Type::Apply, object, Some(manager), force),
         };
         let request = skiffv1::PatchRequest {
             r#ref: Some(target.reference()),
@@ -332,7 +405,9 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("patch");
-        let reply = self.call(&operation, async |mut api| api.patch(request).await).await?;
+        let reply = self
+            .call(&operation, async |mut api| api.patch(request).await)
+            .await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -345,7 +420,12 @@ impl Client {
         accept: &str,
         options: &DeleteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target { resource, namespace, name, subresource: "" };
+        let target = Target {
+            resource,
+            namespace,
+            name,
+            subresource: "",
+        };
         let request = skiffv1::DeleteRequest {
             r#ref: Some(target.reference()),
             accept: accept.to_string(),
@@ -357,7 +437,9 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("delete");
-        let reply = self.call(&operation, async |mut api| api.delete(request).await).await?;
+        let reply = self
+            .call(&operation, async |mut api| api.delete(request).await)
+            .await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -365,7 +447,9 @@ impl Client {
     fn write_request<T>(&self, message: T) -> Result<tonic::Request<T>, Error> {
         let mut request = tonic::Request::new(message);
         let cause = cause::current(self.world.random_suffix(12));
-        request.metadata_mut().insert_bin("skiff-cause-bin", MetadataValue::from_bytes(&cause));
+        request
+            .metadata_mut()
+            .insert_bin("skiff-cause-bin", MetadataValue::from_bytes(&cause));
         if let Some(fence) = &self.fence {
             let text = fence.to_string();
             let value = text.parse().map_err(|_| Error::Encode {
@@ -382,7 +466,9 @@ impl Client {
         for warning in &reply.warnings {
             match &self.warnings {
                 Some(handler) => handler(warning),
-                None => tracing::warn!(resource = %target.resource, name = target.name, warning, "the API server warns"),
+                None => {
+                    tracing::warn!(resource = %target.resource, name = target.name, warning, "the API server warns")
+                }
             }
         }
         if !dry_run {
@@ -392,12 +478,27 @@ impl Client {
     }
 
     fn note(&self, target: Target<'_>, reply: &ObjectReply) -> Write {
-        let written = metadata_of(reply).filter(|_| target.subresource.is_empty() || target.subresource == "status");
+        let written = metadata_of(reply)
+            .filter(|_| target.subresource.is_empty() || target.subresource == "status");
         let revision = written.as_ref().map_or(0, crate::key::revision_of);
-        let name = written.as_ref().map_or(target.name, |metadata| metadata.name.as_str());
-        let object = ObjectKey::new(if target.resource.namespaced { target.namespace } else { "" }, name);
+        let name = written
+            .as_ref()
+            .map_or(target.name, |metadata| metadata.name.as_str());
+        let object = ObjectKey::new(
+            if target.resource.namespaced {
+                target.namespace
+            } else {
+                ""
+            },
+            name,
+        );
         let views = self.views.awaiting(target.resource, &object, revision);
-        Write { resource: target.resource.clone(), object, revision, views }
+        Write {
+            resource: target.resource.clone(),
+            object,
+            revision,
+            views,
+        }
     }
 
     async fn call<T, F>(&self, operation: &str, call: F) -> Result<T, Error>
@@ -406,7 +507,9 @@ impl Client {
     {
         let answered = async {
             let api = ResourcesClient::with_origin(self.wire().await?, self.origin());
-            let api = api.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
+            let api = api
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE);
             match call(api).await {
                 Ok(reply) => Ok(reply.into_inner()),
                 Err(status) => Err(Error::from_grpc(operation, &status)),
@@ -414,18 +517,28 @@ impl Client {
         };
         match tokio::time::timeout(self.timeout, answered).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Timeout { operation: operation.to_string(), after: self.timeout }),
+            Err(_) => Err(Error::Timeout {
+                operation: operation.to_string(),
+                after: self.timeout,
+            }),
         }
     }
 
     pub(crate) fn origin(&self) -> http::Uri {
-        http::Uri::from_static(if self.config().tls.is_some() { "https://skiff" } else { "http://skiff" })
+        http::Uri::from_static(if self.config().tls.is_some() {
+            "https://skiff"
+        } else {
+            "http://skiff"
+        })
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client").field("servers", &self.config().servers).field("fence", &self.fence).finish()
+        f.debug_struct("Client")
+            .field("servers", &self.config().servers)
+            .field("fence", &self.fence)
+            .finish()
     }
 }
 
@@ -439,16 +552,29 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn reference(&self) -> skiffv1::ResourceRef {
-        self.resource.reference(self.namespace, self.name, self.subresource)
+        self.resource
+            .reference(self.namespace, self.name, self.subresource)
     }
 
     fn operation(&self, verb: &str) -> String {
-        operation(verb, self.resource, self.namespace, self.name, self.subresource)
+        operation(
+            verb,
+            self.resource,
+            self.namespace,
+            self.name,
+            self.subresource,
+        )
     }
 }
 
 /// What is asked, for errors: `patch pods/status default/web`.
-fn operation(verb: &str, resource: &Resource, namespace: &str, name: &str, subresource: &str) -> String {
+fn operation(
+    verb: &str,
+    resource: &Resource,
+    namespace: &str,
+    name: &str,
+    subresource: &str,
+) -> String {
     let mut text = format!("{verb} {resource}");
     if !subresource.is_empty() {
         text = format!("{text}/{subresource}");
@@ -466,7 +592,12 @@ fn metadata_of(reply: &ObjectReply) -> Option<ObjectMeta> {
     let bytes: &Bytes = &reply.object;
     if reply.content_type.starts_with(JSON) {
         let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        let text = |name: &str| value["metadata"][name].as_str().unwrap_or_default().to_string();
+        let text = |name: &str| {
+            value["metadata"][name]
+                .as_str()
+                .unwrap_or_default()
+                .to_string()
+        };
         let metadata = ObjectMeta {
             name: text("name"),
             namespace: text("namespace"),
@@ -476,5 +607,7 @@ fn metadata_of(reply: &ObjectReply) -> Option<ObjectMeta> {
         };
         return Some(metadata);
     }
-    PartialObjectMetadata::decode(bytes.clone()).ok().map(|object| object.metadata)
+    PartialObjectMetadata::decode(bytes.clone())
+        .ok()
+        .map(|object| object.metadata)
 }

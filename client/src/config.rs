@@ -41,7 +41,11 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// TLS from three files (or texts).
     pub fn new(ca: impl Into<Pem>, cert: impl Into<Pem>, key: impl Into<Pem>) -> TlsFiles {
-        TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() }
+        TlsFiles {
+            ca: ca.into(),
+            cert: cert.into(),
+            key: key.into(),
+        }
     }
 }
 
@@ -79,18 +83,28 @@ impl std::fmt::Debug for Pem {
 impl ClientConfig {
     /// A configuration for an API server in the same process, or in the same simulation.
     pub fn pipe(name: &str, user_agent: &str) -> ClientConfig {
-        ClientConfig { servers: vec![Address::Pipe(name.to_string())], tls: None, user_agent: user_agent.to_string() }
+        ClientConfig {
+            servers: vec![Address::Pipe(name.to_string())],
+            tls: None,
+            user_agent: user_agent.to_string(),
+        }
     }
 
     /// Reads a kubeconfig: the configuration of `context` (or the current one), and its namespace.
-    pub fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(ClientConfig, String), Error> {
+    pub fn from_kubeconfig(
+        path: &Path,
+        context: Option<&str>,
+    ) -> Result<(ClientConfig, String), Error> {
         let place = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| {
             let problem = match error.kind() {
                 io::ErrorKind::NotFound => "there is no such kubeconfig file".to_string(),
                 _ => format!("the kubeconfig file cannot be read: {error}"),
             };
-            Error::Config { place: place.clone(), problem }
+            Error::Config {
+                place: place.clone(),
+                problem,
+            }
         })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         parse_kubeconfig(&text, folder, context).map_err(|problem| Error::Config { place, problem })
@@ -148,34 +162,73 @@ struct Context {
     namespace: String,
 }
 
-fn parse_kubeconfig(text: &str, folder: &Path, context: Option<&str>) -> Result<(ClientConfig, String), String> {
+fn parse_kubeconfig(
+    text: &str,
+    folder: &Path,
+    context: Option<&str>,
+) -> Result<(ClientConfig, String), String> {
     let file: Kubeconfig =
         serde_yaml::from_str(text).map_err(|error| format!("this is not a kubeconfig: {error}"))?;
     let wanted = context.unwrap_or(&file.current_context);
     if wanted.is_empty() {
         return Err("current-context is not set: name one with --context".into());
     }
-    let context = find(&file.contexts, wanted, "context", |entry| entry.context.clone())?;
-    let cluster = find(&file.clusters, &context.cluster, "cluster", |entry| entry.cluster.clone())?;
-    let user = find(&file.users, &context.user, "user", |entry| entry.user.clone())?;
+    let context = find(&file.contexts, wanted, "context", |entry| {
+        entry.context.clone()
+    })?;
+    let cluster = find(&file.clusters, &context.cluster, "cluster", |entry| {
+        entry.cluster.clone()
+    })?;
+    let user = find(&file.users, &context.user, "user", |entry| {
+        entry.user.clone()
+    })?;
     let server = address_of(&cluster.server)?;
-    let tls = if matches!(server, Address::Tcp(_)) { Some(tls_of(&cluster, &user, &context, folder)?) } else { None };
+    let tls = if matches!(server, Address::Tcp(_)) {
+        Some(tls_of(&cluster, &user, &context, folder)?)
+    } else {
+        None
+    };
     let user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
-    let namespace = if context.namespace.is_empty() { "default".to_string() } else { context.namespace };
-    Ok((ClientConfig { servers: vec![server], tls, user_agent }, namespace))
+    let namespace = if context.namespace.is_empty() {
+        "default".to_string()
+    } else {
+        context.namespace
+    };
+    Ok((
+        ClientConfig {
+            servers: vec![server],
+            tls,
+            user_agent,
+        },
+        namespace,
+    ))
 }
 
-fn find<T>(entries: &[Named], name: &str, what: &str, get: impl Fn(&Named) -> Option<T>) -> Result<T, String> {
+fn find<T>(
+    entries: &[Named],
+    name: &str,
+    what: &str,
+    get: impl Fn(&Named) -> Option<T>,
+) -> Result<T, String> {
     let entry = entries.iter().find(|entry| entry.name == name);
     entry.and_then(get).ok_or_else(|| {
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        format!("there is no {what} {name:?}; there are: {}", if names.is_empty() { "none".into() } else { names.join(", ") })
+        format!(
+            "there is no {what} {name:?}; there are: {}",
+            if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(", ")
+            }
+        )
     })
 }
 
 fn address_of(server: &str) -> Result<Address, String> {
     if server.starts_with("http://") {
-        return Err(format!("server {server:?} is not https: Skiff's API server only speaks TLS"));
+        return Err(format!(
+            "server {server:?} is not https: Skiff's API server only speaks TLS"
+        ));
     }
     if let Some(rest) = server.strip_prefix("https://") {
         let host = rest.trim_end_matches('/');
@@ -183,28 +236,48 @@ fn address_of(server: &str) -> Result<Address, String> {
             return Err(format!("server {server:?} should be https://HOST:PORT"));
         }
         // An IPv6 address has colons of its own, in brackets.
-        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        return Ok(Address::Tcp(if has_port { host.to_string() } else { format!("{host}:443") }));
+        let has_port = host
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        return Ok(Address::Tcp(if has_port {
+            host.to_string()
+        } else {
+            format!("{host}:443")
+        }));
     }
-    server.parse().map_err(|error| format!("server {server:?}: {error}"))
+    server
+        .parse()
+        .map_err(|error| format!("server {server:?}: {error}"))
 }
 
-fn tls_of(cluster: &Cluster, user: &User, context: &Context, folder: &Path) -> Result<TlsFiles, String> {
+fn tls_of(
+    cluster: &Cluster,
+    user: &User,
+    context: &Context,
+    folder: &Path,
+) -> Result<TlsFiles, String> {
     if cluster.insecure_skip_tls_verify {
         let name = &context.cluster;
         return Err(format!(
             "cluster {name:?} sets insecure-skip-tls-verify, which Skiff does not do: give certificate-authority(-data)"
         ));
     }
-    let pem = |file: &Option<PathBuf>, data: &Option<String>, whose: &str, what: &str| match (data, file) {
-        (Some(data), _) => {
-            let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim());
-            bytes.map(Pem::Text).map_err(|error| format!("{whose}: {what}-data is not base64: {error}"))
-        }
-        (None, Some(file)) => Ok(Pem::File(folder.join(file))),
-        (None, None) => Err(format!("{whose} has neither {what} nor {what}-data")),
-    };
-    let (whose_cluster, whose_user) = (format!("cluster {:?}", context.cluster), format!("user {:?}", context.user));
+    let pem =
+        |file: &Option<PathBuf>, data: &Option<String>, whose: &str, what: &str| match (data, file)
+        {
+            (Some(data), _) => {
+                let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim());
+                bytes
+                    .map(Pem::Text)
+                    .map_err(|error| format!("{whose}: {what}-data is not base64: {error}"))
+            }
+            (None, Some(file)) => Ok(Pem::File(folder.join(file))),
+            (None, None) => Err(format!("{whose} has neither {what} nor {what}-data")),
+        };
+    let (whose_cluster, whose_user) = (
+        format!("cluster {:?}", context.cluster),
+        format!("user {:?}", context.user),
+    );
     Ok(TlsFiles {
         ca: pem(
             &cluster.certificate_authority,
@@ -212,8 +285,18 @@ fn tls_of(cluster: &Cluster, user: &User, context: &Context, folder: &Path) -> R
             &whose_cluster,
             "certificate-authority",
         )?,
-        cert: pem(&user.client_certificate, &user.client_certificate_data, &whose_user, "client-certificate")?,
-        key: pem(&user.client_key, &user.client_key_data, &whose_user, "client-key")?,
+        cert: pem(
+            &user.client_certificate,
+            &user.client_certificate_data,
+            &whose_user,
+            "client-certificate",
+        )?,
+        key: pem(
+            &user.client_key,
+            &user.client_key_data,
+            &whose_user,
+            "client-key",
+        )?,
     })
 }
 
@@ -227,16 +310,32 @@ pub(crate) enum Tls {
 
 impl Tls {
     pub(crate) fn new(files: &TlsFiles) -> Result<Tls, Error> {
-        let bad = |problem: String| Error::Config { place: "TLS".into(), problem };
-        if let (Pem::File(ca), Pem::File(cert), Pem::File(key)) = (&files.ca, &files.cert, &files.key) {
-            let files = tls::Files { ca: ca.clone(), identity: Some((cert.clone(), key.clone())) };
-            return tls::ClientTls::new(files).map(Tls::Files).map_err(|error| bad(error.to_string()));
+        let bad = |problem: String| Error::Config {
+            place: "TLS".into(),
+            problem,
+        };
+        if let (Pem::File(ca), Pem::File(cert), Pem::File(key)) =
+            (&files.ca, &files.cert, &files.key)
+        {
+            let files = tls::Files {
+                ca: ca.clone(),
+                identity: Some((cert.clone(), key.clone())),
+            };
+            return tls::ClientTls::new(files)
+                .map(Tls::Files)
+                .map_err(|error| bad(error.to_string()));
         }
-        fixed(files).map(|config| Tls::Fixed(Arc::new(config))).map_err(bad)
+        fixed(files)
+            .map(|config| Tls::Fixed(Arc::new(config)))
+            .map_err(bad)
     }
 
     /// Makes a connection secure, to a server whose certificate has this name or address.
-    pub(crate) async fn secure<S>(&self, stream: S, name: &str) -> io::Result<tokio_rustls::client::TlsStream<S>>
+    pub(crate) async fn secure<S>(
+        &self,
+        stream: S,
+        name: &str,
+    ) -> io::Result<tokio_rustls::client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -252,17 +351,25 @@ impl Tls {
 fn fixed(files: &TlsFiles) -> Result<rustls::ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&files.ca, "certificate authority")? {
-        roots.add(certificate).map_err(|error| format!("the certificate authority cannot be used: {error}"))?;
+        roots
+            .add(certificate)
+            .map_err(|error| format!("the certificate authority cannot be used: {error}"))?;
     }
     let chain = certificates(&files.cert, "client certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
-        .map_err(|_| format!("the client key {:?} holds no private key in PEM form", files.key))?;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|_| {
+        format!(
+            "the client key {:?} holds no private key in PEM form",
+            files.key
+        )
+    })?;
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
+        rustls::crypto::ring::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .map_err(|error| error.to_string())?
+    .with_root_certificates(roots)
+    .with_client_auth_cert(chain, key)
+    .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -272,13 +379,17 @@ fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, S
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(format!("the {what} {pem:?} holds no certificate in PEM form")),
+        _ => Err(format!(
+            "the {what} {pem:?} holds no certificate in PEM form"
+        )),
     }
 }
 
 fn read(pem: &Pem) -> Result<Vec<u8>, String> {
     match pem {
-        Pem::File(path) => fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display())),
+        Pem::File(path) => {
+            fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+        }
         Pem::Text(bytes) => Ok(bytes.clone()),
     }
 }
@@ -328,20 +439,47 @@ contexts:
 
     #[test]
     fn the_servers_port_may_be_left_out() {
-        for (server, address) in [("https://a.example", "a.example:443"), ("https://[::1]:6443/", "[::1]:6443")] {
-            assert_eq!(address_of(server), Ok(Address::Tcp(address.into())), "{server}");
+        for (server, address) in [
+            ("https://a.example", "a.example:443"),
+            ("https://[::1]:6443/", "[::1]:6443"),
+        ] {
+            assert_eq!(
+                address_of(server),
+                Ok(Address::Tcp(address.into())),
+                "{server}"
+            );
         }
     }
 
     #[test]
     fn problems_say_what_is_wrong_and_what_there_is() {
         for (text, context, said) in [
-            (GOOD.to_string(), Some("stage"), "no context \"stage\"; there are: dev, prod, lost"),
-            (GOOD.to_string(), Some("lost"), "no cluster \"nowhere\"; there are: c1"),
-            (GOOD.replace("current-context: dev", ""), None, "current-context is not set"),
-            (GOOD.replace("aGVsbG8=", "a-key"), None, "client-certificate-data is not base64"),
+            (
+                GOOD.to_string(),
+                Some("stage"),
+                "no context \"stage\"; there are: dev, prod, lost",
+            ),
+            (
+                GOOD.to_string(),
+                Some("lost"),
+                "no cluster \"nowhere\"; there are: c1",
+            ),
+            (
+                GOOD.replace("current-context: dev", ""),
+                None,
+                "current-context is not set",
+            ),
+            (
+                GOOD.replace("aGVsbG8=", "a-key"),
+                None,
+                "client-certificate-data is not base64",
+            ),
             (GOOD.replace("https:", "http:"), None, "only speaks TLS"),
-            (GOOD.replace("client-key: /abs/key.pem", "token: abc"), None, "neither client-key nor client-key-data"),
+            (
+                GOOD.replace("client-key: /abs/key.pem", "token: abc"),
+                None,
+                "neither client-key nor client-key-data",
+            ),
             ("- 1\n".to_string(), None, "not a kubeconfig"),
         ] {
             let error = parse(&text, context).unwrap_err();
@@ -361,7 +499,10 @@ contexts:
             let key = KeyPair::generate().unwrap();
             let mut leaf = CertificateParams::new(vec![name.to_string()]).unwrap();
             leaf.distinguished_name.push(DnType::CommonName, *name);
-            (leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
+            (
+                leaf.signed_by(&key, &issuer).unwrap().pem(),
+                key.serialize_pem(),
+            )
         };
         (ca_pem, names.iter().map(leaf).collect())
     }
@@ -376,22 +517,40 @@ contexts:
             path
         };
         let ca_file = write("ca", &ca);
-        let server = (write("server", &leaves[0].0), write("server-key", &leaves[0].1));
-        let server = tls::ServerTls::new(tls::Files { ca: ca_file.clone(), identity: Some(server) }).unwrap();
+        let server = (
+            write("server", &leaves[0].0),
+            write("server-key", &leaves[0].1),
+        );
+        let server = tls::ServerTls::new(tls::Files {
+            ca: ca_file.clone(),
+            identity: Some(server),
+        })
+        .unwrap();
         let (cert, key) = leaves[1].clone();
         let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
-        let inline = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
-        let mixed = TlsFiles { cert: Pem::File(write("cert", &cert)), ..inline.clone() };
+        let inline = TlsFiles {
+            ca: text(&ca),
+            cert: text(&cert),
+            key: text(&key),
+        };
+        let mixed = TlsFiles {
+            cert: Pem::File(write("cert", &cert)),
+            ..inline.clone()
+        };
         let files = TlsFiles::new(ca_file, write("cert", &cert), write("key", &key));
         for files in [inline.clone(), mixed, files] {
             let (near, far) = tokio::io::duplex(1 << 16);
             let client = Tls::new(&files).unwrap();
-            let (near, far) = tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
+            let (near, far) =
+                tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
             near.unwrap();
             assert_eq!(far.unwrap().1.unwrap().user, "kubernetes-admin");
         }
         // A server by another authority.
-        let stranger = TlsFiles { ca: text(&certificates(&[]).0), ..inline };
+        let stranger = TlsFiles {
+            ca: text(&certificates(&[]).0),
+            ..inline
+        };
         let (near, far) = tokio::io::duplex(1 << 16);
         let client = Tls::new(&stranger).unwrap();
         let (near, _) = tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
@@ -403,15 +562,45 @@ contexts:
         let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
         let (ca, leaves) = certificates(&["x"]);
         let (cert, key) = leaves[0].clone();
-        let good = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
+        let good = TlsFiles {
+            ca: text(&ca),
+            cert: text(&cert),
+            key: text(&key),
+        };
         assert!(Tls::new(&good).is_ok());
         for (files, said) in [
-            (TlsFiles { ca: text("x"), ..good.clone() }, "certificate authority"),
-            (TlsFiles { cert: text(""), ..good.clone() }, "client certificate"),
-            (TlsFiles { key: text(&cert), ..good.clone() }, "no private key"),
-            (TlsFiles { key: Pem::File("/nowhere/key".into()), ..good }, "/nowhere/key"),
+            (
+                TlsFiles {
+                    ca: text("x"),
+                    ..good.clone()
+                },
+                "certificate authority",
+            ),
+            (
+                TlsFiles {
+                    cert: text(""),
+                    ..good.clone()
+                },
+                "client certificate",
+            ),
+            (
+                TlsFiles {
+                    key: text(&cert),
+                    ..good.clone()
+                },
+                "no private key",
+            ),
+            (
+                TlsFiles {
+                    key: Pem::File("/nowhere/key".into()),
+                    ..good
+                },
+                "/nowhere/key",
+            ),
         ] {
-            let Err(error) = Tls::new(&files) else { panic!("{files:?} is no good") };
+            let Err(error) = Tls::new(&files) else {
+                panic!("{files:?} is no good")
+            };
             assert!(error.to_string().contains(said), "{error}");
         }
     }

@@ -52,20 +52,32 @@ impl Default for Controls {
 impl Controls {
     /// No gates and no queues yet.
     pub fn new() -> Controls {
-        let shared = Shared { gates: BTreeMap::new(), queues: BTreeMap::new(), metrics: Metrics::new() };
-        Controls { shared: Arc::new(Mutex::new(shared)) }
+        let shared = Shared {
+            gates: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            metrics: Metrics::new(),
+        };
+        Controls {
+            shared: Arc::new(Mutex::new(shared)),
+        }
     }
 
     /// The gate of this name, made open if there is none.
     pub fn gate(&self, name: &str) -> Gate {
-        self.lock().gates.entry(name.to_string()).or_insert_with(|| Gate::new(name)).clone()
+        self.lock()
+            .gates
+            .entry(name.to_string())
+            .or_insert_with(|| Gate::new(name))
+            .clone()
     }
 
     /// Makes a queue that can be looked at and is measured; it takes the place of an earlier one of this name.
     pub fn queue<K: QueueKey>(&self, world: &World, name: &str) -> WorkQueue<K> {
         let mut shared = self.lock();
         let queue = WorkQueue::with_metrics(world, name, shared.metrics.queue(name));
-        shared.queues.insert(name.to_string(), Arc::new(queue.clone()));
+        shared
+            .queues
+            .insert(name.to_string(), Arc::new(queue.clone()));
         queue
     }
 
@@ -76,7 +88,11 @@ impl Controls {
 
     /// What is in all queues, by name.
     pub fn queues(&self) -> Vec<QueueSnapshot> {
-        self.lock().queues.values().map(|queue| queue.snapshot()).collect()
+        self.lock()
+            .queues
+            .values()
+            .map(|queue| queue.snapshot())
+            .collect()
     }
 
     /// Adds measurements of a component's own; every name gets the prefix `skiff_`.
@@ -88,7 +104,9 @@ impl Controls {
     pub fn metrics_text(&self) -> String {
         let shared = self.lock();
         for (name, queue) in &shared.queues {
-            shared.metrics.set_depth(name, queue.depth(), queue.oldest_age());
+            shared
+                .metrics
+                .set_depth(name, queue.depth(), queue.oldest_age());
         }
         shared.metrics.text()
     }
@@ -111,12 +129,19 @@ impl Controls {
 
 impl fmt::Debug for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Controls").field("gates", &self.gates()).field("queues", &self.queues()).finish()
+        f.debug_struct("Controls")
+            .field("gates", &self.gates())
+            .field("queues", &self.queues())
+            .finish()
     }
 }
 
 fn print_gate(gate: &Gate) -> String {
-    let mut text = format!("{}: {}\n", gate.name(), if gate.is_open() { "open" } else { "closed" });
+    let mut text = format!(
+        "{}: {}\n",
+        gate.name(),
+        if gate.is_open() { "open" } else { "closed" }
+    );
     for what in gate.standing() {
         let _ = writeln!(text, "  {what}");
     }
@@ -155,12 +180,26 @@ mod tests {
         queue.add("default/web".into(), Trigger::Start("test".into()));
         controls.gate("deployment").close();
 
-        assert!(!controls.gate("deployment").is_open(), "the same name is the same gate");
+        assert!(
+            !controls.gate("deployment").is_open(),
+            "the same name is the same gate"
+        );
         let queues = controls.http_get("/debug/queues").unwrap();
-        assert!(queues.contains("default/web") && queues.contains("start: test"), "{queues}");
-        assert!(controls.http_get("/debug/gates").unwrap().contains("deployment: closed"));
+        assert!(
+            queues.contains("default/web") && queues.contains("start: test"),
+            "{queues}"
+        );
+        assert!(
+            controls
+                .http_get("/debug/gates")
+                .unwrap()
+                .contains("deployment: closed")
+        );
         let metrics = controls.http_get("/metrics").unwrap();
-        assert!(metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"), "{metrics}");
+        assert!(
+            metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"),
+            "{metrics}"
+        );
         assert_eq!(controls.http_get("/other"), None);
     }
 }
