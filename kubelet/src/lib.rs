@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_client::{Client, Controls, EventRecorder, Informer, ListOptions, Project, Whole, driver, tunnel};
-use skiff_proto::corev1::{Node, Pod, Service, ServiceSpec, Taint};
+use skiff_proto::corev1::{Node, NodeSystemInfo, Pod, Service, ServiceSpec, Taint};
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1::Hello;
 use skiff_world::World;
@@ -44,7 +44,7 @@ use network::Network;
 use node::object::{Capacity, Facts};
 use node::routes::{NodeRoute, routes};
 use pods::{Pods, Shared};
-use runtime::ContainerRuntime;
+use runtime::{ContainerRuntime, RuntimeInfo};
 use volumes::files::DnsSettings;
 use volumes::{Memory, Volumes};
 
@@ -79,6 +79,8 @@ pub struct Options {
     pub taints: Vec<Taint>,
     /// what the node has to give; [`Capacity::of_machine`] divides the machine
     pub capacity: Capacity,
+    /// about the machine: [`node::object::machine`] for a real one
+    pub machine: NodeSystemInfo,
     /// gates, queues and measurements
     pub controls: Controls,
 }
@@ -107,7 +109,7 @@ pub async fn run(world: World, client: Client, options: Options) {
         labels: options.labels,
         taints: options.taints,
         capacity: options.capacity,
-        machine: node::object::machine(None),
+        machine: node::object::with_runtime(&options.machine, &RuntimeInfo::default()),
     };
     world.spawn("node-status", node::heartbeat::keep_status(pods.clone(), client.clone(), facts));
     world.spawn("node-lease", node::heartbeat::renew_lease(pods.clone(), client.clone(), node_name.clone()));

@@ -70,6 +70,16 @@ pub enum Next {
 pub fn next(observed: &Observed, pod: &Pod, container: &Container, role: Role, sandbox: &str, now: Timestamp) -> Next {
     let (last, _) = latest(observed, role, &container.name);
     let here = last.filter(|report| report.identity.sandbox == sandbox);
+    if let Some(stray) = stray(observed, container, role, here) {
+        return match observed.stopping.get(&stray.id) {
+            Some(stopping) => overdue(stray, stopping.deadline, now),
+            None => {
+                let (container, id) = (container.name.clone(), stray.id.clone());
+                let reason = "another of its name has taken its place".to_string();
+                Next::Do(Action::StopContainer { container, id, grace: grace(pod) }, reason)
+            }
+        };
+    }
     match (here.map(|report| &report.state), last) {
         (Some(RunState::Running { .. }), Some(report)) => running(observed, pod, container, report, now),
         // Made but not started: the kubelet was interrupted. Making it again finds it.
@@ -87,23 +97,46 @@ pub fn next(observed: &Observed, pod: &Pod, container: &Container, role: Role, s
             }
             let wait = backoff::wait(exit, report.identity.backoff_seconds);
             let reason = format!("it ended with code {}", exit.code);
-            start(observed, container, role, sandbox, report.identity.attempt + 1, backoff::next(wait), &reason, now)
+            start(observed, container, role, sandbox, attempt_after(observed, report), backoff::next(wait), &reason, now)
         }
-        // Belongs to an earlier sandbox.
-        (None, Some(report)) if report.is_running() => Next::Wait(None),
+        // Belongs to an earlier sandbox, and has ended.
         (None, Some(report)) => {
-            let attempt = report.identity.attempt + 1;
+            let attempt = attempt_after(observed, report);
             let backoff = report.identity.backoff_seconds;
             start(observed, container, role, sandbox, attempt, backoff, "the sandbox is new", now)
         }
         _ => {
-            // Nothing is left of earlier ones but what the status says: the count goes on.
-            let statuses = observed.published.init_container_statuses.iter().chain(&observed.published.container_statuses);
-            let before = statuses.filter(|s| s.name == container.name && !s.container_id.is_empty()).next_back();
-            let attempt = before.map_or(0, |status| u32::try_from(status.restart_count).unwrap_or(0) + 1);
+            let attempt = counted(observed, role, &container.name).map_or(0, |count| count + 1);
             start(observed, container, role, sandbox, attempt, 0, "it is not there", now)
         }
     }
+}
+
+/// What the published status says about how often a container was started again. A container that was removed by hand
+/// is still counted there.
+fn counted(observed: &Observed, role: Role, name: &str) -> Option<u32> {
+    let status = crate::status::published(&observed.published, role, name)?;
+    let ran = !status.container_id.is_empty() || status.restart_count > 0;
+    ran.then(|| u32::try_from(status.restart_count).unwrap_or(0))
+}
+
+fn attempt_after(observed: &Observed, report: &ContainerReport) -> u32 {
+    let identity = &report.identity;
+    let counted = counted(observed, identity.role, &identity.container).unwrap_or(0);
+    identity.attempt.max(counted) + 1
+}
+
+/// A running container of this name that is not the present one: started by hand, or left in a lost sandbox. Two must
+/// never run at once.
+fn stray<'a>(
+    observed: &'a Observed,
+    container: &Container,
+    role: Role,
+    present: Option<&ContainerReport>,
+) -> Option<&'a ContainerReport> {
+    let same = |report: &&ContainerReport| report.identity.role == role && report.identity.container == container.name;
+    let mut running = observed.containers.iter().filter(same).filter(|report| report.is_running());
+    running.find(|report| present.is_none_or(|present| present.id != report.id))
 }
 
 fn running(observed: &Observed, pod: &Pod, container: &Container, report: &ContainerReport, now: Timestamp) -> Next {

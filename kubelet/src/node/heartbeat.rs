@@ -125,7 +125,7 @@ async fn sync(api: &Api<Node>, pods: &Pods, facts: &mut Facts, due: bool) -> Res
 /// Is the engine well, has the node its network?
 async fn health(pods: &Pods, node: &Node, facts: &mut Facts) -> Health {
     match pods.shared.runtime.info().await {
-        Ok(info) => facts.machine = object::machine(Some(&info)),
+        Ok(info) => facts.machine = object::with_runtime(&facts.machine, &info),
         Err(error) => {
             return Health::NotReady { reason: "ContainerRuntimeIsDown", message: error.to_string() };
         }

@@ -87,23 +87,29 @@ pub enum Health {
     },
 }
 
-/// What the machine says about itself.
-pub fn machine(runtime: Option<&RuntimeInfo>) -> NodeSystemInfo {
+/// What the machine says about itself. For a real node; a simulated one says nothing.
+pub fn machine() -> NodeSystemInfo {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
-    let runtime = runtime.cloned().unwrap_or_default();
-    let version = format!("skiff/{}", env!("CARGO_PKG_VERSION"));
     NodeSystemInfo {
         machine_id: read("/etc/machine-id"),
         system_uuid: read("/sys/class/dmi/id/product_uuid"),
         boot_id: read("/proc/sys/kernel/random/boot_id"),
-        kernel_version: runtime.kernel,
-        os_image: runtime.os_image,
-        container_runtime_version: runtime.version,
+        ..NodeSystemInfo::default()
+    }
+}
+
+/// With what the engine says, and what the kubelet is.
+pub fn with_runtime(machine: &NodeSystemInfo, runtime: &RuntimeInfo) -> NodeSystemInfo {
+    let version = format!("skiff/{}", env!("CARGO_PKG_VERSION"));
+    NodeSystemInfo {
+        kernel_version: runtime.kernel.clone(),
+        os_image: runtime.os_image.clone(),
+        container_runtime_version: runtime.version.clone(),
         kubelet_version: version.clone(),
         kube_proxy_version: version,
         operating_system: "linux".into(),
         architecture: crate::images::archive::architecture(),
-        swap: None,
+        ..machine.clone()
     }
 }
 

@@ -177,10 +177,16 @@ async fn http(world: &World, target: &Target, get: &HttpGetAction) -> Result<(),
         let more = if text.is_empty() { String::new() } else { format!(": {}", text.lines().next().unwrap_or_default()) };
         Err(format!("HTTP probe failed with statuscode: {code}{more}"))
     };
+    // The connection may end together with the answer; it is the answer that counts. If there is none, the exchange
+    // itself says so.
+    let driven = async {
+        let _ = driver.await;
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
         biased;
         answer = exchange => answer,
-        ended = async { driver.await.err().map(|e| e.to_string()).unwrap_or_else(|| "connection closed".into()) } => Err(ended),
+        () = driven => Err("the connection ended".to_string()),
     }
 }
 

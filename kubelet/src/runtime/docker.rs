@@ -151,10 +151,7 @@ impl ContainerRuntime for DockerRuntime {
         let name = config.identity.container_name();
         let operation = format!("create container {name}");
         let docker = self.docker(&operation).await?;
-        let parent = match config.identity.pod_uid.as_str() {
-            "" => String::new(),
-            uid => self.cgroup_parent(&docker, uid).await?,
-        };
+        let parent = self.cgroup_parent(&docker, &config.identity.pod_uid).await?;
         let options = query::CreateContainerOptionsBuilder::default().name(&name).build();
         let body = convert::create_body(config, &parent);
         // Docker answers 409 for a name in use, whether an earlier attempt of ours made it or somebody else did.
@@ -162,10 +159,8 @@ impl ContainerRuntime for DockerRuntime {
             Ok(created) => Ok(created.id),
             Err(error) => match self.by_name(&docker, &name).await? {
                 None => Err(error),
-                Some(found) => convert::adopt(found, &config.identity).ok_or_else(|| RuntimeError::Refused {
-                    operation,
-                    message: format!("the name {name} is taken by a container that is not of this cluster; remove it"),
-                }),
+                Some(found) => convert::adopt(found, &config.identity)
+                    .map_err(|message| RuntimeError::Refused { operation, message }),
             },
         }
     }

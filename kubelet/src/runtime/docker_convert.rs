@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::docker::DockerOptions;
 use super::{
-    ContainerConfig, ContainerReport, Exit, Identity, LABEL_CLUSTER, LABEL_NODE, LABEL_POD_UID, NamespaceMode,
+    ContainerConfig, ContainerReport, Exit, Identity, CLUSTER_LABEL, LABEL_NODE, POD_UID_LABEL, NamespaceMode,
     NetworkMode, Output, RunState, RuntimeError, RuntimeEvent,
 };
 
@@ -32,8 +32,8 @@ type Filters = HashMap<String, Vec<String>>;
 
 /// The labels that our containers have.
 pub(super) fn filters(options: &DockerOptions, pod_uid: Option<&str>) -> Filters {
-    let mut labels = vec![format!("{LABEL_CLUSTER}={}", options.cluster), format!("{LABEL_NODE}={}", options.node)];
-    labels.extend(pod_uid.map(|uid| format!("{LABEL_POD_UID}={uid}")));
+    let mut labels = vec![format!("{CLUSTER_LABEL}={}", options.cluster), format!("{LABEL_NODE}={}", options.node)];
+    labels.extend(pod_uid.map(|uid| format!("{POD_UID_LABEL}={uid}")));
     HashMap::from([("label".to_string(), labels)])
 }
 
@@ -48,7 +48,7 @@ pub(super) fn event_filters(options: &DockerOptions) -> Filters {
 pub(super) fn event(message: EventMessage) -> RuntimeEvent {
     let attributes = message.actor.and_then(|actor| actor.attributes).unwrap_or_default();
     RuntimeEvent {
-        pod_uid: attributes.get(LABEL_POD_UID).cloned().unwrap_or_default(),
+        pod_uid: attributes.get(POD_UID_LABEL).cloned().unwrap_or_default(),
         action: message.action.unwrap_or_default(),
     }
 }
@@ -204,15 +204,20 @@ fn mount(bind: &super::BindMount) -> Mount {
     }
 }
 
-/// The id of a container that has our name, if it is ours.
-pub(super) fn adopt(found: ContainerInspectResponse, identity: &Identity) -> Option<String> {
-    let id = found.id.clone()?;
-    let report = report(found)?;
-    let same = report.identity.cluster == identity.cluster
-        && report.identity.node == identity.node
-        && report.identity.pod_uid == identity.pod_uid
-        && report.identity.role == identity.role;
-    same.then_some(id)
+/// The id of a container that has our name; where it is not ours to have, the reason in words.
+pub(super) fn adopt(found: ContainerInspectResponse, identity: &Identity) -> Result<String, String> {
+    let name = identity.container_name();
+    let id = found.id.clone().unwrap_or_default();
+    if found.state.as_ref().is_some_and(|state| state.status == Some(ContainerStateStatusEnum::REMOVING)) {
+        return Err(format!("an earlier container of the name {name} is still being removed"));
+    }
+    let same = report(found).is_some_and(|report| {
+        report.identity.cluster == identity.cluster
+            && report.identity.node == identity.node
+            && report.identity.pod_uid == identity.pod_uid
+            && report.identity.role == identity.role
+    });
+    if same { Ok(id) } else { Err(format!("the name {name} is taken by a container that is not of this cluster; remove it")) }
 }
 
 /// What Docker's inspection says, in our terms; None for containers that are not ours or are going away.
@@ -268,7 +273,7 @@ pub(super) fn cgroup_parent(options: &DockerOptions, pod_uid: &str, systemd: boo
         let flat = |text: &str| text.replace('-', "_");
         return format!("skiff-{}-{}-pod{}.slice", flat(&options.cluster), flat(&options.node), flat(pod_uid));
     }
-    format!("/skiff/{}/{}/pod{pod_uid}", options.cluster, options.node)
+    format!("{}/{}/pod{pod_uid}", super::cgroup_parent(&options.cluster), options.node)
 }
 
 /// Removes a Pod's cgroup and those above it that are left empty, in every hierarchy.

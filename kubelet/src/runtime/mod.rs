@@ -31,8 +31,6 @@ pub enum Role {
     Init,
     /// an entry of spec.containers
     App,
-    /// the node's own: keeps the node's network namespace for hostNetwork Pods
-    Holder,
 }
 
 impl Role {
@@ -42,12 +40,11 @@ impl Role {
             Role::Sandbox => "sandbox",
             Role::Init => "init",
             Role::App => "app",
-            Role::Holder => "holder",
         }
     }
 
     fn parse(text: &str) -> Option<Role> {
-        [Role::Sandbox, Role::Init, Role::App, Role::Holder].into_iter().find(|role| role.as_str() == text)
+        [Role::Sandbox, Role::Init, Role::App].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -62,7 +59,7 @@ pub struct Identity {
     pub pod_namespace: String,
     /// name of the Pod
     pub pod_name: String,
-    /// uid of the Pod; empty for the holder
+    /// uid of the Pod
     pub pod_uid: String,
     /// what it is to the Pod
     pub role: Role,
@@ -70,7 +67,7 @@ pub struct Identity {
     pub container: String,
     /// 0 for the first of its name, counting up
     pub attempt: u32,
-    /// id of the sandbox it joined; empty for sandboxes and the holder
+    /// id of the sandbox it joined; empty for sandboxes
     pub sandbox: String,
     /// fingerprint of the container's spec
     pub spec_hash: String,
@@ -84,9 +81,11 @@ pub struct Identity {
 
 const LABEL_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
-const LABEL_POD_UID: &str = "io.kubernetes.pod.uid";
+/// The label with a Pod's uid, on each of its containers.
+pub const POD_UID_LABEL: &str = "io.kubernetes.pod.uid";
 const LABEL_CONTAINER: &str = "io.kubernetes.container.name";
-const LABEL_CLUSTER: &str = "skiff.dev/cluster";
+/// The label with the cluster's name, on each container that a kubelet of it made.
+pub const CLUSTER_LABEL: &str = "skiff.dev/cluster";
 const LABEL_NODE: &str = "skiff.dev/node";
 const LABEL_ROLE: &str = "skiff.dev/role";
 const LABEL_ATTEMPT: &str = "skiff.dev/attempt";
@@ -102,21 +101,18 @@ pub const SANDBOX_NAME: &str = "POD";
 impl Identity {
     /// The same name for the same container, always: creating it twice finds the first.
     pub fn container_name(&self) -> String {
-        match self.role {
-            Role::Holder => format!("skiff.{}.{}.HOLDER.{}", self.cluster, self.node, self.attempt),
-            _ => format!("skiff.{}.{}.{}.{}.{}", self.cluster, self.node, self.pod_uid, self.container, self.attempt),
-        }
+        format!("skiff.{}.{}.{}.{}.{}", self.cluster, self.node, self.pod_uid, self.container, self.attempt)
     }
 
     /// As labels.
     pub fn labels(&self) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::new();
         let mut put = |key: &str, value: &str| labels.insert(key.to_string(), value.to_string());
-        put(LABEL_CLUSTER, &self.cluster);
+        put(CLUSTER_LABEL, &self.cluster);
         put(LABEL_NODE, &self.node);
         put(LABEL_POD_NAMESPACE, &self.pod_namespace);
         put(LABEL_POD_NAME, &self.pod_name);
-        put(LABEL_POD_UID, &self.pod_uid);
+        put(POD_UID_LABEL, &self.pod_uid);
         put(LABEL_ROLE, self.role.as_str());
         put(LABEL_CONTAINER, &self.container);
         put(LABEL_ATTEMPT, &self.attempt.to_string());
@@ -133,11 +129,11 @@ impl Identity {
         let text = |key: &str| get(key).unwrap_or_default().to_string();
         let number = |key: &str| get(key).and_then(|value| value.parse().ok()).unwrap_or(0);
         Some(Identity {
-            cluster: get(LABEL_CLUSTER)?.to_string(),
+            cluster: get(CLUSTER_LABEL)?.to_string(),
             node: get(LABEL_NODE)?.to_string(),
             pod_namespace: text(LABEL_POD_NAMESPACE),
             pod_name: text(LABEL_POD_NAME),
-            pod_uid: text(LABEL_POD_UID),
+            pod_uid: text(POD_UID_LABEL),
             role: Role::parse(get(LABEL_ROLE)?)?,
             container: text(LABEL_CONTAINER),
             attempt: number(LABEL_ATTEMPT),
@@ -148,6 +144,11 @@ impl Identity {
             cause: text(LABEL_CAUSE),
         })
     }
+}
+
+/// The cgroup that those of all Pods of a cluster are below (with Docker's cgroupfs driver).
+pub fn cgroup_parent(cluster: &str) -> String {
+    format!("/skiff/{cluster}")
 }
 
 /// The network namespace a container starts in.

@@ -160,7 +160,13 @@ impl Maker<'_> {
 }
 
 /// Brings a volume's files up to date: each is replaced as a whole, and what is no longer named goes.
-pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile]) -> Result<(), VolumeError> {
+/// `open_up` lets the Pod read them whoever it runs as; a simulated disk has no permissions.
+pub(super) fn write(
+    directory: &Disk,
+    volume: &Path,
+    files: &[ContentFile],
+    open_up: bool,
+) -> Result<(), VolumeError> {
     for file in files {
         let path = volume.join(&file.path);
         let parent = path.parent().unwrap_or(volume);
@@ -169,7 +175,9 @@ pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile]) -> R
         if !same {
             directory.write_volatile(&path, &file.bytes, file.mode).map_err(|error| disk("write", &path, error))?;
         }
-        set_readable(parent, volume, file.mode, &path);
+        if open_up {
+            set_readable(parent, volume, file.mode, &path);
+        }
     }
     let named: BTreeSet<&str> = files.iter().filter_map(|file| file.path.split('/').next()).collect();
     for entry in directory.list(volume).unwrap_or_default() {
@@ -182,7 +190,7 @@ pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile]) -> R
     Ok(())
 }
 
-/// Directories are made for this process alone; the Pod's may run as anybody. In simulation there is nothing to set.
+/// Directories are made for this process alone; the Pod's may run as anybody.
 fn set_readable(parent: &Path, volume: &Path, mode: u32, file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let _ = std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode));
@@ -246,8 +254,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let world = skiff_world::World::real("test");
         let file = |path: &str, text: &str| ContentFile { path: path.into(), bytes: text.into(), mode: 0o644 };
-        write(&world.disk(), directory.path(), &[file("a", "1"), file("d/b", "2")]).expect("write");
-        write(&world.disk(), directory.path(), &[file("a", "3")]).expect("write again");
+        write(&world.disk(), directory.path(), &[file("a", "1"), file("d/b", "2")], true).expect("write");
+        write(&world.disk(), directory.path(), &[file("a", "3")], true).expect("write again");
         assert_eq!(std::fs::read_to_string(directory.path().join("a")).expect("a"), "3");
         assert!(!directory.path().join("d").exists());
     }

@@ -103,6 +103,11 @@ impl Volumes {
         self.directory.join("pods").join(uid)
     }
 
+    /// Whether paths are those of a simulated disk.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.memory == Memory::Directory
+    }
+
     /// Where a volume is on the node, if it is below the Pod's directory.
     pub fn volume_path(&self, uid: &str, volume: &str) -> PathBuf {
         self.pod_directory(uid).join("volumes").join(volume)
@@ -165,7 +170,7 @@ impl Volumes {
             self.mount_memory(&path, limit)?;
         }
         match &filled.files {
-            Some(files) => content::write(&self.world.disk(), &path, files)?,
+            Some(files) => content::write(&self.world.disk(), &path, files, self.memory == Memory::Tmpfs)?,
             None => self.open_up(&path)?,
         }
         self.give_to_group(&path, group)

@@ -78,7 +78,12 @@ pub fn container_mounts(
             "" => mount.sub_path.clone(),
             expression => expand(expression, variables),
         };
-        let path = if sub_path.is_empty() { root } else { beneath(&root, &sub_path, &container.name)? };
+        let path = match sub_path.as_str() {
+            "" => root,
+            // A simulated disk has no links that could lead astray.
+            path if volumes.is_simulated() => root.join(path),
+            path => beneath(&root, path, &container.name)?,
+        };
         let made_of_files = source.config_map.is_some()
             || source.secret.is_some()
             || source.downward_api.is_some()

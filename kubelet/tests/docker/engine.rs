@@ -33,7 +33,7 @@ pub fn app_image() -> &'static ImageArchive {
             .args(["--edition", "2021", "-C", "target-feature=+crt-static", "-C", "opt-level=1", "-C", "strip=symbols"])
             .arg("-o")
             .arg(&program)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/app/main.rs"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/app/main.rs"))
             .status()
             .expect("rustc runs");
         assert!(status.success());
@@ -52,7 +52,7 @@ pub struct Node {
     pub world: World,
     pub runtime: Arc<DockerRuntime>,
     pub network: Arc<RealNetwork>,
-    name: String,
+    pub name: String,
     directory: tempfile::TempDir,
 }
 
@@ -132,6 +132,8 @@ impl Node {
         for uid in ["uid-1", "uid-2", "uid-9"] {
             self.runtime.forget_pod(uid).await.expect("cgroups");
         }
+        let cgroup = format!("/sys/fs/cgroup/memory{}", skiff_kubelet::runtime::cgroup_parent(&self.name));
+        assert!(!Path::new(&cgroup).exists(), "a cgroup was left over: {cgroup}");
         self.network.stop().await.expect("stop");
     }
 

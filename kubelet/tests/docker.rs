@@ -4,8 +4,10 @@
 //! Each test takes a network namespace of its own as its node, so that nothing of the machine's is touched, and removes
 //! what it made by name also when it fails.
 
-#[path = "node/engine.rs"]
+#[path = "docker/engine.rs"]
 mod engine;
+#[path = "docker/kubelet.rs"]
+mod kubelet;
 
 use std::time::Duration;
 
@@ -95,15 +97,15 @@ fn pods_reach_each_other_and_give_their_addresses_back() {
 }
 
 #[test]
-fn host_network_pods_join_the_holder() {
-    run("holder", |node| async move {
+fn a_host_network_pods_sandbox_is_in_the_nodes_namespace() {
+    run("host", |node| async move {
         let namespace = node.network.node_namespace().await.expect("bind");
-        let holder = node.pause(node.identity("", Role::Holder, "HOLDER", 0), &namespace, "").await;
-        let RunState::Running { pid, .. } = holder.state else { panic!("the holder does not run") };
+        let pause = node.pause(node.identity("uid-9", Role::Sandbox, "POD", 0), &namespace, "").await;
+        let RunState::Running { pid, .. } = pause.state else { panic!("pause does not run") };
         node.network.check(&namespace, pid).await.expect("in the node's namespace");
         let mut app = ContainerConfig::new(node.identity("uid-9", Role::App, "app", 0), &app_image().reference);
         app.args = vec!["netns".into()];
-        app.network = NetworkMode::Container(holder.id.clone());
+        app.network = NetworkMode::Container(pause.id.clone());
         let app = node.start(&app).await;
         node.wait_exit(&app.id).await;
         let own = std::fs::read_link("/proc/thread-self/ns/net").expect("own namespace");
