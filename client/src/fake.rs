@@ -1,6 +1,8 @@
 //! A small API server in memory, for tests: the gRPC service over a World's pipes, with objects kept as bytes, a
 //! history to watch, compaction, and faults on command. It knows just enough to be wrong about nothing it does.
 
+mod watching;
+
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,6 +21,7 @@ use skiff_world::{Address, World};
 use tokio::sync::broadcast;
 
 use crate::{Client, ClientConfig};
+use watching::Watching;
 
 /// The name of the pipe it listens on.
 pub(crate) const PIPE: &str = "fake-api";
@@ -538,64 +541,6 @@ impl Resources for Fake {
         Ok(tonic::Response::new(DiscoverReply {
             server_version: "fake".into(),
             ..DiscoverReply::default()
-        }))
-    }
-}
-
-struct Watching {
-    fake: Fake,
-    resource: String,
-    namespace: String,
-    sent: u64,
-    news: broadcast::Receiver<()>,
-    cuts: u64,
-    over: bool,
-}
-
-impl Watching {
-    async fn next(mut self) -> Option<(Result<WatchEvent, tonic::Status>, Self)> {
-        loop {
-            if let Some(item) = self.ready()? {
-                return Some((item, self));
-            }
-            let _ = self.news.recv().await;
-        }
-    }
-
-    /// The next event; `Some(None)`: none yet; `None`: the end.
-    fn ready(&mut self) -> Option<Option<Result<WatchEvent, tonic::Status>>> {
-        let state = self.fake.lock();
-        if self.over || state.cuts != self.cuts {
-            return None;
-        }
-        if state.hold_watches {
-            return Some(None);
-        }
-        if self.sent < state.compacted {
-            drop(state);
-            self.over = true;
-            let object = status("Expired", 410).encode_to_vec().into();
-            return Some(Some(Ok(WatchEvent {
-                r#type: Type::Error.into(),
-                object,
-                ..WatchEvent::default()
-            })));
-        }
-        let mine = |written: &&Written| {
-            written.revision > self.sent
-                && written.place.0 == self.resource
-                && (self.namespace.is_empty() || written.place.1 == self.namespace)
-        };
-        let written = state.history.iter().find(mine).cloned();
-        drop(state);
-        Some(written.map(|written| {
-            self.sent = written.revision;
-            Ok(WatchEvent {
-                r#type: written.kind.into(),
-                object: written.bytes.into(),
-                resource_version: written.revision.to_string(),
-                initial_events_end: false,
-            })
         }))
     }
 }

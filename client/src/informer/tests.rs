@@ -52,7 +52,7 @@ async fn scene(sim: &Sim, before: &[&str]) -> Scene {
         &Fake::client(&world),
         "",
         ListOptions::default(),
-        { move |change| into.lock().unwrap().push(print(&change)) },
+        move |change| into.lock().unwrap().push(print(&change)),
     );
     store.synced().await;
     Scene { fake, store, told }
