@@ -109,8 +109,11 @@ impl Controller {
 
     async fn patch_status(&self, key: &ObjectKey, status: Value) -> Result<(), ActError> {
         let patch = Patch::Merge(json!({ "status": status }));
-        Api::<Deployment>::new(&self.client).patch_status(&key.namespace, &key.name, patch).await?;
-        Ok(())
+        match Api::<Deployment>::new(&self.client).patch_status(&key.namespace, &key.name, patch).await {
+            // It was deleted meanwhile: nobody is left to be told.
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     fn tell(&self, deployment: &Deployment, message: &str) {

@@ -110,8 +110,11 @@ impl Controller {
 
     async fn write_status(&self, key: &ObjectKey, status: &ReplicaSetStatus) -> Result<(), ActError> {
         let patch = Patch::Merge(json!({ "status": status_json(status) }));
-        Api::<ReplicaSet>::new(&self.client).patch_status(&key.namespace, &key.name, patch).await?;
-        Ok(())
+        match Api::<ReplicaSet>::new(&self.client).patch_status(&key.namespace, &key.name, patch).await {
+            // It was deleted meanwhile: nobody is left to be told.
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 
