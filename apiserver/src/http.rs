@@ -57,7 +57,7 @@ pub async fn accept(front: Front, mut listener: Listener) {
     loop {
         let accepted = tokio::select! {
             biased;
-            () = front.stop.cancelled() => return,
+            () = front.stop.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -78,6 +78,10 @@ pub async fn accept(front: Front, mut listener: Listener) {
             }
         }
     }
+    drop(listener);
+    // Connections give their slots back when they end, at the latest after their own grace.
+    let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(GRACE * 2, slots.acquire_many(all)).await;
 }
 
 async fn serve(front: Front, connection: Connection) {

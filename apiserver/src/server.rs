@@ -124,8 +124,9 @@ impl Handle {
         self.stop.cancelled().await;
     }
 
-    /// Stops gracefully: no new connections, open requests end, the store is closed.
+    /// Stops gracefully: no new connections, watches and tunnels end, open requests are finished, the store is closed.
     pub async fn stop(self) {
+        self.registry.close();
         self.stop.cancel();
         for task in self.tasks {
             let _ = task.join().await;

@@ -71,7 +71,7 @@ impl ResourcesService {
 
 fn object_reply(reply: ObjectReply) -> pb::ObjectReply {
     pb::ObjectReply {
-        object: reply.bytes.into(),
+        object: reply.bytes,
         content_type: reply.content_type.into(),
         warnings: reply.warnings,
         deleted: reply.deleted,
@@ -145,7 +145,7 @@ impl Resources for ResourcesService {
         let request = self.request(&extensions, &headers, common, Operation::List(options)).map_err(to_grpc)?;
         match self.registry.serve(request).await.map_err(to_grpc)? {
             Reply::List(page) => Ok(Response::new(pb::ListReply {
-                items: page.items.into_iter().map(Into::into).collect(),
+                items: page.items,
                 content_type: page.content_type.into(),
                 resource_version: page.resource_version,
                 r#continue: page.continue_token,
@@ -172,7 +172,7 @@ impl Resources for ResourcesService {
         let (headers, extensions, m) = request.into_parts();
         let request = validation(&m.field_validation).and_then(|field_validation| {
             let body = Body {
-                bytes: m.object.into(),
+                bytes: m.object,
                 content_type: m.content_type,
                 dry_run: m.dry_run,
                 field_validation,
@@ -188,7 +188,7 @@ impl Resources for ResourcesService {
         let (headers, extensions, m) = request.into_parts();
         let request = validation(&m.field_validation).and_then(|field_validation| {
             let body = Body {
-                bytes: m.object.into(),
+                bytes: m.object,
                 content_type: m.content_type,
                 dry_run: m.dry_run,
                 field_validation,
@@ -214,7 +214,7 @@ impl Resources for ResourcesService {
             .and_then(|kind| Ok((kind, validation(&m.field_validation)?)))
             .and_then(|(kind, field_validation)| {
                 let body = Body {
-                    bytes: m.patch.into(),
+                    bytes: m.patch,
                     content_type: crate::resources::JSON.into(),
                     dry_run: m.dry_run,
                     field_validation,

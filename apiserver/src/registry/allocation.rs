@@ -264,10 +264,10 @@ impl Registry {
         let kept = new.and_then(service).map(holds).unwrap_or_default();
         for key in holds(old).into_iter().filter(|key| !kept.contains(key)) {
             // By now it may belong to another Service.
-            if let Ok(Some((value, mod_revision, _))) = self.read_key(&key).await {
-                if value == owner(old) {
-                    self.give_back(key, mod_revision).await;
-                }
+            if let Ok(Some((value, mod_revision, _))) = self.read_key(&key).await
+                && value == owner(old)
+            {
+                self.give_back(key, mod_revision).await;
             }
         }
     }

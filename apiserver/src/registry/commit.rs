@@ -213,6 +213,9 @@ impl Registry {
         }
         let actor = cause.actor.get_or_insert_default();
         actor.user = request.identity.user.clone();
+        if let Some(node) = crate::auth::node_name(&request.identity) {
+            actor.node = node.into();
+        }
         cause.verb = request.verb().into();
         if !request.subresource.is_empty() {
             cause.verb = format!("{} {}", cause.verb, request.subresource);

@@ -87,10 +87,10 @@ impl Permits {
 
     fn sizes(&self, request: &Request) -> ApiResult<()> {
         match &request.operation {
-            Operation::Create(body) | Operation::Update(body) | Operation::Patch { body, .. } => {
-                if body.bytes.len() > self.limits.body_bytes {
-                    return Err(ApiError::too_large("the body", body.bytes.len(), self.limits.body_bytes));
-                }
+            Operation::Create(body) | Operation::Update(body) | Operation::Patch { body, .. }
+                if body.bytes.len() > self.limits.body_bytes =>
+            {
+                return Err(ApiError::too_large("the body", body.bytes.len(), self.limits.body_bytes));
             }
             Operation::List(options) => {
                 self.selector(&options.label_selector)?;

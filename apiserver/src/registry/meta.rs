@@ -71,8 +71,8 @@ pub fn address(resource: &Resource, meta: &mut ObjectMeta, namespace: &str, name
 
 /// Restores what no update may change, whoever writes.
 pub fn for_update(new: &mut ObjectMeta, old: &ObjectMeta) {
-    new.creation_timestamp = old.creation_timestamp.clone();
-    new.deletion_timestamp = old.deletion_timestamp.clone();
+    new.creation_timestamp = old.creation_timestamp;
+    new.deletion_timestamp = old.deletion_timestamp;
     new.deletion_grace_period_seconds = old.deletion_grace_period_seconds;
     new.generation = old.generation;
     new.generate_name = old.generate_name.clone();

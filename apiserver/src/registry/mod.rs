@@ -43,6 +43,7 @@ use limits::Permits;
 use skiff_world::World;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// The pipeline behind both faces. Cheap to clone.
 #[derive(Clone)]
@@ -58,6 +59,7 @@ struct Inner {
     authorizer: Authorizer,
     permits: Permits,
     service_cidr: ipnet::Ipv4Net,
+    closing: CancellationToken,
 }
 
 /// What is answered.
@@ -82,13 +84,23 @@ impl Registry {
     ) -> Self {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
         let permits = Permits::new(limits);
-        Self { inner: Arc::new(Inner { world, store, cache, table, authorizer, permits, service_cidr }) }
+        Self { inner: Arc::new(Inner { world, store, cache, table, authorizer, permits, service_cidr, closing: CancellationToken::new() }) }
     }
 
     /// Adds a kind while the server runs: its objects, old and new, are served from now on.
     pub fn add_resource(&self, resource: Resource) -> Arc<Resource> {
         resource.register(&self.inner.cache);
         self.inner.table.add(resource)
+    }
+
+    /// Ends all watches: the server is about to stop, and their clients go on elsewhere.
+    pub fn close(&self) {
+        self.inner.closing.cancel();
+    }
+
+    /// Completes when the registry is being closed.
+    pub async fn closing(&self) {
+        self.inner.closing.cancelled().await;
     }
 
     /// An error if what is served is no longer what is stored.

@@ -10,7 +10,8 @@ use prost::Message;
 use serde_json::Value;
 use skiff_proto::autoscalingv1::{Scale, ScaleSpec, ScaleStatus};
 use skiff_proto::json::{self, Strictness};
-use skiff_proto::metav1::ObjectMeta;
+use skiff_proto::labels::Selector;
+use skiff_proto::metav1::{LabelSelector, ObjectMeta};
 
 /// The Scale of an object.
 fn scale_of(object: &dyn Object) -> Scale {
@@ -23,7 +24,7 @@ fn scale_of(object: &dyn Object) -> Scale {
             namespace: meta.namespace.clone(),
             uid: meta.uid.clone(),
             resource_version: meta.resource_version.clone(),
-            creation_timestamp: meta.creation_timestamp.clone(),
+            creation_timestamp: meta.creation_timestamp,
             ..Default::default()
         },
         spec: ScaleSpec { replicas: number("/spec/replicas").unwrap_or(1) },
@@ -33,9 +34,9 @@ fn scale_of(object: &dyn Object) -> Scale {
 
 /// The object's selector, as a selector string.
 fn selector_of(tree: &Value) -> String {
-    let labels = tree.pointer("/spec/selector/matchLabels").and_then(Value::as_object);
-    let pairs = labels.into_iter().flatten().map(|(k, v)| format!("{k}={}", v.as_str().unwrap_or_default()));
-    pairs.collect::<Vec<_>>().join(",")
+    let selector = tree.pointer("/spec/selector");
+    let read = selector.and_then(|s| json::decode_value::<LabelSelector>(s, Strictness::Ignore).ok());
+    read.and_then(|(s, _)| Selector::try_from(&s).ok()).map(|s| s.to_string()).unwrap_or_default()
 }
 
 fn as_reply(request: &Request, scale: &Scale) -> ObjectReply {
@@ -73,10 +74,9 @@ impl Registry {
             let tree = json::encode_value(&scale);
             let mut scale_patched = patch::apply(request, kind, tree, patch)?;
             // A patch that does not name the revision holds for any.
-            if let (Some(meta), None) = (scale_patched.pointer_mut("/metadata"), patch.pointer("/metadata/resourceVersion")) {
-                if let Some(meta) = meta.as_object_mut() {
-                    meta.shift_remove("resourceVersion");
-                }
+            let names_it = patch.pointer("/metadata/resourceVersion").is_some();
+            if let Some(meta) = scale_patched.pointer_mut("/metadata").and_then(Value::as_object_mut).filter(|_| !names_it) {
+                meta.shift_remove("resourceVersion");
             }
             let decoded = json::decode_value(&scale_patched, Strictness::Ignore);
             decoded.map(|(scale, _)| scale).map_err(|e| ApiError::bad_request(format!("the patched Scale is wrong: {e}")))

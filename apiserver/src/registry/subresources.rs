@@ -66,7 +66,6 @@ impl Registry {
             return refuse(format!("pod {} is already assigned to node {:?}", pod.metadata.name, pod.spec.node_name));
         }
         pod.spec.node_name = binding.target.name.clone();
-        pod.metadata.generation += 1;
         for (key, value) in &binding.metadata.annotations {
             pod.metadata.annotations.insert(key.clone(), value.clone());
         }

@@ -11,6 +11,7 @@ use crate::cache::{self, CacheError, WatchFrom, WatchKind};
 use bytes::Bytes;
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 /// How often a quiet watch says how far it is.
 const BOOKMARKS: Duration = Duration::from_secs(60);
@@ -57,6 +58,7 @@ pub struct WatchReply {
     initial_end: bool,
     deadline: Option<Instant>,
     ended: bool,
+    closing: CancellationToken,
     _permit: Permit,
 }
 
@@ -98,8 +100,17 @@ impl Registry {
             initial_end: options.send_initial_events && options.allow_bookmarks,
             deadline: limit.map(|seconds| self.inner.world.now() + Duration::from_secs(seconds)),
             ended: false,
+            closing: self.inner.closing.clone(),
             _permit: permit,
         })
+    }
+}
+
+/// Completes at a moment, if there is one.
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -110,12 +121,11 @@ impl WatchReply {
             if self.ended {
                 return None;
             }
-            let next = match self.deadline {
-                None => self.watch.next().await,
-                Some(deadline) => match tokio::time::timeout_at(deadline, self.watch.next()).await {
-                    Ok(next) => next,
-                    Err(_) => return None,
-                },
+            let next = tokio::select! {
+                biased;
+                () = self.closing.cancelled() => return None,
+                next = self.watch.next() => next,
+                () = at(self.deadline) => return None,
             };
             if let Some(event) = self.shown(next) {
                 return Some(event);

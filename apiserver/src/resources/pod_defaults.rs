@@ -77,10 +77,9 @@ fn defaults_of_container(container: &mut Container, host_network: bool) {
             set(&mut field.api_version, "v1");
         }
     }
-    for probe in [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe] {
-        if let Some(probe) = probe {
-            defaults_of_probe(probe);
-        }
+    let probes = [&mut container.liveness_probe, &mut container.readiness_probe, &mut container.startup_probe];
+    for probe in probes.into_iter().flatten() {
+        defaults_of_probe(probe);
     }
     if let Some(lifecycle) = &mut container.lifecycle {
         for handler in [&mut lifecycle.post_start, &mut lifecycle.pre_stop] {
@@ -92,7 +91,7 @@ fn defaults_of_container(container: &mut Container, host_network: bool) {
     // What is limited and not requested is requested in full.
     for (name, limit) in &container.resources.limits {
         if !container.resources.requests.contains_key(name) {
-            container.resources.requests.insert(name.clone(), limit.clone());
+            container.resources.requests.insert(name.clone(), *limit);
         }
     }
 }
@@ -151,7 +150,7 @@ mod tests {
             ..Default::default()
         };
         let limit = skiff_proto::Quantity::parse("100m").expect("a quantity");
-        spec.containers[0].resources.limits.insert("cpu".into(), limit.clone());
+        spec.containers[0].resources.limits.insert("cpu".into(), limit);
         pod_spec(&mut spec);
         let c = &spec.containers[0];
         assert_eq!(c.resources.requests.get("cpu"), Some(&limit));

@@ -99,10 +99,13 @@ impl Resource {
     }
 }
 
+/// The rows at one moment.
+pub type Rows = Arc<BTreeMap<ResourceId, Arc<Resource>>>;
+
 /// All resources. Cloning shares the table.
 #[derive(Clone, Default)]
 pub struct Table {
-    rows: Arc<RwLock<Arc<BTreeMap<ResourceId, Arc<Resource>>>>>,
+    rows: Arc<RwLock<Rows>>,
 }
 
 impl Table {
@@ -131,7 +134,7 @@ impl Table {
     }
 
     /// All rows, as they are now.
-    pub fn all(&self) -> Arc<BTreeMap<ResourceId, Arc<Resource>>> {
+    pub fn all(&self) -> Rows {
         self.rows.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }

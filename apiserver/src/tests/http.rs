@@ -43,9 +43,11 @@ fn a_stopped_server_lets_go_of_its_address_and_its_store() {
         let made = admin.create("v1:configmaps:default", json!({"metadata": {"name": "m"}})).await.expect("made");
         let watch = pb::WatchRequest { r#ref: Some(at("v1:configmaps:default")), ..Default::default() };
         let mut open = admin.watch(watch).await.expect("a watch");
+        let before = server.world.now();
         server.handle.stop().await;
-        // A stream that was open ends instead of hanging for ever.
-        while let Ok(Some(_)) = open.message().await {}
+        assert!((server.world.now() - before).as_secs() < 3, "open watches hold the server up");
+        // A stream that was open ends in order.
+        while open.message().await.expect("no error").is_some() {}
         let again = Server::start(&sim, options()).await;
         assert_eq!(again.admin().get("v1:configmaps:default/m").await.expect("there"), made);
     });

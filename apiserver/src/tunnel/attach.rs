@@ -80,7 +80,11 @@ impl TunnelApi for TunnelService {
         let tunnels = self.tunnels.clone();
         self.tunnels.world.spawn("tunnel", async move {
             tracing::debug!(component = place.0, node = place.1, "a component attached its tunnel");
-            read(&tunnel, incoming).await;
+            tokio::select! {
+                biased;
+                () = tunnels.registry.closing() => {}
+                () = read(&tunnel, incoming) => {}
+            }
             tunnels.remove(&place, tunnel.id);
             tunnel.end_all();
             tracing::debug!(component = place.0, node = place.1, "a tunnel ended");

@@ -80,7 +80,7 @@ impl KindStrategy for SecretStrategy {
         }
         // The write-only text goes where all data is.
         for (name, text) in std::mem::take(&mut secret.string_data) {
-            secret.data.insert(name, text.into_bytes().into());
+            secret.data.insert(name, text.into_bytes());
         }
     }
 

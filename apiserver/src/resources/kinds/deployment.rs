@@ -165,10 +165,8 @@ fn update_strategy(strategy: &UpdateStrategy, errors: &mut Errors) {
             if unavailable == Some(0) && surge == Some(0) {
                 errors.invalid(child(path, "maxUnavailable"), 0, "may not be 0 when `maxSurge` is 0");
             }
-            if let Some(IntOrString::Str(_)) = rolling.max_unavailable.as_ref() {
-                if unavailable.is_some_and(|n| n > 100) {
-                    errors.invalid(child(path, "maxUnavailable"), unavailable.unwrap_or_default(), "must not be greater than 100%");
-                }
+            if let (Some(IntOrString::Str(shown)), Some(101..)) = (&rolling.max_unavailable, unavailable) {
+                errors.invalid(child(path, "maxUnavailable"), shown, "must not be greater than 100%");
             }
         }
         other => errors.not_supported("spec.strategy.type", other, &["Recreate", ROLLING]),

@@ -14,10 +14,8 @@ impl KindStrategy for LeaseStrategy {
     fn validate(&self, lease: &Lease) -> Errors {
         let mut errors = Errors::new();
         let spec = &lease.spec;
-        if let Some(duration) = spec.lease_duration_seconds {
-            if duration <= 0 {
-                errors.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0");
-            }
+        if let Some(duration) = spec.lease_duration_seconds.filter(|seconds| *seconds <= 0) {
+            errors.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0");
         }
         if let Some(transitions) = spec.lease_transitions {
             non_negative(i64::from(transitions), "spec.leaseTransitions", &mut errors);

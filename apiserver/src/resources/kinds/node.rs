@@ -15,10 +15,9 @@ fn cidrs(node: &Node, errors: &mut Errors) {
             errors.invalid(index("spec", "podCIDRs", i), cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
         }
     }
-    if let (false, Some(first)) = (node.spec.pod_cidr.is_empty(), node.spec.pod_cidrs.first()) {
-        if *first != node.spec.pod_cidr {
-            errors.invalid("spec.podCIDRs[0]", first, "must match `spec.podCIDR`");
-        }
+    let single = &node.spec.pod_cidr;
+    if let Some(first) = node.spec.pod_cidrs.first().filter(|first| !single.is_empty() && *first != single) {
+        errors.invalid("spec.podCIDRs[0]", first, "must match `spec.podCIDR`");
     }
 }
 

@@ -40,10 +40,8 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Errors {
     if let Some(grace) = spec.termination_grace_period_seconds {
         non_negative(grace, child(path, "terminationGracePeriodSeconds"), e);
     }
-    if let Some(deadline) = spec.active_deadline_seconds {
-        if !(1..=SECONDS_MAX).contains(&deadline) {
-            e.invalid(child(path, "activeDeadlineSeconds"), deadline, format!("must be between 1 and {SECONDS_MAX}, inclusive"));
-        }
+    if let Some(deadline) = spec.active_deadline_seconds.filter(|s| !(1..=SECONDS_MAX).contains(s)) {
+        e.invalid(child(path, "activeDeadlineSeconds"), deadline, format!("must be between 1 and {SECONDS_MAX}, inclusive"));
     }
     for (field, name, rule) in [
         ("nodeName", &spec.node_name, names::dns1123_subdomain as fn(&str) -> names::Problems),
@@ -249,10 +247,8 @@ fn env(vars: &[EnvVar], path: &str, e: &mut Errors) {
         if let Some(r) = &from.secret_key_ref {
             key_ref(&r.local_object_reference.name, &r.key, &child(&path, "secretKeyRef"), e);
         }
-        if let Some(r) = &from.resource_field_ref {
-            if r.resource.is_empty() {
-                e.required(child(&path, "resourceFieldRef.resource"), "");
-            }
+        if from.resource_field_ref.as_ref().is_some_and(|r| r.resource.is_empty()) {
+            e.required(child(&path, "resourceFieldRef.resource"), "");
         }
     }
 }

@@ -22,10 +22,10 @@ pub fn probe(probe: &Probe, kind: ProbeKind, path: &str, errors: &mut Errors) {
     handlers.exec(handler.exec.as_deref(), errors);
     handlers.http_get(handler.http_get.as_deref(), errors);
     handlers.tcp_socket(handler.tcp_socket.as_deref(), errors);
-    if let Some(grpc) = &handler.grpc {
-        if handlers.first("grpc", errors) {
-            port(i64::from(grpc.port), child(path, "grpc.port"), errors);
-        }
+    if let Some(grpc) = &handler.grpc
+        && handlers.first("grpc", errors)
+    {
+        port(i64::from(grpc.port), child(path, "grpc.port"), errors);
     }
     handlers.finish(errors);
     for (field, value) in [
@@ -64,10 +64,10 @@ fn lifecycle_handler(handler: &LifecycleHandler, path: &str, errors: &mut Errors
     handlers.exec(handler.exec.as_deref(), errors);
     handlers.http_get(handler.http_get.as_deref(), errors);
     handlers.tcp_socket(handler.tcp_socket.as_deref(), errors);
-    if let Some(sleep) = &handler.sleep {
-        if handlers.first("sleep", errors) {
-            non_negative(sleep.seconds, child(path, "sleep.seconds"), errors);
-        }
+    if let Some(sleep) = &handler.sleep
+        && handlers.first("sleep", errors)
+    {
+        non_negative(sleep.seconds, child(path, "sleep.seconds"), errors);
     }
     handlers.finish(errors);
 }
@@ -92,10 +92,11 @@ impl<'a> Handlers<'a> {
     }
 
     fn exec(&mut self, exec: Option<&ExecAction>, errors: &mut Errors) {
-        if let Some(exec) = exec {
-            if self.first("exec", errors) && exec.command.is_empty() {
-                errors.required(child(self.path, "exec.command"), "");
-            }
+        if let Some(exec) = exec
+            && self.first("exec", errors)
+            && exec.command.is_empty()
+        {
+            errors.required(child(self.path, "exec.command"), "");
         }
     }
 
@@ -123,10 +124,10 @@ impl<'a> Handlers<'a> {
     }
 
     fn tcp_socket(&mut self, tcp: Option<&TcpSocketAction>, errors: &mut Errors) {
-        if let Some(tcp) = tcp {
-            if self.first("tcpSocket", errors) {
-                port_or_name(&tcp.port, child(self.path, "tcpSocket.port"), errors);
-            }
+        if let Some(tcp) = tcp
+            && self.first("tcpSocket", errors)
+        {
+            port_or_name(&tcp.port, child(self.path, "tcpSocket.port"), errors);
         }
     }
 

@@ -104,10 +104,8 @@ fn source(source: &VolumeSource, path: &str, errors: &mut Errors) {
         mode(config.default_mode, child(&path, "defaultMode"), errors);
         items(&config.items, &path, errors);
     }
-    if let Some(claim) = &source.persistent_volume_claim {
-        if claim.claim_name.is_empty() {
-            errors.required(child(path, "persistentVolumeClaim.claimName"), "");
-        }
+    if source.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name.is_empty()) {
+        errors.required(child(path, "persistentVolumeClaim.claimName"), "");
     }
 }
 
@@ -126,10 +124,8 @@ fn items(items: &[KeyToPath], path: &str, errors: &mut Errors) {
 }
 
 fn mode(mode: Option<i32>, path: String, errors: &mut Errors) {
-    if let Some(mode) = mode {
-        if !(0..=0o777).contains(&mode) {
-            errors.invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
-        }
+    if let Some(mode) = mode.filter(|mode| !(0..=0o777).contains(mode)) {
+        errors.invalid(path, mode, "must be a number between 0 and 0777 (octal), both inclusive");
     }
 }
 
