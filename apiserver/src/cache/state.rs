@@ -1,0 +1,228 @@
+//! The cache's state: for each resource an ordered map that can be shared at any moment for nothing, and the last
+//! changes. Pure: `feed` applies revisions, readers take snapshots.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use imbl::OrdMap;
+
+use super::entry::{CachedResource, Entry, StoredState};
+use crate::store::{self, Event, EventKind, ROOT, Revision, StoreError, resource_prefix};
+
+/// A resource's objects at one moment.
+pub(super) type Objects = OrdMap<Bytes, Arc<Entry>>;
+
+/// Names a registered resource; cheap to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResourceId(pub(super) usize);
+
+/// What happened to one object in one revision.
+pub(super) struct Change {
+    pub(super) revision: u64,
+    pub(super) previous: Option<Arc<Entry>>,
+    pub(super) current: Option<Arc<Entry>>,
+    last_seen: OnceLock<Arc<Entry>>,
+}
+
+impl Change {
+    /// The object before, under this change's revision: what a DELETED event shows. `None` for a creation.
+    pub(super) fn last_seen(&self) -> Option<Arc<Entry>> {
+        let previous = self.previous.as_ref()?;
+        Some(self.last_seen.get_or_init(|| Arc::new(previous.last_seen_at(self.revision))).clone())
+    }
+
+    fn key(&self) -> Option<&Bytes> {
+        self.current.as_ref().or(self.previous.as_ref()).map(|entry| entry.key_bytes())
+    }
+
+    fn weight(&self) -> usize {
+        self.previous.iter().chain(&self.current).map(|entry| entry.weight()).sum()
+    }
+}
+
+/// About how much memory one resource's history may hold on to.
+const HISTORY_BYTES: usize = 4 << 20;
+
+/// One resource.
+pub(super) struct ResourceState {
+    registered: Option<Arc<CachedResource>>,
+    objects: Objects,
+    changes: VecDeque<Arc<Change>>,
+    changes_weight: usize,
+    /// Every change above this revision is in `changes`.
+    floor: u64,
+}
+
+impl ResourceState {
+    fn new(floor: u64) -> ResourceState {
+        ResourceState { registered: None, objects: Objects::new(), changes: VecDeque::new(), changes_weight: 0, floor }
+    }
+
+    pub(super) fn registered(&self) -> Option<&Arc<CachedResource>> {
+        self.registered.as_ref()
+    }
+
+    pub(super) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    /// The changes above `after`, oldest first.
+    pub(super) fn since(&self, after: u64) -> impl Iterator<Item = &Arc<Change>> {
+        let first = self.changes.partition_point(|change| change.revision <= after);
+        self.changes.range(first..)
+    }
+
+    /// The objects as they were at `revision`, which must not be below the floor: the changes since, undone.
+    pub(super) fn objects_at(&self, revision: u64) -> Objects {
+        let mut objects = self.objects.clone();
+        for change in self.changes.iter().rev().take_while(|change| change.revision > revision) {
+            let Some(key) = change.key() else { continue };
+            match &change.previous {
+                Some(previous) => objects.insert(key.clone(), previous.clone()),
+                None => objects.remove(key),
+            };
+        }
+        objects
+    }
+
+    fn put(&mut self, revision: u64, entry: Entry) -> Arc<Change> {
+        let entry = Arc::new(entry);
+        let previous = self.objects.insert(entry.key_bytes().clone(), entry.clone());
+        self.remember(revision, previous, Some(entry))
+    }
+
+    /// The object as this cache last saw it goes; an unknown key has nobody to tell.
+    fn delete(&mut self, revision: u64, key: &Bytes) -> Option<Arc<Change>> {
+        let previous = self.objects.remove(key)?;
+        Some(self.remember(revision, Some(previous), None))
+    }
+
+    fn remember(&mut self, revision: u64, previous: Option<Arc<Entry>>, current: Option<Arc<Entry>>) -> Arc<Change> {
+        let change = Arc::new(Change { revision, previous, current, last_seen: OnceLock::new() });
+        self.changes_weight += change.weight();
+        self.changes.push_back(change.clone());
+        let limit = self.registered.as_ref().map_or(0, |resource| resource.history);
+        while self.changes.len() > limit || self.changes_weight > HISTORY_BYTES {
+            let Some(oldest) = self.changes.pop_front() else { break };
+            self.changes_weight -= oldest.weight();
+            self.floor = oldest.revision;
+        }
+        change
+    }
+}
+
+/// Everything.
+pub(super) struct State {
+    revision: u64,
+    by_prefix: BTreeMap<Bytes, ResourceId>,
+    resources: Vec<ResourceState>,
+}
+
+impl State {
+    pub(super) fn new() -> State {
+        State { revision: 0, by_prefix: BTreeMap::new(), resources: Vec::new() }
+    }
+
+    /// Every revision up to this one is in here.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn resource(&self, id: ResourceId) -> Option<&ResourceState> {
+        self.resources.get(id.0)
+    }
+
+    /// Makes a resource known, or known anew. Its objects may be here already; what happened to them before cannot be
+    /// watched, as it was not indexed.
+    pub(super) fn register(&mut self, resource: CachedResource) -> ResourceId {
+        let id = self.id(&resource_prefix(&resource.group, &resource.resource, ""));
+        let floor = self.revision;
+        let state = &mut self.resources[id.0];
+        let resource = Arc::new(resource);
+        let indexed = state.objects.iter().map(|(key, entry)| (key.clone(), Arc::new(entry.registered(&resource))));
+        *state = ResourceState { objects: indexed.collect(), registered: Some(resource), ..ResourceState::new(floor) };
+        id
+    }
+
+    /// Starts over from everything the store holds at `revision`. Registrations stay, history goes.
+    pub(super) fn replace(&mut self, entries: Vec<store::Entry>, revision: u64) -> Result<(), StoreError> {
+        for state in &mut self.resources {
+            *state = ResourceState { registered: state.registered.take(), ..ResourceState::new(revision) };
+        }
+        self.revision = revision;
+        for stored in entries {
+            let Some((id, key)) = self.place(&stored.key) else { continue };
+            let state = &mut self.resources[id.0];
+            let found = StoredState {
+                store_key: &stored.key,
+                key: key.clone(),
+                value: &stored.value,
+                create_revision: stored.create_revision,
+                mod_revision: stored.mod_revision,
+            };
+            let entry = Arc::new(Entry::read(found, state.registered.as_ref())?);
+            state.objects.insert(key, entry);
+        }
+        Ok(())
+    }
+
+    /// Applies one whole revision; tells what changed for whom.
+    pub(super) fn apply(&mut self, revision: &Revision) -> Result<Vec<(ResourceId, Arc<Change>)>, StoreError> {
+        let mut changes = Vec::with_capacity(revision.events.len());
+        for event in &revision.events {
+            changes.extend(self.apply_event(revision.revision, event)?);
+        }
+        self.advance(revision.revision);
+        Ok(changes)
+    }
+
+    /// Nothing of interest happened up to `revision`.
+    pub(super) fn advance(&mut self, revision: u64) {
+        self.revision = self.revision.max(revision);
+    }
+
+    fn apply_event(&mut self, revision: u64, event: &Event) -> Result<Option<(ResourceId, Arc<Change>)>, StoreError> {
+        let Some((id, key)) = self.place(&event.key) else { return Ok(None) };
+        let state = &mut self.resources[id.0];
+        let change = match &event.kind {
+            EventKind::Put { value, create_revision } => {
+                let found = StoredState {
+                    store_key: &event.key,
+                    key,
+                    value,
+                    create_revision: *create_revision,
+                    mod_revision: revision,
+                };
+                Some(state.put(revision, Entry::read(found, state.registered.as_ref())?))
+            }
+            EventKind::Delete { .. } => state.delete(revision, &key),
+        };
+        Ok(change.map(|change| (id, change)))
+    }
+
+    /// Whose key this is, and what is left of it. `None` for book-keeping and for what is no key of ours.
+    fn place(&mut self, key: &Bytes) -> Option<(ResourceId, Bytes)> {
+        if store::is_bookkeeping(key) || store::parse_key(key).is_err() {
+            return None;
+        }
+        let segments = key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        // Behind /skiff/, the group and the resource.
+        let end = segments.skip(ROOT.matches('/').count()).nth(1)? + 1;
+        Some((self.id(&key.slice(..end)), key.slice(end..)))
+    }
+
+    fn id(&mut self, prefix: &Bytes) -> ResourceId {
+        if let Some(id) = self.by_prefix.get(prefix) {
+            return *id;
+        }
+        let id = ResourceId(self.resources.len());
+        self.resources.push(ResourceState::new(self.revision));
+        self.by_prefix.insert(Bytes::copy_from_slice(prefix), id);
+        id
+    }
+}
