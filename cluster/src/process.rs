@@ -23,7 +23,8 @@ pub fn hold(path: &Path) -> Result<Held> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            bail!("{} is held by process {}: it already runs", path.display(), pid_in(&mut file).unwrap_or_default())
+            let who = pid_in(&mut file).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+            bail!("{} is held by {who}: it already runs", path.display())
         }
         Err(TryLockError::Error(e)) => return Err(e).with_context(|| format!("lock {}", path.display())),
     }

@@ -1,0 +1,50 @@
+//! `skiff status`: what runs of a cluster, and where its things are.
+
+use anyhow::{Result, bail};
+
+use crate::hosts::namespace;
+use crate::layout::Layout;
+use crate::spec::ClusterSpec;
+use crate::supervisor::{SUPERVISOR, programs};
+use crate::{process, up};
+
+/// Prints the cluster's processes and whether each runs; fails when the cluster does not exist or
+/// something of it does not run.
+pub async fn run(layout: Layout) -> Result<()> {
+    let Some(spec) = ClusterSpec::read(&layout)? else {
+        bail!("there is no cluster {:?} in {}; `skiff up` makes one", layout.name(), layout.home().display());
+    };
+    println!("cluster     {}", spec.name);
+    println!("api server  https://{}:{}", spec.host_address(), spec.port);
+    println!("store       {}", spec.store);
+    println!("kubeconfig  {}", layout.admin_kubeconfig().display());
+    println!("files       {}", layout.dir().display());
+    let mut dead = vec![];
+    let names = std::iter::once(SUPERVISOR.to_owned()).chain(programs(&layout, &spec).into_iter().map(|p| p.name));
+    println!("\n{:<16} {:<10} LOG", "PROCESS", "STATE");
+    for name in names {
+        let state = match process::holder(&layout.lock(&name))? {
+            Some(pid) => format!("pid {pid}"),
+            None => {
+                dead.push(name.clone());
+                "stopped".to_owned()
+            }
+        };
+        println!("{name:<16} {state:<10} {}", layout.log(&name).display());
+    }
+    println!("\n{:<16} {:<10} ADDRESS", "NODE", "READY");
+    let ready = if dead.is_empty() { up::ready_nodes(&layout).await.unwrap_or_default() } else { vec![] };
+    for (number, node) in spec.nodes() {
+        let host = namespace::path(&layout.namespace(&node)).exists();
+        let state = match (host, ready.contains(&node)) {
+            (false, _) => "no host",
+            (true, true) => "yes",
+            (true, false) => "no",
+        };
+        println!("{node:<16} {state:<10} {}", spec.node_address(number));
+    }
+    if !dead.is_empty() {
+        bail!("not running: {}; `skiff up` starts them", dead.join(", "));
+    }
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! `skiff up`: from nothing, or from whatever is there, to a cluster whose nodes are all Ready.
+//! Every step looks first and does only what is missing, so it may be repeated at any time.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use nix::sys::signal::Signal;
+use skiff_client::{Api, Client, ClientConfig, ListOptions};
+use skiff_proto::corev1::Node;
+use skiff_world::World;
+
+use crate::layout::Layout;
+use crate::spec::{ClusterSpec, StoreSpec};
+use crate::supervisor::{SUPERVISOR, open_log};
+use crate::{Named, hosts, pki, process};
+
+/// What `skiff up` takes. What is not given stays as the cluster has it.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// Which cluster.
+    #[command(flatten)]
+    pub cluster: Named,
+    /// How many nodes [default for a new cluster: 3].
+    #[arg(long)]
+    pub nodes: Option<u32>,
+    /// Zones, given to the nodes in turn: `a,b`.
+    #[arg(long, value_delimiter = ',')]
+    pub zones: Option<Vec<String>>,
+    /// `embedded`, or `etcd=URL[,URL...]` [default for a new cluster: embedded].
+    #[arg(long)]
+    pub store: Option<StoreSpec>,
+    /// Seconds without a heartbeat until a node counts as NotReady [default for a new cluster: 40].
+    #[arg(long, value_name = "SECONDS")]
+    pub node_grace: Option<u64>,
+    /// How long to wait for the nodes to be Ready, in seconds.
+    #[arg(long, default_value_t = 120)]
+    pub timeout: u64,
+}
+
+/// A cluster on one machine has at most this many nodes: their addresses come from one /24.
+const MOST_NODES: u32 = 200;
+
+/// Brings the cluster up and waits until its nodes are Ready.
+pub async fn run(layout: Layout, options: Options) -> Result<()> {
+    anyhow::ensure!(
+        nix::unistd::geteuid().is_root(),
+        "`skiff up` makes network namespaces and iptables rules: run it as root"
+    );
+    let world = World::real("up");
+    let progress = Progress::new();
+
+    progress.step("address ranges and settings");
+    let spec = settle(&layout, &options)?;
+    let text = serde_yaml::to_string(&spec).context("write the cluster's spec")?;
+    std::fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
+    pki::write_atomically(&layout.spec(), text.as_bytes(), 0o644)?;
+
+    progress.step("certificates");
+    pki::ensure(&layout, &spec, &world)?;
+    pki::write_private(&layout.admin_kubeconfig(), pki::kubeconfig(&layout, &spec)?.as_bytes())?;
+
+    progress.step("hosts and links");
+    hosts::ensure(&layout, &spec)?;
+
+    progress.step("processes");
+    start_supervisor(&world, &layout).await?;
+
+    progress.step(&format!("waiting for {} nodes to be Ready", spec.nodes));
+    let deadline = Duration::from_secs(options.timeout);
+    if tokio::time::timeout(deadline, wait_for_nodes(&world, &layout, &spec, &progress)).await.is_err() {
+        progress.end();
+        bail!(
+            "after {} s not all nodes are Ready; `skiff status --name {}` shows what runs, the logs are in {}",
+            options.timeout,
+            spec.name,
+            layout.dir().join("logs").display()
+        );
+    }
+    progress.end();
+    print_next(&layout, &spec);
+    Ok(())
+}
+
+/// The cluster as it is to be: as it was, with what the options change; or a new one.
+fn settle(layout: &Layout, options: &Options) -> Result<ClusterSpec> {
+    let nodes = options.nodes;
+    if let Some(n) = nodes {
+        anyhow::ensure!((1..=MOST_NODES).contains(&n), "--nodes {n}: must be from 1 to {MOST_NODES}");
+    }
+    let mut spec = match ClusterSpec::read(layout)? {
+        None => {
+            let zones = options.zones.clone().unwrap_or_default();
+            let store = options.store.clone().unwrap_or(StoreSpec::Embedded);
+            let mut taken = hosts::taken_networks()?;
+            taken.extend(networks_of_other_clusters(layout));
+            ClusterSpec::choose(layout.name(), nodes.unwrap_or(3), zones, store, &taken).map_err(anyhow::Error::msg)?
+        }
+        Some(mut spec) => {
+            if let Some(n) = nodes {
+                anyhow::ensure!(
+                    n >= spec.nodes,
+                    "the cluster has {} nodes; to have fewer, make it anew: `skiff down --purge --name {}`, then `skiff up`",
+                    spec.nodes,
+                    spec.name
+                );
+                spec.nodes = n;
+            }
+            if let Some(store) = &options.store {
+                anyhow::ensure!(
+                    *store == spec.store,
+                    "the cluster's objects are in the store {}; a cluster cannot change its store: `skiff down --purge` first, or give this one another --name",
+                    spec.store
+                );
+            }
+            if let Some(zones) = &options.zones {
+                spec.zones.clone_from(zones);
+            }
+            spec
+        }
+    };
+    if let Some(grace) = options.node_grace {
+        anyhow::ensure!(grace >= 4, "--node-grace {grace}: must be at least 4 seconds");
+        spec.node_grace_seconds = grace;
+    }
+    Ok(spec)
+}
+
+/// The ranges of clusters that do not run now but may again.
+fn networks_of_other_clusters(layout: &Layout) -> Vec<ipnet::Ipv4Net> {
+    let Ok(entries) = std::fs::read_dir(layout.home().join("clusters")) else { return vec![] };
+    entries
+        .filter_map(|e| e.ok()?.file_name().into_string().ok())
+        .filter(|name| name != layout.name())
+        .filter_map(|name| ClusterSpec::read(&Layout::new(layout.home(), &name)).ok().flatten())
+        .flat_map(|spec| [spec.node_network, spec.pod_network, spec.service_network])
+        .collect()
+}
+
+/// Starts the supervisor, or has the running one read the spec again.
+async fn start_supervisor(world: &World, layout: &Layout) -> Result<()> {
+    let lock = layout.lock(SUPERVISOR);
+    if process::signal(&lock, Signal::SIGHUP)? {
+        return Ok(());
+    }
+    let log = layout.log(SUPERVISOR);
+    let output = open_log(&log)?;
+    let binary = std::env::current_exe().context("find the skiff binary")?;
+    let mut child = std::process::Command::new(&binary)
+        .arg("--home")
+        .arg(layout.home())
+        .args(["supervise", "--name", layout.name()])
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output)
+        .current_dir("/")
+        .spawn()
+        .with_context(|| format!("start {}", binary.display()))?;
+    // It lives on without us; only a start that fails at once is ours to report.
+    for _ in 0..100 {
+        if process::holder(&lock)?.is_some() {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait().context("look at the supervisor")? {
+            bail!("the supervisor ended at once ({status}); see {}", log.display());
+        }
+        world.sleep(Duration::from_millis(20)).await;
+    }
+    bail!("the supervisor did not start within 2 s; see {}", log.display())
+}
+
+/// Watches the nodes until every one is Ready.
+async fn wait_for_nodes(world: &World, layout: &Layout, spec: &ClusterSpec, progress: &Progress) {
+    loop {
+        let ready = ready_nodes(layout).await.unwrap_or_default();
+        let missing: Vec<String> = spec.nodes().map(|(_, n)| n).filter(|n| !ready.contains(n)).collect();
+        if missing.is_empty() {
+            return;
+        }
+        progress.detail(&format!("{} of {} Ready; waiting for {}", ready.len(), spec.nodes, missing.join(", ")));
+        world.sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The names of the nodes that are Ready now.
+pub async fn ready_nodes(layout: &Layout) -> Result<Vec<String>> {
+    let world = World::real("up");
+    let (config, _) = ClientConfig::from_kubeconfig(&layout.admin_kubeconfig(), None)?;
+    let client = Client::new(&world, config)?;
+    let list = tokio::time::timeout(
+        Duration::from_secs(3),
+        Api::<Node>::new(&client).list("", &ListOptions::default()),
+    )
+    .await
+    .context("the API server does not answer")??;
+    let ready = |node: &Node| {
+        node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
+    };
+    let names = list.items.iter().filter(|n| ready(n)).map(|n| n.metadata.name.clone()).collect();
+    world.stop().await;
+    Ok(names)
+}
+
+fn print_next(layout: &Layout, spec: &ClusterSpec) {
+    println!("The cluster {:?} runs: {} nodes, API server https://{}:{}.", spec.name, spec.nodes, spec.host_address(), spec.port);
+    let config = layout.admin_kubeconfig();
+    if spec.name == crate::layout::DEFAULT_CLUSTER {
+        println!("\n  skiffctl get nodes -o wide");
+    } else {
+        println!("\n  export KUBECONFIG={}", config.display());
+        println!("  skiffctl get nodes -o wide");
+    }
+    println!("  skiffctl apply -f examples/guestbook.yaml");
+    println!("  skiff down{}", if spec.name == crate::layout::DEFAULT_CLUSTER { String::new() } else { format!(" --name {}", spec.name) });
+}
+
+/// A spinner on a terminal; plain lines elsewhere.
+struct Progress {
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        use std::io::IsTerminal;
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new_spinner();
+            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar
+        });
+        Progress { bar }
+    }
+
+    fn step(&self, what: &str) {
+        match &self.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => eprintln!("{what}"),
+        }
+    }
+
+    /// More about the current step; only where it can be overwritten.
+    fn detail(&self, what: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(what.to_owned());
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

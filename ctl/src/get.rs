@@ -1,0 +1,206 @@
+//! `get`: tables of objects, or objects whole.
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+use skiff_client::{ListOptions, WatchEvent};
+use skiff_proto::skiffv1::ResourceInfo;
+
+use crate::columns::{self, TableOptions};
+use crate::output::{self, Format};
+use crate::session::Session;
+use crate::target::{self, Target};
+
+/// What `get` takes.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// `TYPE[,TYPE...]`, `TYPE NAME...`, `TYPE/NAME...` or `all`.
+    #[arg(required = true)]
+    what: Vec<String>,
+    /// How to print.
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
+    /// Only objects whose labels match: `app=web,tier!=db`.
+    #[arg(short = 'l', long)]
+    selector: Option<String>,
+    /// Only objects whose fields match: `spec.nodeName=node-1`.
+    #[arg(long)]
+    field_selector: Option<String>,
+    /// In all namespaces.
+    #[arg(short = 'A', long)]
+    all_namespaces: bool,
+    /// Go on and print every change.
+    #[arg(short, long)]
+    watch: bool,
+    /// No line of titles.
+    #[arg(long)]
+    no_headers: bool,
+    /// A last column with the labels.
+    #[arg(long)]
+    show_labels: bool,
+    /// Nothing found is no error.
+    #[arg(long)]
+    ignore_not_found: bool,
+}
+
+/// Lists, prints, and watches when asked to.
+pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
+    let targets = target::parse(session, &options.what).await?;
+    if options.all_namespaces && targets.iter().any(|t| !t.names.is_empty()) {
+        bail!("an object is named within its namespace: leave --all-namespaces or the name away");
+    }
+    if options.watch && targets.len() > 1 {
+        bail!("--watch takes one type of objects");
+    }
+    let mut found = vec![];
+    let mut errors = vec![];
+    let mut revision = String::new();
+    for target in &targets {
+        let (objects, at) = fetch(session, target, &options, &mut errors).await?;
+        revision = at;
+        found.push((target.resource.clone(), objects));
+    }
+    print(session, &found, &options, targets.iter().all(|t| t.names.len() == 1) && targets.len() == 1)?;
+    for error in &errors {
+        eprintln!("Error from server: {error}");
+    }
+    if !errors.is_empty() {
+        return Ok(ExitCode::FAILURE);
+    }
+    if options.watch
+        && let Some(target) = targets.first()
+    {
+        watch(session, target, &options, &revision).await?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The objects of one target, and the revision they were listed at.
+async fn fetch(session: &Session, target: &Target, options: &Options, errors: &mut Vec<String>) -> Result<(Vec<Value>, String)> {
+    let api = session.api(&target.resource, false);
+    let namespace = namespace(session, &target.resource, options);
+    if target.names.is_empty() {
+        let list = api.list(&namespace, &list_options(options)).await?;
+        return Ok((list.items, list.resource_version));
+    }
+    let mut objects = vec![];
+    let mut revision = String::new();
+    for name in &target.names {
+        match api.get(&namespace, name).await {
+            Ok(object) => {
+                revision = columns::text(&object, "/metadata/resourceVersion");
+                objects.push(object);
+            }
+            Err(e) if e.is_not_found() && options.ignore_not_found => {}
+            Err(e) if e.is_not_found() => errors.push(e.to_string()),
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok((objects, revision))
+}
+
+fn namespace(session: &Session, resource: &ResourceInfo, options: &Options) -> String {
+    if options.all_namespaces || !resource.namespaced { String::new() } else { session.namespace().to_owned() }
+}
+
+fn list_options(options: &Options) -> ListOptions {
+    ListOptions {
+        labels: options.selector.clone().unwrap_or_default(),
+        fields: options.field_selector.clone().unwrap_or_default(),
+        ..ListOptions::default()
+    }
+}
+
+fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Options, single: bool) -> Result<()> {
+    match options.output {
+        Some(format @ (Format::Yaml | Format::Json)) => {
+            let mut objects: Vec<&Value> = found.iter().flat_map(|(_, o)| o).collect();
+            if single {
+                return match objects.pop() {
+                    Some(object) => output::print(&output::document(object, format)?),
+                    None => Ok(()),
+                };
+            }
+            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
+            output::print(&output::document(&list, format)?)
+        }
+        Some(Format::Name) => {
+            for (resource, objects) in found {
+                for object in objects {
+                    output::line(target::called(resource, &columns::name(object)))?;
+                }
+            }
+            Ok(())
+        }
+        None | Some(Format::Wide) => print_tables(session, found, options),
+    }
+}
+
+fn print_tables(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Options) -> Result<()> {
+    let several = found.len() > 1;
+    let mut first = true;
+    for (resource, objects) in found.iter().filter(|(_, o)| !o.is_empty()) {
+        if !first {
+            output::line("")?;
+        }
+        first = false;
+        let prefix = if several { target::called(resource, "") } else { String::new() };
+        let table = columns::table(&resource.kind, objects, &table_options(resource, options, prefix), session.now());
+        output::print(&table.render(!options.no_headers))?;
+    }
+    if first && !options.ignore_not_found && found.iter().any(|(r, _)| is_listed(r, options)) {
+        let namespaced = found.iter().all(|(r, _)| r.namespaced) && !options.all_namespaces;
+        if namespaced {
+            eprintln!("No resources found in {} namespace.", session.namespace());
+        } else {
+            eprintln!("No resources found");
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing found is worth a word: with names given, the errors say it.
+fn is_listed(_resource: &ResourceInfo, options: &Options) -> bool {
+    options.what.len() == 1 && !options.what[0].contains('/')
+}
+
+fn table_options(resource: &ResourceInfo, options: &Options, prefix: String) -> TableOptions {
+    TableOptions {
+        namespace: options.all_namespaces && resource.namespaced,
+        wide: options.output == Some(Format::Wide),
+        labels: options.show_labels,
+        prefix,
+    }
+}
+
+/// Prints every change from `revision` on, until interrupted.
+async fn watch(session: &Session, target: &Target, options: &Options, revision: &str) -> Result<()> {
+    let api = session.api(&target.resource, false);
+    let namespace = namespace(session, &target.resource, options);
+    let mut list = list_options(options);
+    if let [name] = target.names.as_slice() {
+        list.fields = format!("metadata.name={name}");
+    } else if !target.names.is_empty() {
+        bail!("--watch takes one name, or none");
+    }
+    let mut events = api.watch(&namespace, &list, revision).await?;
+    while let Some(event) = events.next().await {
+        let object = match event? {
+            WatchEvent::Added { object, .. } | WatchEvent::Modified { object, .. } | WatchEvent::Deleted { object, .. } => object,
+            WatchEvent::Bookmark { .. } => continue,
+        };
+        let text = match options.output {
+            Some(Format::Yaml) => format!("---\n{}", output::document(&object, Format::Yaml)?),
+            Some(Format::Json) => output::document(&object, Format::Json)?,
+            Some(Format::Name) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
+            None | Some(Format::Wide) => {
+                let shown = table_options(&target.resource, options, String::new());
+                columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+            }
+        };
+        output::print(&text)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Where a command goes and as whom: the kubeconfig, the namespace, the server's resource table.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use skiff_client::{Client, ClientConfig, DynamicApi, WriteOptions};
+use skiff_proto::skiffv1::ResourceInfo;
+use skiff_world::World;
+use tokio::sync::OnceCell;
+
+use crate::Global;
+use crate::target;
+
+/// One run's connection and what was learnt over it.
+pub struct Session {
+    world: World,
+    client: Client,
+    namespace: String,
+    discovered: OnceCell<(Vec<ResourceInfo>, String)>,
+}
+
+impl Session {
+    /// Reads the kubeconfig; connects when first used.
+    pub fn open(global: &Global) -> Result<Session> {
+        let path = kubeconfig(global)?;
+        let (mut config, namespace) = ClientConfig::from_kubeconfig(&path, global.context.as_deref())
+            .with_context(|| format!("kubeconfig {}", path.display()))?;
+        config.user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
+        let world = World::real("skiffctl");
+        let client = Client::new(&world, config)?
+            .with_timeout(Duration::from_secs(global.request_timeout.max(1)))
+            .with_warnings(Arc::new(|warning| eprintln!("Warning: {warning}")));
+        let namespace = global.namespace.clone().unwrap_or(namespace);
+        Ok(Session { world, client, namespace, discovered: OnceCell::new() })
+    }
+
+    /// The namespace that commands mean.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// What this run may take from outside.
+    pub fn world(&self) -> &World {
+        &self.world
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Timestamp {
+        self.world.wall()
+    }
+
+    /// What to do with objects of one resource.
+    pub fn api(&self, resource: &ResourceInfo, dry_run: bool) -> DynamicApi {
+        DynamicApi::new(&self.client, resource).with_options(WriteOptions {
+            dry_run,
+            field_manager: "skiffctl".to_owned(),
+            field_validation: "Strict".to_owned(),
+        })
+    }
+
+    /// The server's resource table, asked for once.
+    pub async fn resources(&self) -> Result<Vec<ResourceInfo>> {
+        Ok(self.discover().await?.0.clone())
+    }
+
+    /// One row of it, by group and plural.
+    pub async fn resource(&self, group: &str, plural: &str) -> Result<ResourceInfo> {
+        let table = self.resources().await?;
+        match table.iter().find(|r| r.group == group && r.resource == plural) {
+            Some(resource) => Ok(resource.clone()),
+            None => target::find(&table, plural),
+        }
+    }
+
+    /// The server's version.
+    pub async fn server_version(&self) -> Result<String> {
+        Ok(self.discover().await?.1.clone())
+    }
+
+    async fn discover(&self) -> Result<&(Vec<ResourceInfo>, String)> {
+        self.discovered
+            .get_or_try_init(|| async {
+                let table = self.client.discover().await?;
+                Ok((table.resources, table.server_version))
+            })
+            .await
+    }
+
+    /// Puts the session's namespace into an object that names none; refuses one that names another
+    /// than `-n` says.
+    pub fn settle_namespace(&self, resource: &ResourceInfo, object: &mut Value) -> Result<String> {
+        if !resource.namespaced {
+            return Ok(String::new());
+        }
+        let named = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        if !named.is_empty() {
+            return Ok(named);
+        }
+        match object.get_mut("metadata").and_then(Value::as_object_mut) {
+            Some(metadata) => metadata.insert("namespace".to_owned(), json!(self.namespace)),
+            None => bail!("metadata: Required value"),
+        };
+        Ok(self.namespace.clone())
+    }
+}
+
+/// The file that says where the cluster is: the flag, $KUBECONFIG, ~/.kube/config, and what
+/// `skiff up` wrote.
+fn kubeconfig(global: &Global) -> Result<PathBuf> {
+    if let Some(path) = &global.kubeconfig {
+        return Ok(path.clone());
+    }
+    if let Some(path) = std::env::var_os("KUBECONFIG").filter(|p| !p.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    let user = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    let home = std::env::var_os("SKIFF_HOME").map_or_else(|| PathBuf::from("/var/lib/skiff"), PathBuf::from);
+    let tried: Vec<PathBuf> = user.into_iter().chain([home.join("admin.kubeconfig")]).collect();
+    match tried.iter().find(|p| p.exists()) {
+        Some(path) => Ok(path.clone()),
+        None => bail!(
+            "no cluster is known: neither {} is there; `skiff up` makes a cluster, --kubeconfig names another",
+            tried.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" nor ")
+        ),
+    }
+}

@@ -1,0 +1,15 @@
+//! `version`: of this program and of the server.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::output;
+use crate::session::Session;
+
+/// Prints both; a server that is away is an error after our own version is printed.
+pub async fn run(session: &Session) -> Result<ExitCode> {
+    output::line(format!("Client Version: v{}", env!("CARGO_PKG_VERSION")))?;
+    output::line(format!("Server Version: {}", session.server_version().await?))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,56 @@
+//! `make bench`: figures of a real cluster, each beside a floor or a peer measured in the same run.
+//! Machines are noisy: what is repeated is given as its median, and ratios are taken within a run.
+#![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
+
+mod cluster;
+mod creates;
+mod memory;
+mod pods;
+mod start;
+
+use anyhow::Result;
+use cluster::{Cluster, Store};
+
+fn main() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(run())
+}
+
+async fn run() -> Result<()> {
+    println!("Skiff {}, {}", env!("CARGO_PKG_VERSION"), cluster::machine());
+    println!("\n{:<52} {:>12} {:>14} {:>9}", "what", "Skiff", "beside", "ratio");
+    {
+        let cluster = Cluster::up(Store::Embedded, 3)?;
+        line("skiff up, from nothing to 3 nodes Ready", &seconds(cluster.took), "", "");
+        start::cold(&cluster).await?;
+        memory::idle(&cluster).await?;
+        for count in [1, 10, 50] {
+            pods::apply_to_running(&cluster, count).await?;
+        }
+    }
+    for store in [Store::Embedded, Store::Etcd] {
+        let cluster = Cluster::up(store, 1)?;
+        creates::throughput(&cluster).await?;
+        creates::one_at_a_time(&cluster).await?;
+        creates::fsyncs(&cluster).await?;
+    }
+    println!("\nbudgets, from the design: control plane 25 MB; cold start 0.2 s; creates 20,000/s embedded, 60 % of raw puts on etcd;");
+    println!("one create 0.5 ms embedded; Pods below the raw Docker API with --network none pause containers.");
+    Ok(())
+}
+
+/// One row.
+pub fn line(what: &str, ours: &str, beside: &str, ratio: &str) {
+    println!("{what:<52} {ours:>12} {beside:>14} {ratio:>9}");
+}
+
+/// A time as it is printed.
+pub fn seconds(time: std::time::Duration) -> String {
+    format!("{:.3} s", time.as_secs_f64())
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

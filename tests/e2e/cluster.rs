@@ -1,0 +1,287 @@
+//! A cluster of one test, and looking at it as a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A running cluster. Dropping it takes it down with all its data.
+pub struct Cluster {
+    name: String,
+    home: tempfile::TempDir,
+    etcd: Option<Etcd>,
+}
+
+/// How long anything in these tests may take to come true.
+pub const PATIENCE: Duration = Duration::from_secs(90);
+
+impl Cluster {
+    /// `skiff up` with three nodes.
+    pub fn up(name: &str) -> Cluster {
+        Cluster::up_with(name, &["--nodes", "3"])
+    }
+
+    /// `skiff up` with more words.
+    pub fn up_with(name: &str, words: &[&str]) -> Cluster {
+        let home = tempfile::Builder::new().prefix("skiff-e2e-").tempdir().unwrap();
+        let etcd = (std::env::var("SKIFF_E2E_STORE").as_deref() == Ok("etcd")).then(Etcd::start);
+        let cluster = Cluster { name: format!("e2e-{name}"), home, etcd };
+        cluster.up_again(words);
+        cluster
+    }
+
+    /// `skiff up` on what is there.
+    pub fn up_again(&self, words: &[&str]) {
+        let mut all = vec!["up"];
+        all.extend(words);
+        let store = self.etcd.as_ref().map(|e| format!("etcd={}", e.url));
+        if let Some(store) = &store {
+            all.extend(["--store", store]);
+        }
+        let output = self.skiff(&all);
+        if !output.status.success() {
+            for log in self.logs() {
+                eprintln!("---- {log}");
+            }
+        }
+        expect_success("skiff up", &output);
+    }
+
+    /// The last lines of every process's log.
+    fn logs(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.dir().join("logs")) else { return vec![] };
+        entries
+            .flatten()
+            .map(|e| {
+                let text = std::fs::read_to_string(e.path()).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+                format!("{}\n{tail}", e.path().display())
+            })
+            .collect()
+    }
+
+    /// The cluster's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The cluster's folder.
+    pub fn dir(&self) -> PathBuf {
+        self.home.path().join("clusters").join(&self.name)
+    }
+
+    /// The administrator's kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir().join("admin.kubeconfig")
+    }
+
+    /// Runs `skiff WORDS --name NAME`.
+    pub fn skiff(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(binary("skiff"));
+        command.arg("--home").arg(self.home.path()).args(words).args(["--name", &self.name]);
+        command.output().unwrap()
+    }
+
+    /// A `skiffctl` command line, not yet run.
+    pub fn ctl_command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary("skiffctl"));
+        command.args(words).env("KUBECONFIG", self.kubeconfig());
+        command
+    }
+
+    /// Runs `skiffctl`, whatever comes of it.
+    pub fn try_ctl(&self, words: &[&str]) -> Output {
+        self.ctl_command(words).output().unwrap()
+    }
+
+    /// Runs `skiffctl`, which must succeed; its standard output.
+    pub fn ctl(&self, words: &[&str]) -> String {
+        let output = self.try_ctl(words);
+        expect_success(&format!("skiffctl {}", words.join(" ")), &output);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs `skiffctl`, which must fail with exit code 1; its standard error.
+    pub fn refused(&self, words: &[&str]) -> String {
+        let output = self.try_ctl(words);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "skiffctl {}: {error}", words.join(" "));
+        error
+    }
+
+    /// Applies YAML text.
+    pub fn apply(&self, yaml: &str) -> String {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile().unwrap();
+        std::fs::write(file.path(), yaml).unwrap();
+        self.ctl(&["apply", "-f", file.path().to_str().unwrap()])
+    }
+
+    /// Objects as JSON; their items where they are several.
+    pub fn get(&self, words: &[&str]) -> Vec<Value> {
+        let mut all = vec!["get"];
+        all.extend(words);
+        all.extend(["-o", "json"]);
+        let value: Value = serde_json::from_str(&self.ctl(&all)).unwrap();
+        match value.get("items") {
+            Some(Value::Array(items)) => items.clone(),
+            _ => vec![value],
+        }
+    }
+
+    /// The Pods with these labels that are not being deleted.
+    pub fn pods(&self, labels: &str) -> Vec<Value> {
+        let mut pods = self.get(&["pods", "-l", labels]);
+        pods.retain(|p| p["metadata"]["deletionTimestamp"].is_null());
+        pods
+    }
+
+    /// The nodes' addresses in the order of their names.
+    pub fn node_addresses(&self) -> Vec<String> {
+        self.get(&["nodes"])
+            .iter()
+            .map(|n| {
+                let addresses = n["status"]["addresses"].as_array().unwrap();
+                let internal = addresses.iter().find(|a| a["type"] == "InternalIP").unwrap();
+                internal["address"].as_str().unwrap().to_owned()
+            })
+            .collect()
+    }
+
+    /// The process ids of the cluster's processes, by name.
+    pub fn processes(&self) -> Vec<(String, i32)> {
+        let mut all = vec![];
+        for entry in std::fs::read_dir(self.dir().join("run")).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let Some(name) = name.strip_suffix(".lock") else { continue };
+            if let Ok(pid) = std::fs::read_to_string(entry.path()).unwrap().trim().parse() {
+                all.push((name.to_owned(), pid));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    /// The running containers of this cluster: id and start time, which changes at a restart.
+    pub fn containers(&self) -> Vec<(String, String)> {
+        let label = format!("label={}={}", skiff_kubelet::runtime::CLUSTER_LABEL, self.name);
+        let ids = docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
+        let mut all: Vec<(String, String)> = ids
+            .lines()
+            .map(|id| (id.to_owned(), docker(&["inspect", "-f", "{{.State.StartedAt}}", id]).trim().to_owned()))
+            .collect();
+        all.sort();
+        all
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in self.logs() {
+                eprintln!("---- {log}");
+            }
+            for words in [&["get", "pods", "-A", "-o", "wide"][..], &["get", "nodes"], &["events", "-A"]] {
+                eprintln!("---- skiffctl {}\n{}", words.join(" "), String::from_utf8_lossy(&self.try_ctl(words).stdout));
+            }
+        }
+        let output = self.skiff(&["down", "--purge"]);
+        if !output.status.success() {
+            eprintln!("skiff down: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// A real etcd server in a folder of its own.
+struct Etcd {
+    child: Child,
+    url: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Etcd {
+    fn start() -> Etcd {
+        let dir = tempfile::tempdir().unwrap();
+        let (client, peer) = (free_port(), free_port());
+        let url = format!("http://127.0.0.1:{client}");
+        let peer_url = format!("http://127.0.0.1:{peer}");
+        let child = Command::new("etcd")
+            .args(["--name", "e2e", "--listen-client-urls", &url, "--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("e2e={peer_url}"), "--log-level", "error"])
+            .arg("--data-dir")
+            .arg(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd is not installed: apt-get install etcd-server");
+        eventually("etcd answers", || std::net::TcpStream::connect(("127.0.0.1", client)).ok());
+        Etcd { child, url, _dir: dir }
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// One of our binaries, beside the test's own.
+pub fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    assert!(path.exists(), "{} is not built: run the end-to-end tests with `make e2e`", path.display());
+    path
+}
+
+/// Runs `docker`, which must succeed.
+pub fn docker(words: &[&str]) -> String {
+    let output = Command::new("docker").args(words).output().unwrap();
+    expect_success(&format!("docker {}", words.join(" ")), &output);
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Fails with what the command printed unless it succeeded.
+pub fn expect_success(what: &str, output: &Output) {
+    assert!(
+        output.status.success(),
+        "{what}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Waits until `look` sees what it looks for.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "after {} s still not: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// One HTTP GET; the body of a 200, or what went wrong.
+pub fn http_get(address: &str, path: &str) -> Result<String, String> {
+    use std::io::{Read, Write};
+    let target = address.parse().map_err(|e| format!("{address}: {e}"))?;
+    let mut stream = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(3)).map_err(|e| e.to_string())?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|e| e.to_string())?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").map_err(|e| e.to_string())?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).map_err(|e| e.to_string())?;
+    let (head, body) = reply.split_once("\r\n\r\n").ok_or_else(|| format!("cut short: {reply:?}"))?;
+    match head.split(' ').nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        _ => Err(head.lines().next().unwrap_or_default().to_owned()),
+    }
+}

@@ -1,0 +1,17 @@
+//! End-to-end tests: real clusters made by the real `skiff up` on the real Docker and kernel, used
+//! through the real `skiffctl`. Each test makes a cluster of its own name and removes it, also when
+//! it fails.
+//!
+//! SKIFF_E2E_STORE=etcd runs the same tests on a real etcd server.
+#![cfg(feature = "e2e")]
+#![allow(clippy::disallowed_methods, reason = "tests look from outside, in real time")]
+
+mod bad_input;
+mod cluster;
+mod containers;
+mod guestbook;
+mod leftovers;
+mod links;
+mod processes;
+mod rollout;
+mod security;
