@@ -37,6 +37,13 @@ pub async fn with<F: Future>(cause: Cause, action: F) -> F::Output {
         .await
 }
 
+/// Runs `action` under the present cause, but the driver will not wait to see what it writes. For
+/// who keeps their own writes in mind, and must go on working while the API server is away.
+pub async fn unawaited<F: Future>(action: F) -> F::Output {
+    let cause = CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default();
+    with(cause, action).await
+}
+
 /// The same, telling `noted` of each write as soon as it has succeeded (`action` may be dropped after that).
 pub(crate) async fn noting<F: Future>(
     cause: Cause,
