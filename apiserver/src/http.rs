@@ -153,7 +153,7 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
     plain(&front.registry, &caller, request.method(), request.uri().path())
 }
 
-/// Health and version, open to all; anything else is refused in words.
+/// Health and version, open to all; metrics, for administrators; anything else is refused in words.
 fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Response<Body> {
     let reads = method == Method::GET || method == Method::HEAD;
     match path {
@@ -163,6 +163,9 @@ fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> R
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}")),
         },
         "/version" if reads => json(StatusCode::OK, version()),
+        "/metrics" if reads && caller.0.as_ref().is_some_and(crate::auth::is_admin) => {
+            response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", registry.metrics())
+        }
         _ if caller.0.is_none() => refusal(&ApiError::unauthorized()),
         _ => refusal(&ApiError::no_such_resource(format!(
             "the server could not find the requested resource: {path} (the REST API is not served yet; use skiffctl)"

@@ -30,6 +30,11 @@ pub fn authenticated(mut identity: Identity) -> Identity {
     identity
 }
 
+/// Whether this identity may do everything.
+pub fn is_admin(identity: &Identity) -> bool {
+    identity.user == "system:apiserver" || identity.groups.iter().any(|g| g == MASTERS)
+}
+
 /// The node's name, if this is a node's identity.
 pub fn node_name(identity: &Identity) -> Option<&str> {
     let name = identity.user.strip_prefix("system:node:")?;

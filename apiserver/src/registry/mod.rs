@@ -20,6 +20,7 @@ mod get;
 mod limits;
 mod list;
 mod meta;
+mod metrics;
 mod patch;
 mod reply;
 mod request;
@@ -40,6 +41,7 @@ use crate::cache::Cache;
 use crate::resources::{Resource, Table};
 use crate::store::Store;
 use limits::Permits;
+use metrics::Metrics;
 use skiff_world::World;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -60,6 +62,7 @@ struct Inner {
     permits: Permits,
     service_cidr: ipnet::Ipv4Net,
     closing: CancellationToken,
+    metrics: Metrics,
 }
 
 /// What is answered.
@@ -84,7 +87,9 @@ impl Registry {
     ) -> Self {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
         let permits = Permits::new(limits);
-        Self { inner: Arc::new(Inner { world, store, cache, table, authorizer, permits, service_cidr, closing: CancellationToken::new() }) }
+        let (closing, metrics) = Default::default();
+        let inner = Inner { world, store, cache, table, authorizer, permits, service_cidr, closing, metrics };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Adds a kind while the server runs: its objects, old and new, are served from now on.
@@ -133,22 +138,35 @@ impl Registry {
         allocation::first_address(&self.inner.service_cidr)
     }
 
+    /// What the server counts of itself, for Prometheus.
+    pub fn metrics(&self) -> String {
+        self.inner.metrics.text(self.inner.cache.revision())
+    }
+
     /// Serves a request: limits, authorisation, the operation.
     pub async fn serve(&self, request: Request) -> ApiResult<Reply> {
-        self.address(&request)?;
-        self.inner.authorizer.authorize(&request)?;
+        let (began, counted) = (self.inner.world.now(), self.inner.metrics.begin());
+        let answer = self.answer(&request).await;
+        self.inner.metrics.answered(&request, &answer, self.inner.world.now() - began);
+        drop(counted);
+        answer
+    }
+
+    async fn answer(&self, request: &Request) -> ApiResult<Reply> {
+        self.address(request)?;
+        self.inner.authorizer.authorize(request)?;
         if let Operation::Watch(options) = &request.operation {
             let permit = self.inner.permits.watcher()?;
-            return self.watch(&request, options, permit).await.map(Reply::Watch);
+            return self.watch(request, options, permit).await.map(Reply::Watch);
         }
-        let _permit = self.inner.permits.request(&request)?;
+        let _permit = self.inner.permits.request(request)?;
         match &request.operation {
-            Operation::Get => self.get(&request).await.map(Reply::Object),
-            Operation::List(options) => self.list(&request, options).await.map(Reply::List),
-            Operation::Create(body) => self.create(&request, body).await.map(Reply::Object),
-            Operation::Update(body) => self.update(&request, body).await.map(Reply::Object),
-            Operation::Patch { kind, body } => self.patch(&request, *kind, body).await.map(Reply::Object),
-            Operation::Delete(options) => self.delete(&request, options).await.map(Reply::Object),
+            Operation::Get => self.get(request).await.map(Reply::Object),
+            Operation::List(options) => self.list(request, options).await.map(Reply::List),
+            Operation::Create(body) => self.create(request, body).await.map(Reply::Object),
+            Operation::Update(body) => self.update(request, body).await.map(Reply::Object),
+            Operation::Patch { kind, body } => self.patch(request, *kind, body).await.map(Reply::Object),
+            Operation::Delete(options) => self.delete(request, options).await.map(Reply::Object),
             Operation::Watch(_) => Err(ApiError::internal("a watch was not served as one")),
         }
     }

@@ -4,6 +4,7 @@ use super::Registry;
 use super::commit::cache_error;
 use super::error::{ApiError, ApiResult};
 use super::limits::Permit;
+use super::metrics::Counted;
 use super::list::{content, content_type, revision};
 use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
@@ -60,6 +61,7 @@ pub struct WatchReply {
     ended: bool,
     closing: CancellationToken,
     _permit: Permit,
+    _counted: Counted,
 }
 
 impl Registry {
@@ -102,6 +104,7 @@ impl Registry {
             ended: false,
             closing: self.inner.closing.clone(),
             _permit: permit,
+            _counted: self.inner.metrics.watching(),
         })
     }
 }

@@ -85,7 +85,7 @@ fn a_node_writes_only_its_own() {
 
 #[test]
 fn a_deposed_leaders_write_fails() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         let leases = "coordination.k8s.io/v1:leases:kube-system";
         let lease = json!({"metadata": {"name": "boss"}, "spec": {"holderIdentity": "one", "leaseTransitions": 1}});

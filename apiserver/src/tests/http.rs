@@ -29,6 +29,12 @@ fn health_and_version_are_open_and_nothing_else_is() {
             let status: Value = serde_json::from_str(&body).expect("JSON");
             assert_eq!((code, &status["kind"], &status["reason"]), (401, &json!("Status"), &json!("Unauthorized")), "{path}");
         }
+        let (code, _) = get(&server, Some(Identity::new("someone", &[])), "/metrics").await;
+        assert_eq!(code, 404, "metrics are for administrators");
+        server.admin().get("v1:pods:default/x").await.expect_err("not there");
+        let (code, body) = get(&server, Some(Identity::new("admin", &["system:masters"])), "/metrics").await;
+        let counted = "apiserver_request_total{verb=\"get\",resource=\"pods\",subresource=\"\",code=\"404\"} 1";
+        assert!(code == 200 && body.contains(counted), "{body}");
         let (code, body) = get(&server, Some(Identity::new("someone", &[])), "/api/v1/pods").await;
         assert_eq!(code, 404);
         assert!(body.contains("could not find the requested resource"), "{body}");

@@ -1,6 +1,8 @@
 //! Deleting: grace, finalizers, namespaces; binding and evicting Pods.
 
 use super::*;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 const PODS: &str = "v1:pods:default";
 
@@ -142,7 +144,7 @@ fn namespaces_without_which_nothing_works_stay() {
 
 #[test]
 fn a_name_is_free_as_soon_as_its_delete_is_answered() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         for i in 0..20 {
             let map = json!({"metadata": {"name": "m"}, "data": {"i": i.to_string()}});
@@ -156,7 +158,7 @@ fn a_name_is_free_as_soon_as_its_delete_is_answered() {
 
 #[test]
 fn nothing_lands_in_a_namespace_that_is_being_deleted_at_that_moment() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         admin.create("v1:namespaces:", json!({"metadata": {"name": "team"}})).await.expect("made");
         let creates = (0..40).map(|i| {
@@ -185,11 +187,33 @@ fn an_eviction_deletes_with_grace() {
 
 #[test]
 fn what_was_acknowledged_survives_a_crash() {
-    Simulation::new(3).run(|sim: Sim| async move {
-        let server = Server::start(&sim, options()).await;
-        let made = server.admin().create("v1:configmaps:default", json!({"metadata": {"name": "m"}})).await.expect("made");
-        server.machine.crash().await;
-        let server = Server::start(&sim, options()).await;
-        assert_eq!(server.admin().get("v1:configmaps:default/m").await.expect("there"), made);
-    });
+    for seed in 1..=8 {
+        Simulation::new(seed).run(|sim: Sim| async move {
+            let server = Server::start(&sim, options()).await;
+            let acknowledged = Arc::new(Mutex::new(Vec::new()));
+            let client_machine = sim.machine("client").world("writer", Some(Identity::new("w", &["system:masters"])));
+            for writer in 0..4 {
+                let (client, acknowledged) = (server.admin(), acknowledged.clone());
+                client_machine.spawn("writer", async move {
+                    for i in 0..1000 {
+                        let map = json!({"metadata": {"name": format!("m{writer}-{i}")}});
+                        match client.create("v1:configmaps:default", map).await {
+                            Ok(made) => acknowledged.lock().expect("one thread").push(made),
+                            Err(_) => return,
+                        }
+                    }
+                });
+            }
+            server.world.sleep(Duration::from_millis(50 + sim.random_below(400))).await;
+            server.machine.crash().await;
+            let server = Server::start(&sim, options()).await;
+            let admin = server.admin();
+            let all = acknowledged.lock().expect("one thread").clone();
+            assert!(!all.is_empty(), "nothing was written before the crash");
+            for made in all {
+                let path = format!("v1:configmaps:default/{}", name(&made));
+                assert_eq!(admin.get(&path).await.expect("acknowledged, so there"), made);
+            }
+        });
+    }
 }

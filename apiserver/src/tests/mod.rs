@@ -103,6 +103,20 @@ where
     });
 }
 
+/// Runs a test in several seeds' worlds: other delays, other orders.
+pub fn in_many_worlds<F>(test: impl Fn(Server) -> F + Clone + Send + 'static)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    for seed in 1..=8 {
+        let test = test.clone();
+        Simulation::new(seed).run(move |sim: Sim| async move {
+            let server = Server::start(&sim, options()).await;
+            test(server).await;
+        });
+    }
+}
+
 /// A refusal as a client sees it.
 #[derive(Debug)]
 pub struct Refused {

@@ -28,7 +28,7 @@ async fn next(stream: &mut tonic::Streaming<pb::WatchEvent>) -> (Type, String) {
 
 #[test]
 fn pages_show_one_revision_whatever_happens_between_them() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         fill(&admin, 10).await;
         let first = admin.page(pb::ListRequest { limit: 4, ..list(MAPS) }).await.expect("a page");
@@ -86,7 +86,7 @@ fn selectors_select_and_unknown_fields_are_refused() {
 
 #[test]
 fn list_then_watch_has_no_gap() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         fill(&admin, 3).await;
         let writer = server.admin();

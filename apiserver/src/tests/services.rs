@@ -48,7 +48,7 @@ fn services_made_at_once_get_different_addresses_until_there_are_none() {
 
 #[test]
 fn node_ports_are_given_once_kept_and_given_back() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let creates = (0..20).map(|i| {
             let client = server.client(&format!("user-{i}"), &["system:masters"]);
             async move {

@@ -165,7 +165,7 @@ fn writing_the_same_again_writes_nothing() {
 
 #[test]
 fn concurrent_compare_and_swap_writers_lose_nothing() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         admin.create("v1:configmaps:default", json!({"metadata": {"name": "count"}, "data": {"n": "0"}})).await.expect("made");
         let mut writers = Vec::new();
@@ -193,7 +193,7 @@ fn concurrent_compare_and_swap_writers_lose_nothing() {
 
 #[test]
 fn concurrent_patches_of_different_fields_all_hold() {
-    with_server(|server| async move {
+    in_many_worlds(|server| async move {
         let admin = server.admin();
         admin.create("v1:configmaps:default", json!({"metadata": {"name": "m"}})).await.expect("made");
         let patches = (0..30).map(|i| {
