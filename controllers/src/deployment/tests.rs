@@ -261,6 +261,47 @@ fn the_hash_is_of_the_template_and_nothing_else() {
     assert_eq!(hash("v1", 0), "fhp2w4lhmz");
 }
 
+/// The sizes that the old ReplicaSet gets, when there are so many (size, available) of it and of the new one. Five are
+/// wanted, six may exist, four have to be available.
+fn old_becomes(old: (i32, i32), new: (i32, i32)) -> i32 {
+    let mut deployment = web(5, "new");
+    strategy(&mut deployment, "1", "1");
+    let set = |image: &str, (size, available): (i32, i32)| {
+        let mut of_image = web(5, image);
+        of_image.metadata.uid = "uid".into();
+        let mut set = revisions::new_set(&super::rollout::Rollout::of(&of_image, vec![]), size);
+        set.status.available_replicas = available;
+        set
+    };
+    let (old, new) = (set("old", old), set("new", new));
+    let rollout = super::rollout::Rollout::of(&deployment, vec![&old, &new]);
+    let (mut changes, mut plan) = (super::changes::Changes::default(), skiff_client::Plan::nothing());
+    super::rolling::plan(&rollout, &mut changes);
+    changes.into_steps(&rollout, &mut plan);
+    let resized = plan.steps.iter().find_map(|step| match &step.action {
+        super::plan::Action::Change(change) if change.set.name == old.metadata.name => change.replicas,
+        _ => None,
+    });
+    resized.map_or(old.spec.replicas.unwrap(), |(_, to)| to)
+}
+
+#[test]
+fn the_old_shrink_as_far_as_others_are_available() {
+    // (size, available) of the old and of the new -> size of the old
+    let table = [
+        ("all are well: what is beyond four goes", (4, 4), (2, 2), 2),
+        ("the new are not there yet", (4, 4), (2, 0), 4),
+        ("one of the new is", (4, 4), (2, 1), 3),
+        ("the broken go first, but only what can be spared if the new never come", (4, 2), (2, 1), 3),
+        ("none that is available can be spared, one that is broken can", (3, 1), (3, 2), 2),
+        ("a status from before the new one was made smaller counts for its size only", (3, 3), (3, 5), 1),
+        ("the same of the old", (2, 4), (4, 2), 2),
+    ];
+    for (name, old, new, expected) in table {
+        assert_eq!(old_becomes(old, new), expected, "{name}");
+    }
+}
+
 /// What users, nodes and time may do to a Deployment, between any two looks.
 #[derive(Clone, Debug)]
 enum Happening {
