@@ -6,10 +6,12 @@
 mod read;
 mod scalar;
 mod tree;
+mod write;
 
 pub use read::{Limits, YamlError, parse_documents};
 pub(crate) use tree::TreeError;
 pub use tree::{Document, Node, Tree};
+pub use write::write;
 
 #[cfg(test)]
 mod tests;

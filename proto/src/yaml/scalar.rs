@@ -7,8 +7,8 @@ use super::tree::Tree;
 pub fn plain(text: &str) -> Tree {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Tree::Null,
-        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => return Tree::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => return Tree::Bool(false),
+        "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "y" | "Y" | "on" | "On" | "ON" => return Tree::Bool(true),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "n" | "N" | "off" | "Off" | "OFF" => return Tree::Bool(false),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "-.inf" | "-.Inf" | "-.INF" | ".nan" | ".NaN" | ".NAN" => {
             // JSON has no such numbers: they stay text, and a number field refuses them in words.
             return Tree::Text(text.to_owned());
@@ -51,12 +51,15 @@ fn integer(text: &str) -> Option<Tree> {
     }
 }
 
+/// `08` is no octal number and so a decimal one; what is whole is written without a fraction in
+/// JSON, so that `1e3` fits where a whole number is wanted.
 fn float(text: &str) -> Option<Tree> {
     let allowed = |c: char| c.is_ascii_digit() || "+-.eE_".contains(c);
-    let plausible = text.chars().all(allowed) && text.contains(|c: char| c.is_ascii_digit()) && text.contains(['.', 'e', 'E']);
-    if !plausible {
+    if !text.chars().all(allowed) || !text.contains(|c: char| c.is_ascii_digit()) {
         return None;
     }
     let value: f64 = text.replace('_', "").parse().ok()?;
-    value.is_finite().then_some(Tree::Float(value))
+    // Beyond 2^53 a float does not tell whole numbers apart.
+    let whole = value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
+    value.is_finite().then(|| if whole { Tree::Int(value as i64) } else { Tree::Float(value) })
 }
