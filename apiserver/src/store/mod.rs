@@ -1,7 +1,7 @@
 //! The store: an ordered map of keys to values in which every change has a revision.
 //!
 //! Only the API server touches it. Two implementations stand behind one trait: [`embedded`], the default for one
-//! server, and `etcd`, for high availability. One conformance suite (`conformance`) runs on both, so what this page
+//! server, and [`etcd`], for high availability. One conformance suite (`conformance`) runs on both, so what this page
 //! promises holds for either:
 //!
 //! - **One order.** Each transaction that changes something has a revision of its own, greater than every one before.
@@ -16,6 +16,7 @@
 
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod keys;
 mod snapshot;
 mod types;

@@ -334,7 +334,7 @@ fn changes<'a>(
 }
 
 /// The revision as a watcher of `prefix` sees it; shared when nothing has to be left out.
-pub(super) fn cut(revision: &Arc<Revision>, prefix: &[u8]) -> Option<Arc<Revision>> {
+pub(crate) fn cut(revision: &Arc<Revision>, prefix: &[u8]) -> Option<Arc<Revision>> {
     let wanted = revision.events.iter().filter(|event| event.key.starts_with(prefix)).count();
     if wanted == revision.events.len() {
         return Some(revision.clone());

@@ -12,6 +12,8 @@ mod log;
 mod machine;
 mod writer;
 
+pub(crate) use machine::cut;
+
 #[cfg(test)]
 mod tests;
 
