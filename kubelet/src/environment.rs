@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skiff_proto::Quantity;
-use skiff_proto::corev1::{Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service};
+use skiff_proto::corev1::{
+    Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service,
+};
 
 /// A ConfigMap or Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,15 +85,28 @@ pub fn needs(container: &Container) -> BTreeSet<SourceRef> {
     let mut needed = BTreeSet::new();
     for from in &container.env_from {
         if let Some(map) = &from.config_map_ref {
-            needed.insert((SourceKind::ConfigMap, map.local_object_reference.name.clone()));
+            needed.insert((
+                SourceKind::ConfigMap,
+                map.local_object_reference.name.clone(),
+            ));
         }
         if let Some(secret) = &from.secret_ref {
-            needed.insert((SourceKind::Secret, secret.local_object_reference.name.clone()));
+            needed.insert((
+                SourceKind::Secret,
+                secret.local_object_reference.name.clone(),
+            ));
         }
     }
-    for source in container.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
+    for source in container
+        .env
+        .iter()
+        .filter_map(|variable| variable.value_from.as_ref())
+    {
         if let Some(key) = &source.config_map_key_ref {
-            needed.insert((SourceKind::ConfigMap, key.local_object_reference.name.clone()));
+            needed.insert((
+                SourceKind::ConfigMap,
+                key.local_object_reference.name.clone(),
+            ));
         }
         if let Some(key) = &source.secret_key_ref {
             needed.insert((SourceKind::Secret, key.local_object_reference.name.clone()));
@@ -115,11 +130,23 @@ pub fn environment(
     for from in &container.env_from {
         if let Some(map) = &from.config_map_ref {
             let name = &map.local_object_reference.name;
-            variables.all_of(SourceKind::ConfigMap, name, map.optional, &from.prefix, sources)?;
+            variables.all_of(
+                SourceKind::ConfigMap,
+                name,
+                map.optional,
+                &from.prefix,
+                sources,
+            )?;
         }
         if let Some(secret) = &from.secret_ref {
             let name = &secret.local_object_reference.name;
-            variables.all_of(SourceKind::Secret, name, secret.optional, &from.prefix, sources)?;
+            variables.all_of(
+                SourceKind::Secret,
+                name,
+                secret.optional,
+                &from.prefix,
+                sources,
+            )?;
         }
     }
     for variable in &container.env {
@@ -155,13 +182,26 @@ impl Variables {
         prefix: &str,
         sources: &Sources,
     ) -> Result<(), EnvironmentError> {
-        let Some(data) = sources.get(&(kind, name.to_string())).and_then(Option::as_ref) else {
-            let missing = EnvironmentError::NoSource { kind, name: name.to_string() };
-            return if optional == Some(true) { Ok(()) } else { Err(missing) };
+        let Some(data) = sources
+            .get(&(kind, name.to_string()))
+            .and_then(Option::as_ref)
+        else {
+            let missing = EnvironmentError::NoSource {
+                kind,
+                name: name.to_string(),
+            };
+            return if optional == Some(true) {
+                Ok(())
+            } else {
+                Err(missing)
+            };
         };
         for (key, value) in data {
             // A key that cannot be a variable, or a value that is not text, is skipped, as in Kubernetes.
-            if let (true, Ok(text)) = (!key.is_empty() && !key.contains('='), std::str::from_utf8(value)) {
+            if let (true, Ok(text)) = (
+                !key.is_empty() && !key.contains('='),
+                std::str::from_utf8(value),
+            ) {
                 self.set(&format!("{prefix}{key}"), text.to_string());
             }
         }
@@ -170,7 +210,10 @@ impl Variables {
 
     fn ordered(self) -> Vec<(String, String)> {
         let Variables { order, mut by_name } = self;
-        order.into_iter().filter_map(|name| by_name.remove_entry(&name)).collect()
+        order
+            .into_iter()
+            .filter_map(|name| by_name.remove_entry(&name))
+            .collect()
     }
 }
 
@@ -183,22 +226,43 @@ fn from_source(
 ) -> Result<Option<String>, EnvironmentError> {
     let key_of = |kind, name: &str, key: &str, optional: Option<bool>| {
         let optional = optional == Some(true);
-        let Some(data) = sources.get(&(kind, name.to_string())).and_then(Option::as_ref) else {
-            let missing = EnvironmentError::NoSource { kind, name: name.to_string() };
+        let Some(data) = sources
+            .get(&(kind, name.to_string()))
+            .and_then(Option::as_ref)
+        else {
+            let missing = EnvironmentError::NoSource {
+                kind,
+                name: name.to_string(),
+            };
             return if optional { Ok(None) } else { Err(missing) };
         };
         let (name, key) = (name.to_string(), key.to_string());
         let Some(value) = data.get(&key) else {
-            return if optional { Ok(None) } else { Err(EnvironmentError::NoKey { kind, name, key }) };
+            return if optional {
+                Ok(None)
+            } else {
+                Err(EnvironmentError::NoKey { kind, name, key })
+            };
         };
         let text = String::from_utf8(value.clone());
-        text.map(Some).map_err(|_| EnvironmentError::NotText { kind, name, key })
+        text.map(Some)
+            .map_err(|_| EnvironmentError::NotText { kind, name, key })
     };
     if let Some(key) = &source.config_map_key_ref {
-        return key_of(SourceKind::ConfigMap, &key.local_object_reference.name, &key.key, key.optional);
+        return key_of(
+            SourceKind::ConfigMap,
+            &key.local_object_reference.name,
+            &key.key,
+            key.optional,
+        );
     }
     if let Some(key) = &source.secret_key_ref {
-        return key_of(SourceKind::Secret, &key.local_object_reference.name, &key.key, key.optional);
+        return key_of(
+            SourceKind::Secret,
+            &key.local_object_reference.name,
+            &key.key,
+            key.optional,
+        );
     }
     if let Some(field) = &source.field_ref {
         return self::field(pod, field, facts).map(Some);
@@ -210,10 +274,18 @@ fn from_source(
 }
 
 /// A field of the Pod, as the downward API gives it.
-pub fn field(pod: &Pod, selector: &ObjectFieldSelector, facts: &Facts) -> Result<String, EnvironmentError> {
+pub fn field(
+    pod: &Pod,
+    selector: &ObjectFieldSelector,
+    facts: &Facts,
+) -> Result<String, EnvironmentError> {
     let path = selector.field_path.as_str();
     let metadata = &pod.metadata;
-    let subscript = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
+    let subscript = |prefix: &str| {
+        path.strip_prefix(prefix)?
+            .strip_prefix("['")?
+            .strip_suffix("']")
+    };
     if let Some(key) = subscript("metadata.labels") {
         return Ok(metadata.labels.get(key).cloned().unwrap_or_default());
     }
@@ -221,7 +293,10 @@ pub fn field(pod: &Pod, selector: &ObjectFieldSelector, facts: &Facts) -> Result
         return Ok(metadata.annotations.get(key).cloned().unwrap_or_default());
     }
     let lines = |map: &BTreeMap<String, String>| {
-        map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
+        map.iter()
+            .map(|(key, value)| format!("{key}={value:?}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     };
     Ok(match path {
         "metadata.name" => metadata.name.clone(),
@@ -250,12 +325,24 @@ pub fn resource(
     let container = named.unwrap_or(container);
     let (list, name) = selector.resource.split_once('.').ok_or_else(unsupported)?;
     let value = match list {
-        "limits" => container.resources.limits.get(name).or_else(|| facts.allocatable.get(name)),
-        "requests" => container.resources.requests.get(name).or_else(|| container.resources.limits.get(name)),
+        "limits" => container
+            .resources
+            .limits
+            .get(name)
+            .or_else(|| facts.allocatable.get(name)),
+        "requests" => container
+            .resources
+            .requests
+            .get(name)
+            .or_else(|| container.resources.limits.get(name)),
         _ => return Err(unsupported()),
     };
     let milli = value.map_or(0, Quantity::milli);
-    let divisor = if selector.divisor.is_zero() { 1000 } else { selector.divisor.milli() };
+    let divisor = if selector.divisor.is_zero() {
+        1000
+    } else {
+        selector.divisor.milli()
+    };
     Ok((milli + divisor - 1).div_euclid(divisor).to_string())
 }
 
@@ -269,7 +356,10 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
+        } else if let Some((name, after)) = rest
+            .strip_prefix('(')
+            .and_then(|inner| inner.split_once(')'))
+        {
             match variables.get(name) {
                 Some(value) => out.push_str(value),
                 None => {
@@ -296,16 +386,38 @@ pub fn service_variables<'a>(services: impl Iterator<Item = &'a Service>) -> Vec
             continue;
         }
         let name = variable_name(&service.metadata.name);
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
+        let host = if ip.contains(':') {
+            format!("[{ip}]")
+        } else {
+            ip.clone()
+        };
         let first = &service.spec.ports[0];
-        let protocol = |text: &str| if text.is_empty() { "TCP".to_string() } else { text.to_uppercase() };
+        let protocol = |text: &str| {
+            if text.is_empty() {
+                "TCP".to_string()
+            } else {
+                text.to_uppercase()
+            }
+        };
         variables.push((format!("{name}_SERVICE_HOST"), ip.clone()));
         variables.push((format!("{name}_SERVICE_PORT"), first.port.to_string()));
-        for port in service.spec.ports.iter().filter(|port| !port.name.is_empty()) {
-            variables.push((format!("{name}_SERVICE_PORT_{}", variable_name(&port.name)), port.port.to_string()));
+        for port in service
+            .spec
+            .ports
+            .iter()
+            .filter(|port| !port.name.is_empty())
+        {
+            variables.push((
+                format!("{name}_SERVICE_PORT_{}", variable_name(&port.name)),
+                port.port.to_string(),
+            ));
         }
-        let url = |protocol: &str, port: i32| format!("{}://{host}:{port}", protocol.to_lowercase());
-        variables.push((format!("{name}_PORT"), url(&protocol(&first.protocol), first.port)));
+        let url =
+            |protocol: &str, port: i32| format!("{}://{host}:{port}", protocol.to_lowercase());
+        variables.push((
+            format!("{name}_PORT"),
+            url(&protocol(&first.protocol), first.port),
+        ));
         for port in &service.spec.ports {
             let protocol = protocol(&port.protocol);
             let prefix = format!("{name}_PORT_{}_{protocol}", port.port);
@@ -323,124 +435,4 @@ fn variable_name(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use skiff_proto::corev1::{
-        ConfigMapEnvSource, ConfigMapKeySelector, EnvFromSource, EnvVar, LocalObjectReference, ServicePort,
-    };
-
-    fn variable(name: &str, value: &str) -> EnvVar {
-        EnvVar { name: name.into(), value: value.into(), value_from: None }
-    }
-
-    fn map(name: &str, data: &[(&str, &str)]) -> Sources {
-        let data = data.iter().map(|(k, v)| (k.to_string(), v.as_bytes().to_vec())).collect();
-        BTreeMap::from([((SourceKind::ConfigMap, name.to_string()), Some(data))])
-    }
-
-    fn from_key(name: &str, map: &str, key: &str, optional: Option<bool>) -> EnvVar {
-        let local_object_reference = LocalObjectReference { name: map.into() };
-        let key = ConfigMapKeySelector { local_object_reference, key: key.into(), optional };
-        let value_from = EnvVarSource { config_map_key_ref: Some(Box::new(key)), ..Default::default() };
-        EnvVar { name: name.into(), value: String::new(), value_from: Some(Box::new(value_from)) }
-    }
-
-    fn resolve(container: &Container, sources: &Sources) -> Result<Vec<(String, String)>, EnvironmentError> {
-        environment(&Pod::default(), container, &[("A".into(), "service".into())], sources, &Facts::default())
-    }
-
-    #[test]
-    fn expansion() {
-        let variables = BTreeMap::from([("A".to_string(), "1".to_string())]);
-        for (text, expected) in [
-            ("$(A)", "1"),
-            ("x$(A)y$(A)", "x1y1"),
-            ("$$(A)", "$(A)"),
-            ("$(B)", "$(B)"),
-            ("$(A", "$(A"),
-            ("$A", "$A"),
-            ("cost: 5$", "cost: 5$"),
-            ("$$$(A)", "$1"),
-        ] {
-            assert_eq!(expand(text, &variables), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn later_ones_win_and_see_earlier_ones() {
-        let from = EnvFromSource {
-            prefix: "P_".into(),
-            config_map_ref: Some(Box::new(ConfigMapEnvSource {
-                local_object_reference: LocalObjectReference { name: "m".into() },
-                optional: None,
-            })),
-            secret_ref: None,
-        };
-        let container = Container {
-            env_from: vec![from],
-            env: vec![variable("B", "$(P_k)-$(A)"), variable("A", "own")],
-            ..Container::default()
-        };
-        let got = resolve(&container, &map("m", &[("k", "v")])).expect("resolves");
-        let expected = [("A", "own"), ("P_k", "v"), ("B", "v-service")];
-        assert_eq!(got, expected.map(|(k, v)| (k.to_string(), v.to_string())));
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        let env = |variable| Container { env: vec![variable], ..Container::default() };
-        let missing_map = resolve(&env(from_key("X", "m", "k", None)), &Sources::new()).expect_err("missing");
-        assert_eq!(missing_map.to_string(), "configmap \"m\" not found");
-        let missing_key = resolve(&env(from_key("X", "m", "k", None)), &map("m", &[])).expect_err("missing");
-        assert_eq!(missing_key.to_string(), "couldn't find key k in configmap m");
-        let optional = resolve(&env(from_key("X", "m", "k", Some(true))), &map("m", &[])).expect("optional");
-        assert_eq!(optional, [("A".to_string(), "service".to_string())]);
-    }
-
-    #[test]
-    fn fields_and_resources() {
-        let mut pod = Pod::default();
-        pod.metadata.name = "web".into();
-        pod.metadata.labels.insert("app".into(), "x".into());
-        let facts = Facts {
-            pod_ip: "10.0.0.5".into(),
-            allocatable: BTreeMap::from([("cpu".to_string(), Quantity::parse("4").expect("quantity"))]),
-            ..Facts::default()
-        };
-        let field = |path: &str| {
-            self::field(&pod, &ObjectFieldSelector { field_path: path.into(), ..Default::default() }, &facts)
-        };
-        assert_eq!(field("metadata.name").as_deref(), Ok("web"));
-        assert_eq!(field("metadata.labels['app']").as_deref(), Ok("x"));
-        assert_eq!(field("status.podIP").as_deref(), Ok("10.0.0.5"));
-        assert!(field("spec.nothing").is_err());
-        let mut container = Container::default();
-        container.resources.limits.insert("memory".into(), Quantity::parse("100Mi").expect("quantity"));
-        let resource = |resource: &str, divisor: &str| {
-            let divisor = Quantity::parse(divisor).expect("quantity");
-            let selector = ResourceFieldSelector { resource: resource.into(), divisor, ..Default::default() };
-            self::resource(&pod, &container, &selector, &facts)
-        };
-        assert_eq!(resource("limits.memory", "1Mi").as_deref(), Ok("100"));
-        assert_eq!(resource("limits.cpu", "1").as_deref(), Ok("4"), "the node's, where there is no limit");
-        assert_eq!(resource("requests.cpu", "1m").as_deref(), Ok("0"));
-    }
-
-    #[test]
-    fn services_tell_where_they_are() {
-        let mut service = Service::default();
-        service.metadata.name = "my-db".into();
-        service.spec.cluster_ip = "10.96.0.7".into();
-        service.spec.ports =
-            vec![ServicePort { name: "sql".into(), protocol: "TCP".into(), port: 5432, ..Default::default() }];
-        let mut headless = service.clone();
-        headless.spec.cluster_ip = "None".into();
-        let variables = service_variables([&service, &headless].into_iter());
-        let get = |name: &str| variables.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str());
-        assert_eq!(get("MY_DB_SERVICE_HOST"), Some("10.96.0.7"));
-        assert_eq!(get("MY_DB_SERVICE_PORT_SQL"), Some("5432"));
-        assert_eq!(get("MY_DB_PORT"), Some("tcp://10.96.0.7:5432"));
-        assert_eq!(get("MY_DB_PORT_5432_TCP_ADDR"), Some("10.96.0.7"));
-        assert_eq!(variables.len(), 8);
-    }
-}
+mod tests;

@@ -30,11 +30,13 @@ pub mod volumes;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skiff_client::{Client, Controls, EventRecorder, Informer, ListOptions, Project, Whole, driver, tunnel};
+use skiff_client::{
+    Client, Controls, EventRecorder, Informer, ListOptions, Project, Whole, driver, tunnel,
+};
 use skiff_proto::corev1::{Node, NodeSystemInfo, Pod, Service, ServiceSpec, Taint};
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1::Hello;
@@ -85,10 +87,79 @@ pub struct Options {
     pub controls: Controls,
 }
 
+impl Options {
+    /// A real node that has the whole machine, without an address or a cluster DNS yet: what is true of most.
+    pub fn new(
+        cluster: &str,
+        node_name: &str,
+        directory: &Path,
+        runtime: Arc<dyn ContainerRuntime>,
+        network: Arc<dyn Network>,
+    ) -> Options {
+        Options {
+            cluster: cluster.to_string(),
+            node_name: node_name.to_string(),
+            address: None,
+            directory: directory.to_path_buf(),
+            runtime,
+            network,
+            memory: Memory::Tmpfs,
+            dns: DnsSettings {
+                cluster_domain: "cluster.local".into(),
+                ..DnsSettings::default()
+            },
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            capacity: Capacity::of_machine(1),
+            machine: node::object::machine(),
+            controls: Controls::new(),
+        }
+    }
+
+    /// A simulated node: its engine and network are fakes, and nothing is asked of the machine that runs the simulation.
+    pub fn simulated(
+        node_name: &str,
+        address: IpAddr,
+        runtime: &runtime::fake::FakeRuntime,
+        network: &network::fake::FakeNetwork,
+    ) -> Options {
+        Options {
+            cluster: "skiff".into(),
+            node_name: node_name.to_string(),
+            address: Some(address),
+            directory: PathBuf::from("/var/lib/skiff/node"),
+            runtime: Arc::new(runtime.clone()),
+            network: Arc::new(network.clone()),
+            memory: Memory::Directory,
+            dns: DnsSettings::default(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+            capacity: Capacity {
+                cpu_milli: 4000,
+                memory: 8 << 30,
+                ephemeral_storage: 64 << 30,
+                pods: 110,
+            },
+            machine: NodeSystemInfo::default(),
+            controls: Controls::new(),
+        }
+    }
+}
+
 /// Runs the kubelet until its World is stopped. The process must be in the node's network namespace, and in the
 /// container engine's mount namespace.
 pub async fn run(world: World, client: Client, options: Options) {
-    let Options { cluster, node_name, address, directory, runtime, network, memory, dns, .. } = options;
+    let Options {
+        cluster,
+        node_name,
+        address,
+        directory,
+        runtime,
+        network,
+        memory,
+        dns,
+        ..
+    } = options;
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),
@@ -111,15 +182,30 @@ pub async fn run(world: World, client: Client, options: Options) {
         capacity: options.capacity,
         machine: node::object::with_runtime(&options.machine, &RuntimeInfo::default()),
     };
-    world.spawn("node-status", node::heartbeat::keep_status(pods.clone(), client.clone(), facts));
-    world.spawn("node-lease", node::heartbeat::renew_lease(pods.clone(), client.clone(), node_name.clone()));
+    world.spawn(
+        "node-status",
+        node::heartbeat::keep_status(pods.clone(), client.clone(), facts),
+    );
+    world.spawn(
+        "node-lease",
+        node::heartbeat::renew_lease(pods.clone(), client.clone(), node_name.clone()),
+    );
     world.spawn("routes", keep_routes(pods.clone(), client.clone()));
     watch_api(&world, &client, &pods);
 
-    let hello = Hello { component: "kubelet".into(), node: node_name, instance: world.uuid() };
-    let server = Arc::new(server::Server { pods: pods.clone(), controls });
+    let hello = Hello {
+        component: "kubelet".into(),
+        node: node_name,
+        instance: world.uuid(),
+    };
+    let server = Arc::new(server::Server {
+        pods: pods.clone(),
+        controls,
+    });
     let (tunnel_world, tunnel_client) = (world.clone(), client.clone());
-    world.spawn("tunnel", async move { tunnel::serve(&tunnel_world, &tunnel_client, hello, server).await });
+    world.spawn("tunnel", async move {
+        tunnel::serve(&tunnel_world, &tunnel_client, hello, server).await
+    });
 
     // What runs already is adopted before anything is decided.
     while let Err(error) = pods.look_at_everything().await {
@@ -132,10 +218,17 @@ pub async fn run(world: World, client: Client, options: Options) {
 
 /// The Pods bound to this node, and all Services.
 fn watch_api(world: &World, client: &Client, pods: &Arc<Pods>) {
-    let services = Informer::<Service, ServiceAddress>::start(world, client, "", ListOptions::default(), |_| {});
+    let services = Informer::<Service, ServiceAddress>::start(
+        world,
+        client,
+        "",
+        ListOptions::default(),
+        |_| {},
+    );
     let own = ListOptions::fields(format!("spec.nodeName={}", pods.shared.node_name));
     let woken = pods.clone();
-    let store = Informer::<Pod, Whole>::start(world, client, "", own, move |change| woken.changed(&change));
+    let store =
+        Informer::<Pod, Whole>::start(world, client, "", own, move |change| woken.changed(&change));
     // Each is set once, here, before the first worker starts.
     let _ = pods.services.set(services);
     let _ = pods.store.set(store);
@@ -146,12 +239,18 @@ async fn keep_routes(pods: Arc<Pods>, client: Client) {
     let world = pods.shared.world.clone();
     let changed = Arc::new(tokio::sync::Notify::new());
     let (tell, own) = (changed.clone(), pods.clone());
-    let nodes = Informer::<Node, NodeRoute>::start(&world, &client, "", ListOptions::default(), move |change| {
-        if change.latest().name == own.shared.node_name {
-            own.node_changed.notify_one();
-        }
-        tell.notify_one();
-    });
+    let nodes = Informer::<Node, NodeRoute>::start(
+        &world,
+        &client,
+        "",
+        ListOptions::default(),
+        move |change| {
+            if change.latest().name == own.shared.node_name {
+                own.node_changed.notify_one();
+            }
+            tell.notify_one();
+        },
+    );
     nodes.synced().await;
     loop {
         let all = nodes.list();

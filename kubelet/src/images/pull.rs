@@ -46,8 +46,14 @@ pub struct PullFailure {
 impl PullFailure {
     /// A failure at `now`, after `previous`.
     pub fn after(previous: Option<&PullFailure>, message: String, now: Timestamp) -> PullFailure {
-        let backoff = previous.map_or(BACKOFF_FIRST, |failure| (failure.backoff * 2).min(BACKOFF_MAX));
-        PullFailure { message, at: now, backoff }
+        let backoff = previous.map_or(BACKOFF_FIRST, |failure| {
+            (failure.backoff * 2).min(BACKOFF_MAX)
+        });
+        PullFailure {
+            message,
+            at: now,
+            backoff,
+        }
     }
 
     /// When the next pull may start.
@@ -92,7 +98,13 @@ pub fn policy<'a>(explicit: &'a str, image: &str) -> &'a str {
 const TOLD_PLAINLY: Duration = Duration::from_secs(2);
 
 /// What to do, by policy and state. `pulled_for_this_attempt` says that policy Always has had its pull.
-pub fn decide(image: &str, policy: &str, state: &ImageState, pulled_for_this_attempt: bool, now: Timestamp) -> Decision {
+pub fn decide(
+    image: &str,
+    policy: &str,
+    state: &ImageState,
+    pulled_for_this_attempt: bool,
+    now: Timestamp,
+) -> Decision {
     let there = state.present == Some(true);
     if there && (policy != "Always" || pulled_for_this_attempt) {
         return Decision::Go;
@@ -106,7 +118,9 @@ pub fn decide(image: &str, policy: &str, state: &ImageState, pulled_for_this_att
     if policy == "Never" {
         return Decision::Refuse {
             reason: "ErrImageNeverPull",
-            message: format!("Container image \"{image}\" is not present with pull policy of Never"),
+            message: format!(
+                "Container image \"{image}\" is not present with pull policy of Never"
+            ),
             until: None,
         };
     }
@@ -157,11 +171,26 @@ mod tests {
     #[test]
     fn decisions() {
         let unknown = ImageState::default();
-        let there = ImageState { present: Some(true), ..ImageState::default() };
-        let absent = ImageState { present: Some(false), ..ImageState::default() };
-        let pulling = ImageState { pulling: true, ..absent.clone() };
-        let failed = ImageState { failure: Some(PullFailure::after(None, "no such host".into(), at(100))), ..absent.clone() };
-        let failed_but_there = ImageState { present: Some(true), ..failed.clone() };
+        let there = ImageState {
+            present: Some(true),
+            ..ImageState::default()
+        };
+        let absent = ImageState {
+            present: Some(false),
+            ..ImageState::default()
+        };
+        let pulling = ImageState {
+            pulling: true,
+            ..absent.clone()
+        };
+        let failed = ImageState {
+            failure: Some(PullFailure::after(None, "no such host".into(), at(100))),
+            ..absent.clone()
+        };
+        let failed_but_there = ImageState {
+            present: Some(true),
+            ..failed.clone()
+        };
         let word = |decision| match decision {
             Decision::Refuse { reason, .. } => reason.to_string(),
             other => format!("{other:?}"),
@@ -183,7 +212,11 @@ mod tests {
             ("IfNotPresent", &failed_but_there, false, 101, "Go"),
             ("Always", &failed_but_there, false, 105, "ImagePullBackOff"),
         ] {
-            assert_eq!(word(decide("i", policy, state, pulled, at(now))), expected, "{policy} {state:?}");
+            assert_eq!(
+                word(decide("i", policy, state, pulled, at(now))),
+                expected,
+                "{policy} {state:?}"
+            );
         }
     }
 

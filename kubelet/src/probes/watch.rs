@@ -41,7 +41,9 @@ impl Watch {
         let verdict = Arc::new(Mutex::new(verdict));
         let mut tasks = Vec::new();
         for kind in [Kind::Startup, Kind::Readiness, Kind::Liveness] {
-            let Some(probe) = kind.of(&target.container) else { continue };
+            let Some(probe) = kind.of(&target.container) else {
+                continue;
+            };
             let prober = Prober {
                 world: world.clone(),
                 runtime: runtime.clone(),
@@ -58,7 +60,10 @@ impl Watch {
 
     /// What they say so far.
     pub fn verdict(&self) -> Verdict {
-        self.verdict.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.verdict
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone()
     }
 }
 
@@ -84,10 +89,19 @@ impl Prober {
         self.world.sleep(self.settings.initial_delay).await;
         loop {
             if self.asks() {
-                let answer =
-                    check::ask(&self.world, &*self.runtime, &self.target, &self.question, self.settings.timeout).await;
+                let answer = check::ask(
+                    &self.world,
+                    &*self.runtime,
+                    &self.target,
+                    &self.question,
+                    self.settings.timeout,
+                )
+                .await;
                 if let Err(words) = &answer {
-                    tell(News::Failed { kind: self.kind, words: words.clone() });
+                    tell(News::Failed {
+                        kind: self.kind,
+                        words: words.clone(),
+                    });
                 }
                 if let Some(good) = streak.count(answer.is_ok(), &self.settings)
                     && self.settle(good, answer.err().unwrap_or_default().as_str())
@@ -110,7 +124,11 @@ impl Prober {
             Kind::Liveness => verdict.started != Some(true),
             Kind::Startup => false,
         };
-        if eager { self.settings.period.min(Duration::from_secs(1)) } else { self.settings.period }
+        if eager {
+            self.settings.period.min(Duration::from_secs(1))
+        } else {
+            self.settings.period
+        }
     }
 
     fn asks(&self) -> bool {
@@ -126,6 +144,8 @@ impl Prober {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Verdict> {
-        self.verdict.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.verdict
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -10,8 +10,8 @@
 pub mod docker;
 mod docker_convert;
 pub mod fake;
+mod identity;
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -22,129 +22,7 @@ use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
 
-/// What a container is to its Pod.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// pause, which keeps the Pod's namespaces
-    Sandbox,
-    /// an entry of spec.initContainers
-    Init,
-    /// an entry of spec.containers
-    App,
-}
-
-impl Role {
-    /// The word used in the container's label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Role::Sandbox => "sandbox",
-            Role::Init => "init",
-            Role::App => "app",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Role> {
-        [Role::Sandbox, Role::Init, Role::App].into_iter().find(|role| role.as_str() == text)
-    }
-}
-
-/// Who a container is; carried in its labels.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// cluster name: two clusters may share an engine
-    pub cluster: String,
-    /// node name: several nodes may share an engine
-    pub node: String,
-    /// namespace of the Pod
-    pub pod_namespace: String,
-    /// name of the Pod
-    pub pod_name: String,
-    /// uid of the Pod
-    pub pod_uid: String,
-    /// what it is to the Pod
-    pub role: Role,
-    /// name of the container in the Pod's spec; "POD" for the sandbox
-    pub container: String,
-    /// 0 for the first of its name, counting up
-    pub attempt: u32,
-    /// id of the sandbox it joined; empty for sandboxes
-    pub sandbox: String,
-    /// fingerprint of the container's spec
-    pub spec_hash: String,
-    /// how long the next restart waits if this one fails, in seconds: crash-loop backoff survives a kubelet's restart
-    pub backoff_seconds: u32,
-    /// grace period of the Pod: an orphan is still stopped politely
-    pub grace_seconds: u32,
-    /// why it was started: reconcile id and the plan's reason
-    pub cause: String,
-}
-
-const LABEL_POD_NAMESPACE: &str = "io.kubernetes.pod.namespace";
-const LABEL_POD_NAME: &str = "io.kubernetes.pod.name";
-/// The label with a Pod's uid, on each of its containers.
-pub const POD_UID_LABEL: &str = "io.kubernetes.pod.uid";
-const LABEL_CONTAINER: &str = "io.kubernetes.container.name";
-/// The label with the cluster's name, on each container that a kubelet of it made.
-pub const CLUSTER_LABEL: &str = "skiff.dev/cluster";
-const LABEL_NODE: &str = "skiff.dev/node";
-const LABEL_ROLE: &str = "skiff.dev/role";
-const LABEL_ATTEMPT: &str = "skiff.dev/attempt";
-const LABEL_SANDBOX: &str = "skiff.dev/sandbox";
-const LABEL_SPEC_HASH: &str = "skiff.dev/spec-hash";
-const LABEL_BACKOFF: &str = "skiff.dev/backoff-seconds";
-const LABEL_GRACE: &str = "skiff.dev/grace-seconds";
-const LABEL_CAUSE: &str = "skiff.dev/cause";
-
-/// The name under which sandboxes go; no container of a Pod can be called this (it is not a DNS label).
-pub const SANDBOX_NAME: &str = "POD";
-
-impl Identity {
-    /// The same name for the same container, always: creating it twice finds the first.
-    pub fn container_name(&self) -> String {
-        format!("skiff.{}.{}.{}.{}.{}", self.cluster, self.node, self.pod_uid, self.container, self.attempt)
-    }
-
-    /// As labels.
-    pub fn labels(&self) -> BTreeMap<String, String> {
-        let mut labels = BTreeMap::new();
-        let mut put = |key: &str, value: &str| labels.insert(key.to_string(), value.to_string());
-        put(CLUSTER_LABEL, &self.cluster);
-        put(LABEL_NODE, &self.node);
-        put(LABEL_POD_NAMESPACE, &self.pod_namespace);
-        put(LABEL_POD_NAME, &self.pod_name);
-        put(POD_UID_LABEL, &self.pod_uid);
-        put(LABEL_ROLE, self.role.as_str());
-        put(LABEL_CONTAINER, &self.container);
-        put(LABEL_ATTEMPT, &self.attempt.to_string());
-        put(LABEL_SANDBOX, &self.sandbox);
-        put(LABEL_SPEC_HASH, &self.spec_hash);
-        put(LABEL_BACKOFF, &self.backoff_seconds.to_string());
-        put(LABEL_GRACE, &self.grace_seconds.to_string());
-        put(LABEL_CAUSE, &self.cause);
-        labels
-    }
-
-    /// From labels; None where they are not ours.
-    pub fn from_labels<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Option<Identity> {
-        let text = |key: &str| get(key).unwrap_or_default().to_string();
-        let number = |key: &str| get(key).and_then(|value| value.parse().ok()).unwrap_or(0);
-        Some(Identity {
-            cluster: get(CLUSTER_LABEL)?.to_string(),
-            node: get(LABEL_NODE)?.to_string(),
-            pod_namespace: text(LABEL_POD_NAMESPACE),
-            pod_name: text(LABEL_POD_NAME),
-            pod_uid: text(POD_UID_LABEL),
-            role: Role::parse(get(LABEL_ROLE)?)?,
-            container: text(LABEL_CONTAINER),
-            attempt: number(LABEL_ATTEMPT),
-            sandbox: text(LABEL_SANDBOX),
-            spec_hash: text(LABEL_SPEC_HASH),
-            backoff_seconds: number(LABEL_BACKOFF),
-            grace_seconds: number(LABEL_GRACE),
-            cause: text(LABEL_CAUSE),
-        })
-    }
-}
+pub use identity::{CLUSTER_LABEL, Identity, POD_UID_LABEL, Role, SANDBOX_NAME};
 
 /// The cgroup that those of all Pods of a cluster are below (with Docker's cgroupfs driver).
 pub fn cgroup_parent(cluster: &str) -> String {
@@ -472,13 +350,18 @@ impl RuntimeError {
 
     /// The engine itself is at fault, not what was asked: the node is not ready.
     pub fn is_engine_down(&self) -> bool {
-        matches!(self, RuntimeError::Timeout { .. } | RuntimeError::Unreachable { .. })
+        matches!(
+            self,
+            RuntimeError::Timeout { .. } | RuntimeError::Unreachable { .. }
+        )
     }
 
     /// The engine's own words, without what was asked.
     pub fn words(&self) -> String {
         match self {
-            RuntimeError::NotFound { message, .. } | RuntimeError::Refused { message, .. } => message.clone(),
+            RuntimeError::NotFound { message, .. } | RuntimeError::Refused { message, .. } => {
+                message.clone()
+            }
             other => other.to_string(),
         }
     }
@@ -490,7 +373,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Answers if the engine is well.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
     /// All containers of this node, ended ones too; of one Pod where a uid is given.
-    async fn containers(&self, pod_uid: Option<&str>) -> Result<Vec<ContainerReport>, RuntimeError>;
+    async fn containers(&self, pod_uid: Option<&str>)
+    -> Result<Vec<ContainerReport>, RuntimeError>;
     /// Makes a container; where one of this name exists already, that is the one.
     async fn create(&self, config: &ContainerConfig) -> Result<String, RuntimeError>;
     /// Starts it; nothing happens where it runs already.
@@ -508,7 +392,9 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Takes in an image archive (`docker save` format).
     async fn load(&self, archive: Bytes) -> Result<(), RuntimeError>;
     /// Wake-ups, from now on, until the stream ends; then list and ask again.
-    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError>;
+    async fn events(
+        &self,
+    ) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError>;
     /// A container's log.
     async fn logs(
         &self,
@@ -522,7 +408,12 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// The exit code, once the process has ended.
     async fn exit_code(&self, target: &SessionTarget) -> Result<Option<i32>, RuntimeError>;
     /// The terminal's new size.
-    async fn resize(&self, target: &SessionTarget, columns: u16, rows: u16) -> Result<(), RuntimeError>;
+    async fn resize(
+        &self,
+        target: &SessionTarget,
+        columns: u16,
+        rows: u16,
+    ) -> Result<(), RuntimeError>;
 }
 
 /// How much of a command's output is kept for a message.
@@ -535,9 +426,16 @@ pub async fn run_command(
     command: &[String],
     limit: Duration,
 ) -> Result<(i32, String), RuntimeError> {
-    let operation = format!("run {:?} in a container", command.first().map(String::as_str).unwrap_or_default());
+    let operation = format!(
+        "run {:?} in a container",
+        command.first().map(String::as_str).unwrap_or_default()
+    );
     let work = async {
-        let config = ExecConfig { command: command.to_vec(), stdin: false, tty: false };
+        let config = ExecConfig {
+            command: command.to_vec(),
+            stdin: false,
+            tty: false,
+        };
         let mut session = runtime.exec(id, &config).await?;
         let mut text = Vec::new();
         while let Some(piece) = session.output.next().await {
@@ -559,54 +457,9 @@ pub async fn run_command(
     };
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
-        Err(_) => Err(RuntimeError::Timeout { operation, after: limit }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity() -> Identity {
-        Identity {
-            cluster: "skiff".into(),
-            node: "node-1".into(),
-            pod_namespace: "default".into(),
-            pod_name: "web".into(),
-            pod_uid: "0f0e".into(),
-            role: Role::App,
-            container: "app".into(),
-            attempt: 3,
-            sandbox: "abc".into(),
-            spec_hash: "12".into(),
-            backoff_seconds: 40,
-            grace_seconds: 30,
-            cause: "why".into(),
-        }
-    }
-
-    #[test]
-    fn an_identity_survives_its_labels() {
-        let labels = identity().labels();
-        let back = Identity::from_labels(|key| labels.get(key).map(String::as_str));
-        assert_eq!(back, Some(identity()));
-    }
-
-    #[test]
-    fn foreign_labels_are_nobody() {
-        assert_eq!(Identity::from_labels(|_| None), None);
-        let mut labels = identity().labels();
-        labels.insert(LABEL_ROLE.into(), "something".into());
-        assert_eq!(Identity::from_labels(|key| labels.get(key).map(String::as_str)), None);
-    }
-
-    #[test]
-    fn names_differ_by_attempt_and_role() {
-        let first = identity();
-        let second = Identity { attempt: 4, ..identity() };
-        let sandbox = Identity { role: Role::Sandbox, container: SANDBOX_NAME.into(), ..identity() };
-        assert_ne!(first.container_name(), second.container_name());
-        assert_ne!(first.container_name(), sandbox.container_name());
-        assert_eq!(first.container_name(), "skiff.skiff.node-1.0f0e.app.3");
+        Err(_) => Err(RuntimeError::Timeout {
+            operation,
+            after: limit,
+        }),
     }
 }
