@@ -16,6 +16,7 @@ pub mod cache;
 pub mod envelope;
 pub mod grpc;
 mod http;
+pub mod recorder;
 pub mod registry;
 pub mod resources;
 mod server;

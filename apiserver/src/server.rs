@@ -3,7 +3,10 @@
 use crate::cache::{Cache, CacheError};
 use crate::grpc::ResourcesService;
 use crate::http::{self, Front};
+use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry};
+use crate::store::embedded::{Embedded, EmbeddedOptions};
+use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
 use crate::tunnel::{StreamsService, TunnelService, Tunnels};
 use crate::{bootstrap, resources};
@@ -96,13 +99,8 @@ pub enum Error {
     #[error("cannot set up the cluster's first objects: {}", .0.message())]
     Bootstrap(ApiError),
     /// The recorder cannot write.
-    #[error("cannot record into {dir}: {why}", dir = dir.display())]
-    Recorder {
-        /// Where.
-        dir: PathBuf,
-        /// Why.
-        why: String,
-    },
+    #[error(transparent)]
+    Recorder(#[from] RecorderError),
 }
 
 /// A running server.
@@ -137,10 +135,10 @@ impl Handle {
 
 /// Runs a server until its handle is stopped or its World is.
 pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
-    let store = open(&world, &options.store).await?;
+    let store = open(&world, &options).await?;
     let mut sinks: Vec<Arc<dyn crate::cache::RevisionSink>> = Vec::new();
     if let Some(dir) = &options.recorder_dir {
-        sinks.push(recorder(&world, dir).await?);
+        sinks.push(Recorder::open(&world, RecorderOptions::new(dir)).await?);
     }
     // Listening begins before anything can ask: a client that connects meanwhile waits instead of failing.
     let mut listeners: Vec<Listener> = Vec::new();
@@ -153,31 +151,34 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     for row in table.all().values() {
         row.register(&cache);
     }
-    let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), options.service_cidr);
+    let registry =
+        Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), options.service_cidr);
     bootstrap::bootstrap(&registry, &options.advertise).await.map_err(Error::Bootstrap)?;
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
-    let front = Front { world: world.clone(), grpc: routes(&world, &registry), registry: registry.clone(), tls, stop: stop.clone() };
-    let tasks = listeners.into_iter().map(|listener| world.spawn("accept", http::accept(front.clone(), listener))).collect();
+    let front = Front {
+        world: world.clone(),
+        grpc: routes(&world, &registry),
+        registry: registry.clone(),
+        tls,
+        stop: stop.clone(),
+    };
+    let tasks =
+        listeners.into_iter().map(|listener| world.spawn("accept", http::accept(front.clone(), listener))).collect();
     Ok(Handle { registry, store, stop, tasks })
 }
 
-async fn open(world: &World, options: &StoreOptions) -> Result<Arc<dyn Store>, Error> {
-    match options {
-        StoreOptions::Embedded { dir } => {
-            let options = crate::store::embedded::EmbeddedOptions::new(dir);
-            Ok(Arc::new(crate::store::embedded::Embedded::open(world, options).await?))
-        }
+async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error> {
+    match &options.store {
+        StoreOptions::Embedded { dir } => Ok(Arc::new(Embedded::open(world, EmbeddedOptions::new(dir)).await?)),
         StoreOptions::Etcd { endpoints, tls } => {
-            let _ = (endpoints, tls);
-            Err(Error::Store(StoreError::Unavailable("the etcd store is not built in yet".into())))
+            // Clusters of different names may share an etcd.
+            let key_prefix = format!("/{}", options.cluster_name);
+            let options = EtcdOptions { endpoints: endpoints.clone(), tls: tls.clone(), key_prefix };
+            Ok(Etcd::open(world, options).await?)
         }
     }
-}
-
-async fn recorder(_world: &World, dir: &std::path::Path) -> Result<Arc<dyn crate::cache::RevisionSink>, Error> {
-    Err(Error::Recorder { dir: dir.into(), why: "the recorder is not built in yet".into() })
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use imbl::OrdMap;
 
-use super::entry::{CachedResource, Entry, StoredState};
+use super::entry::{CachedResource, Entry, HISTORY, StoredState};
 use crate::store::{self, Event, EventKind, ROOT, Revision, StoreError, resource_prefix};
 
 /// A resource's objects at one moment.
@@ -90,6 +90,21 @@ impl ResourceState {
         objects
     }
 
+    /// Indexes everything anew. An entry that is in the map and in the history stays one.
+    fn register(&mut self, resource: Arc<CachedResource>) {
+        let mut indexed: BTreeMap<(Bytes, u64), Arc<Entry>> = BTreeMap::new();
+        let mut index = |entry: &Arc<Entry>| {
+            let id = (entry.key_bytes().clone(), entry.mod_revision);
+            indexed.entry(id).or_insert_with(|| Arc::new(entry.registered(&resource))).clone()
+        };
+        self.objects = self.objects.iter().map(|(key, entry)| (key.clone(), index(entry))).collect();
+        for change in &mut self.changes {
+            let (previous, current) = (change.previous.as_ref().map(&mut index), change.current.as_ref().map(&mut index));
+            *change = Arc::new(Change { revision: change.revision, previous, current, last_seen: OnceLock::new() });
+        }
+        self.registered = Some(resource);
+    }
+
     fn put(&mut self, revision: u64, entry: Entry) -> Arc<Change> {
         let entry = Arc::new(entry);
         let previous = self.objects.insert(entry.key_bytes().clone(), entry.clone());
@@ -106,7 +121,7 @@ impl ResourceState {
         let change = Arc::new(Change { revision, previous, current, last_seen: OnceLock::new() });
         self.changes_weight += change.weight();
         self.changes.push_back(change.clone());
-        let limit = self.registered.as_ref().map_or(0, |resource| resource.history);
+        let limit = self.registered.as_ref().map_or(HISTORY, |resource| resource.history);
         while self.changes.len() > limit || self.changes_weight > HISTORY_BYTES {
             let Some(oldest) = self.changes.pop_front() else { break };
             self.changes_weight -= oldest.weight();
@@ -137,15 +152,10 @@ impl State {
         self.resources.get(id.0)
     }
 
-    /// Makes a resource known, or known anew. Its objects may be here already; what happened to them before cannot be
-    /// watched, as it was not indexed.
+    /// Makes a resource known, or known anew. Its objects may be here already, and what happened to them.
     pub(super) fn register(&mut self, resource: CachedResource) -> ResourceId {
         let id = self.id(&resource_prefix(&resource.group, &resource.resource, ""));
-        let floor = self.revision;
-        let state = &mut self.resources[id.0];
-        let resource = Arc::new(resource);
-        let indexed = state.objects.iter().map(|(key, entry)| (key.clone(), Arc::new(entry.registered(&resource))));
-        *state = ResourceState { objects: indexed.collect(), registered: Some(resource), ..ResourceState::new(floor) };
+        self.resources[id.0].register(Arc::new(resource));
         id
     }
 

@@ -24,7 +24,7 @@ mod watch;
 
 pub use error::StoreError;
 pub use keys::{KeyError, ObjectName, ROOT, object_key, parse_key, resource_prefix, tombstone_key};
-pub(crate) use keys::is_bookkeeping;
+pub(crate) use keys::{is_bookkeeping, tombstone_of};
 pub use snapshot::{Snapshot, take_snapshot};
 pub use types::{
     Compare, Entry, Event, EventKind, MAX_KEY, MAX_OPS, MAX_VALUE, Op, RangeResult, Revision, Txn, TxnResult,
