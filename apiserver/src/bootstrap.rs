@@ -1,8 +1,6 @@
 //! What every cluster begins with: its system namespaces, and the Service by which Pods find the API server.
 
-use crate::registry::{
-    ApiError, ApiResult, Body, Format, Operation, PatchKind, Registry, Reply, Request,
-};
+use crate::registry::{ApiError, ApiResult, Body, Format, Operation, PatchKind, Registry, Reply, Request};
 use crate::resources::JSON;
 use serde_json::{Value, json};
 use skiff_world::Identity;
@@ -41,7 +39,8 @@ async fn endpoints(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResul
         return Ok(());
     }
     let port = reachable[0].1;
-    let addresses: Vec<Value> = reachable.iter().map(|(ip, _)| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}})).collect();
+    let addresses: Vec<Value> =
+        reachable.iter().map(|(ip, _)| json!({"addresses": [ip.to_string()], "conditions": {"ready": true}})).collect();
     let slice = json!({
         "metadata": {"name": "kubernetes", "labels": {"kubernetes.io/service-name": "kubernetes"}},
         "addressType": "IPv4",
@@ -57,7 +56,13 @@ async fn endpoints(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResul
     put(registry, ("", "v1", "endpoints"), "default", endpoints).await
 }
 
-fn request(registry: &Registry, id: (&str, &str, &str), namespace: &str, name: &str, operation: Operation) -> ApiResult<Request> {
+fn request(
+    registry: &Registry,
+    id: (&str, &str, &str),
+    namespace: &str,
+    name: &str,
+    operation: Operation,
+) -> ApiResult<Request> {
     Ok(Request {
         identity: apiserver(),
         resource: registry.resource(id.0, id.1, id.2)?,

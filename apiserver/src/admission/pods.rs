@@ -51,7 +51,8 @@ mod tests {
         let mut object = Typed(pod);
         fill_in(&mut object);
         fill_in(&mut object);
-        let seconds: Vec<_> = object.0.spec.tolerations.iter().map(|t| (t.key.as_str(), t.toleration_seconds)).collect();
+        let seconds: Vec<_> =
+            object.0.spec.tolerations.iter().map(|t| (t.key.as_str(), t.toleration_seconds)).collect();
         assert_eq!(seconds, [(LOST[0], Some(5)), (LOST[1], Some(300))]);
         assert_eq!(object.0.spec.service_account_name, "default");
     }

@@ -80,7 +80,8 @@ impl Authorizer {
         namespace: &str,
         name: &str,
     ) -> ApiResult<()> {
-        let asked = rules::Asked { verb, group: &resource.group, resource: &resource.resource, subresource, namespace, name };
+        let asked =
+            rules::Asked { verb, group: &resource.group, resource: &resource.resource, subresource, namespace, name };
         self.allow(identity, &asked, resource)
     }
 

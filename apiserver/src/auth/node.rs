@@ -46,7 +46,8 @@ fn required_name(request: &Request) -> Option<&str> {
 
 fn selects_own_pods(selector: &str, node: &str) -> bool {
     let mut parts = selector.split(',');
-    parts.any(|part| part.trim().strip_prefix("spec.nodeName=").is_some_and(|name| name.trim_start_matches('=') == node))
+    parts
+        .any(|part| part.trim().strip_prefix("spec.nodeName=").is_some_and(|name| name.trim_start_matches('=') == node))
 }
 
 fn is_own_pod(cache: &Cache, table: &Table, node: &str, request: &Request) -> bool {
@@ -102,10 +103,16 @@ fn names(spec: &PodSpec, kind: &str, name: &str) -> bool {
         let projected = source.projected.iter().flat_map(|p| &p.sources);
         if secrets {
             source.secret.as_ref().is_some_and(|s| s.secret_name == name)
-                || projected.into_iter().filter_map(|p| p.secret.as_ref()).any(|s| s.local_object_reference.name == name)
+                || projected
+                    .into_iter()
+                    .filter_map(|p| p.secret.as_ref())
+                    .any(|s| s.local_object_reference.name == name)
         } else {
             source.config_map.as_ref().is_some_and(|c| c.local_object_reference.name == name)
-                || projected.into_iter().filter_map(|p| p.config_map.as_ref()).any(|c| c.local_object_reference.name == name)
+                || projected
+                    .into_iter()
+                    .filter_map(|p| p.config_map.as_ref())
+                    .any(|c| c.local_object_reference.name == name)
         }
     });
     let pulls = secrets && spec.image_pull_secrets.iter().any(|s| s.name == name);

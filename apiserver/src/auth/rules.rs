@@ -89,7 +89,10 @@ const NODE: &[Rule] = &[
     rule("", &["nodes/status", "pods/status"], STATUS),
     rule("", &["pods"], &["delete"]),
     rule("", &["pods/eviction"], &["create"]),
-    within("kube-node-lease", rule("coordination.k8s.io", &["leases"], &["create", "get", "list", "watch", "update", "patch", "delete"])),
+    within(
+        "kube-node-lease",
+        rule("coordination.k8s.io", &["leases"], &["create", "get", "list", "watch", "update", "patch", "delete"]),
+    ),
 ];
 
 fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {

@@ -80,7 +80,9 @@ fn object_reply(reply: ObjectReply) -> pb::ObjectReply {
 
 fn validation(name: &str) -> ApiResult<FieldValidation> {
     FieldValidation::parse(name).ok_or_else(|| {
-        ApiError::bad_request(format!("fieldValidation: Unsupported value: {name:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""))
+        ApiError::bad_request(format!(
+            "fieldValidation: Unsupported value: {name:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
+        ))
     })
 }
 
@@ -257,9 +259,6 @@ impl Resources for ResourcesService {
             verbs: row.verbs(),
             subresources: row.subresources.clone(),
         });
-        Ok(Response::new(pb::DiscoverReply {
-            resources: resources.collect(),
-            server_version: crate::VERSION.into(),
-        }))
+        Ok(Response::new(pb::DiscoverReply { resources: resources.collect(), server_version: crate::VERSION.into() }))
     }
 }

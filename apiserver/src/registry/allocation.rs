@@ -129,7 +129,11 @@ impl Registry {
         let refuse = |why: &str| Err(invalid(request, &wanted.metadata.name, "spec.clusterIPs", &ip, why));
         match ip.parse::<Ipv4Addr>() {
             Ok(v4) if cidr.contains(&v4) && v4 != cidr.network() && v4 != cidr.broadcast() => {}
-            _ => return refuse(&format!("failed to allocate IP {ip}: the provided network does not contain it ({cidr})")),
+            _ => {
+                return refuse(&format!(
+                    "failed to allocate IP {ip}: the provided network does not contain it ({cidr})"
+                ));
+            }
         }
         match self.holder(&key).await? {
             Holder::Nobody(stands_on) => {
@@ -137,7 +141,9 @@ impl Registry {
                 beside.op = Some(Op::Put { key, value: owner, ttl: None });
                 Ok(())
             }
-            Holder::Somebody(name) => refuse(&format!("failed to allocate IP {ip}: provided IP is already allocated to {name}")),
+            Holder::Somebody(name) => {
+                refuse(&format!("failed to allocate IP {ip}: provided IP is already allocated to {name}"))
+            }
         }
     }
 
@@ -186,7 +192,9 @@ impl Registry {
                     reserved.0.extend(compare);
                     Ok(())
                 }
-                None => Err(invalid(request, &wanted.metadata.name, &path, asked, "provided port is already allocated")),
+                None => {
+                    Err(invalid(request, &wanted.metadata.name, &path, asked, "provided port is already allocated"))
+                }
             };
         }
         let count = (PORTS.end() - PORTS.start() + 1) as u64;

@@ -3,10 +3,10 @@
 use super::error::{ApiError, ApiResult};
 use super::request::{Fence, Request};
 use super::{Registry, meta};
-use crate::resources::{Object, Resource};
-use crate::store::{Compare, Op, MAX_VALUE, StoreError, Txn, TxnResult, tombstone_key};
 use crate::cache::{CacheError, Entry};
 use crate::envelope::Envelope;
+use crate::resources::{Object, Resource};
+use crate::store::{Compare, MAX_VALUE, Op, StoreError, Txn, TxnResult, tombstone_key};
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::coordinationv1::Lease;
@@ -66,10 +66,9 @@ impl Registry {
     pub(super) fn current(&self, resource: &Resource, namespace: &str, name: &str) -> ApiResult<Option<Current>> {
         let namespace = if resource.namespaced { namespace } else { "" };
         let Some(entry) = self.inner.cache.get(resource.cached(), namespace, name) else { return Ok(None) };
-        let decoded = resource
-            .strategy
-            .decode(&entry.object(), entry.content_type().as_str())
-            .map_err(|e| ApiError::internal(format!("the stored {} {name:?} cannot be read: {e}", resource.qualified())))?;
+        let decoded = resource.strategy.decode(&entry.object(), entry.content_type().as_str()).map_err(|e| {
+            ApiError::internal(format!("the stored {} {name:?} cannot be read: {e}", resource.qualified()))
+        })?;
         let mut object = decoded.object;
         object.meta_mut().resource_version = entry.mod_revision.to_string();
         Ok(Some(Current { object, stored: entry.stored().clone(), revision: entry.mod_revision }))
@@ -273,7 +272,9 @@ pub fn store_error(error: StoreError) -> ApiError {
         StoreError::FutureRevision { asked, head } => ApiError::revision_too_large(asked, head),
         StoreError::Timeout { .. } => ApiError::timeout(format!("{error}; a write may or may not have happened")),
         StoreError::Invalid(why) => ApiError::bad_request(why),
-        StoreError::Unavailable(_) | StoreError::Closed | StoreError::Lagging => ApiError::unavailable(error.to_string()),
+        StoreError::Unavailable(_) | StoreError::Closed | StoreError::Lagging => {
+            ApiError::unavailable(error.to_string())
+        }
         StoreError::NewerFormat { .. } | StoreError::Corrupt(_) => ApiError::internal(error),
     }
 }

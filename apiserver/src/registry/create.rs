@@ -68,7 +68,8 @@ impl Registry {
         strategy.default(object.as_mut());
         admission::mutate(resource, object.as_mut());
         strategy.prepare_for_create(object.as_mut());
-        let mut errors = crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());
+        let mut errors =
+            crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());
         errors.append(strategy.validate(object.as_ref()));
         if !errors.is_empty() {
             let name = if object.meta().name.is_empty() { &object.meta().generate_name } else { &object.meta().name };

@@ -139,7 +139,10 @@ mod tests {
         shorten(&mut meta, Some(10));
         assert_eq!(meta.deletion_timestamp, Some(Time::from_unix(1010)));
         shorten(&mut meta, Some(0));
-        assert_eq!((meta.deletion_timestamp, meta.deletion_grace_period_seconds), (Some(Time::from_unix(1000)), Some(0)));
+        assert_eq!(
+            (meta.deletion_timestamp, meta.deletion_grace_period_seconds),
+            (Some(Time::from_unix(1000)), Some(0))
+        );
     }
 
     #[test]

@@ -60,8 +60,7 @@ impl ApiError {
     /// 403: this identity may not do that.
     pub fn forbidden(resource: &Resource, name: &str, why: impl std::fmt::Display) -> Self {
         let of = if name.is_empty() { String::new() } else { format!(" {name:?}") };
-        Self::new(403, "Forbidden", format!("{}{of} is forbidden: {why}", resource.qualified()))
-            .about(resource, name)
+        Self::new(403, "Forbidden", format!("{}{of} is forbidden: {why}", resource.qualified())).about(resource, name)
     }
 
     /// 403 for something that is not a resource.
@@ -81,8 +80,12 @@ impl ApiError {
 
     /// 405: the resource exists and does not do that.
     pub fn method_not_allowed(resource: &Resource, what: &str) -> Self {
-        Self::new(405, "MethodNotAllowed", format!("{what} is not supported on resources of kind {:?}", resource.qualified()))
-            .about(resource, "")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            format!("{what} is not supported on resources of kind {:?}", resource.qualified()),
+        )
+        .about(resource, "")
     }
 
     /// 406 or 415: the content type asked for cannot be made or read.
@@ -102,12 +105,8 @@ impl ApiError {
 
     /// 409: somebody else was quicker, or a precondition does not hold.
     pub fn conflict(resource: &Resource, name: &str, why: impl std::fmt::Display) -> Self {
-        Self::new(
-            409,
-            "Conflict",
-            format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified()),
-        )
-        .about(resource, name)
+        Self::new(409, "Conflict", format!("Operation cannot be fulfilled on {} {name:?}: {why}", resource.qualified()))
+            .about(resource, name)
     }
 
     /// 409: the object changed since the writer read it.

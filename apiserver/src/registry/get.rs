@@ -1,9 +1,9 @@
 //! Get: one object, as new as everything acknowledged before the question.
 
+use super::Registry;
 use super::error::{ApiError, ApiResult};
 use super::list::content;
 use super::request::{ObjectReply, Request};
-use super::Registry;
 
 impl Registry {
     /// Reads one object, or a subresource that can be read.

@@ -65,7 +65,10 @@ impl Permits {
         self.sizes(request)?;
         self.requests.clone().try_acquire_owned().map_err(|_| {
             let limit = self.limits.in_flight;
-            ApiError::too_many_requests(format!("the server is serving {limit} requests already; please try again later"), 1)
+            ApiError::too_many_requests(
+                format!("the server is serving {limit} requests already; please try again later"),
+                1,
+            )
         })
     }
 
@@ -73,7 +76,10 @@ impl Permits {
     pub fn watcher(&self) -> ApiResult<Permit> {
         self.watchers.clone().try_acquire_owned().map_err(|_| {
             let limit = self.limits.watchers;
-            ApiError::too_many_requests(format!("the server has {limit} watches open already; please try again later"), 5)
+            ApiError::too_many_requests(
+                format!("the server has {limit} watches open already; please try again later"),
+                5,
+            )
         })
     }
 

@@ -59,7 +59,9 @@ impl Registry {
         match (wanted, version) {
             ("", "") => self.catch_up().await.map(|()| None),
             (_, "") => invalid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
-            ("Exact", "0") => invalid("resourceVersionMatch: Forbidden: \"Exact\" is forbidden for resourceVersion \"0\""),
+            ("Exact", "0") => {
+                invalid("resourceVersionMatch: Forbidden: \"Exact\" is forbidden for resourceVersion \"0\"")
+            }
             ("" | "NotOlderThan", "0") => Ok(None),
             ("" | "NotOlderThan", version) => self.wait_for(revision(version)?).await.map(|()| None),
             ("Exact", version) => {
@@ -102,7 +104,9 @@ impl Registry {
 pub fn revision(version: &str) -> ApiResult<u64> {
     let canonical = !version.starts_with('0') && version.bytes().all(|c| c.is_ascii_digit());
     version.parse().ok().filter(|_| canonical).ok_or_else(|| {
-        ApiError::invalid_options(&format!("resourceVersion: Invalid value: {version:?}: must be a revision this server gave out"))
+        ApiError::invalid_options(&format!(
+            "resourceVersion: Invalid value: {version:?}: must be a revision this server gave out"
+        ))
     })
 }
 

@@ -143,7 +143,12 @@ mod tests {
             creation_timestamp: Some(Time::from_unix(5)),
             ..Default::default()
         };
-        let mut new = ObjectMeta { name: "a".into(), generation: 9, deletion_timestamp: Some(Time::from_unix(7)), ..Default::default() };
+        let mut new = ObjectMeta {
+            name: "a".into(),
+            generation: 9,
+            deletion_timestamp: Some(Time::from_unix(7)),
+            ..Default::default()
+        };
         for_update(&mut new, &old);
         assert_eq!(new, old);
     }

@@ -29,10 +29,15 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut exposition = Exposition::default();
         let requests = Family::<Labels, Counter>::default();
-        let durations = Family::<Labels, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
+        let durations =
+            Family::<Labels, Histogram, fn() -> Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         let (in_flight, watchers, revision) = (Gauge::default(), Gauge::default(), Gauge::default());
         exposition.register("apiserver_request", "Requests, by verb, resource and code", requests.clone());
-        exposition.register("apiserver_request_duration_seconds", "How long they took, watches aside", durations.clone());
+        exposition.register(
+            "apiserver_request_duration_seconds",
+            "How long they took, watches aside",
+            durations.clone(),
+        );
         exposition.register("apiserver_current_inflight_requests", "Requests being served", in_flight.clone());
         exposition.register("apiserver_longrunning_requests", "Watches open", watchers.clone());
         exposition.register("apiserver_cache_revision", "The newest revision that reads show", revision.clone());

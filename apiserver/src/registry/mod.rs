@@ -194,13 +194,21 @@ impl Registry {
         let collection = matches!(request.operation, Operation::List(_) | Operation::Watch(_));
         let creates_top = matches!(request.operation, Operation::Create(_)) && request.subresource.is_empty();
         if !collection && !creates_top && request.name.is_empty() {
-            return Err(ApiError::bad_request(format!("a name is required to {} {}", request.verb(), resource.qualified())));
+            return Err(ApiError::bad_request(format!(
+                "a name is required to {} {}",
+                request.verb(),
+                resource.qualified()
+            )));
         }
         if collection && !request.subresource.is_empty() {
             return Err(ApiError::method_not_allowed(resource, request.verb()));
         }
         if resource.namespaced && !collection && request.namespace.is_empty() {
-            return Err(ApiError::bad_request(format!("a namespace is required to {} {}", request.verb(), resource.qualified())));
+            return Err(ApiError::bad_request(format!(
+                "a namespace is required to {} {}",
+                request.verb(),
+                resource.qualified()
+            )));
         }
         if !resource.namespaced && !request.namespace.is_empty() {
             return Err(ApiError::bad_request(format!("{} are not in namespaces", resource.qualified())));

@@ -3,8 +3,8 @@
 
 use super::Registry;
 use super::error::{ApiError, ApiResult};
-use super::request::{Body, ObjectReply, PatchKind, Request};
 use super::reply;
+use super::request::{Body, ObjectReply, PatchKind, Request};
 use super::update::Changed;
 use crate::resources::Object;
 use serde_json::Value;
@@ -41,8 +41,8 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
     let refuse = |why: String| ApiError::bad_request(format!("the patch cannot be applied: {why}"));
     match kind {
         PatchKind::Json => {
-            let operations: json_patch::Patch =
-                serde_json::from_value(patch.clone()).map_err(|e| refuse(format!("it is not a JSON patch (RFC 6902): {e}")))?;
+            let operations: json_patch::Patch = serde_json::from_value(patch.clone())
+                .map_err(|e| refuse(format!("it is not a JSON patch (RFC 6902): {e}")))?;
             if operations.0.len() > OPERATIONS_MAX {
                 return Err(ApiError::too_large("the JSON patch", operations.0.len(), OPERATIONS_MAX));
             }
@@ -50,7 +50,8 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
         }
         PatchKind::Merge => skiff_proto::merge::merge_patch(&mut tree, patch),
         PatchKind::Strategic => {
-            skiff_proto::merge::strategic(&mut tree, patch, &request.resource.schema).map_err(|e| refuse(e.to_string()))?;
+            skiff_proto::merge::strategic(&mut tree, patch, &request.resource.schema)
+                .map_err(|e| refuse(e.to_string()))?;
         }
         PatchKind::Apply => return Err(refuse("server-side apply is not a patch of a tree".into())),
     }

@@ -2,8 +2,8 @@
 
 use super::error::{ApiError, ApiResult};
 use super::request::{Format, ObjectReply, Request};
-use crate::resources::{JSON, Object, PROTOBUF, Resource};
 use crate::envelope::{ContentType, with_resource_version};
+use crate::resources::{JSON, Object, PROTOBUF, Resource};
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::metav1::{PartialObjectMetadata, Status};
@@ -20,7 +20,13 @@ pub fn object(request: &Request, object: &dyn Object, warnings: Vec<String>) -> 
 
 /// An object that was just written, as the answer: the very bytes that are stored, with their revision.
 /// `revision` 0: it was not written after all (a dry run).
-pub fn written(request: &Request, object: &mut dyn Object, stored: &[u8], revision: u64, warnings: Vec<String>) -> ObjectReply {
+pub fn written(
+    request: &Request,
+    object: &mut dyn Object,
+    stored: &[u8],
+    revision: u64,
+    warnings: Vec<String>,
+) -> ObjectReply {
     let content_type = request.resource.strategy.stored_as();
     if revision != 0 && request.accept == Format::Protobuf && content_type == ContentType::Protobuf {
         let bytes = with_resource_version(content_type, stored, revision);
@@ -68,12 +74,13 @@ pub fn decode(
 ) -> ApiResult<(Box<dyn Object>, Vec<String>)> {
     use super::request::FieldValidation;
     let decoded = decoded.map_err(|error| match error {
-        crate::resources::DecodeError::ContentType(found) => {
-            ApiError::unsupported_media_type(&found, Format::READABLE)
-        }
-        crate::resources::DecodeError::Malformed(why) => {
-            ApiError::bad_request(format!("{} in version {:?} cannot be handled as a {}: {why}", resource.kind, resource.api_version(), resource.kind))
-        }
+        crate::resources::DecodeError::ContentType(found) => ApiError::unsupported_media_type(&found, Format::READABLE),
+        crate::resources::DecodeError::Malformed(why) => ApiError::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: {why}",
+            resource.kind,
+            resource.api_version(),
+            resource.kind
+        )),
     })?;
     let warnings = match validation {
         FieldValidation::Ignore => Vec::new(),

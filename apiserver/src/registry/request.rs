@@ -292,7 +292,10 @@ mod tests {
     #[test]
     fn a_fence_is_read_from_its_parts() {
         let fence = Fence::parse("kube-system/kube-scheduler/node-1_abc/7").expect("well formed");
-        assert_eq!((fence.name.as_str(), fence.holder.as_str(), fence.transitions), ("kube-scheduler", "node-1_abc", 7));
+        assert_eq!(
+            (fence.name.as_str(), fence.holder.as_str(), fence.transitions),
+            ("kube-scheduler", "node-1_abc", 7)
+        );
         for bad in ["", "a/b", "a/b/c", "a/b/c/x"] {
             assert_eq!(Fence::parse(bad), None, "{bad:?}");
         }

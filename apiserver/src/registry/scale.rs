@@ -67,7 +67,12 @@ impl Registry {
     }
 
     /// Patches an object's Scale.
-    pub(super) async fn patch_scale(&self, request: &Request, kind: PatchKind, patch: &Value) -> ApiResult<ObjectReply> {
+    pub(super) async fn patch_scale(
+        &self,
+        request: &Request,
+        kind: PatchKind,
+        patch: &Value,
+    ) -> ApiResult<ObjectReply> {
         // A Scale has no lists, so a strategic patch of one is a merge patch.
         let kind = if kind == PatchKind::Strategic { PatchKind::Merge } else { kind };
         self.scale_to(request, |scale| {
@@ -75,16 +80,24 @@ impl Registry {
             let mut scale_patched = patch::apply(request, kind, tree, patch)?;
             // A patch that does not name the revision holds for any.
             let names_it = patch.pointer("/metadata/resourceVersion").is_some();
-            if let Some(meta) = scale_patched.pointer_mut("/metadata").and_then(Value::as_object_mut).filter(|_| !names_it) {
+            if let Some(meta) =
+                scale_patched.pointer_mut("/metadata").and_then(Value::as_object_mut).filter(|_| !names_it)
+            {
                 meta.shift_remove("resourceVersion");
             }
             let decoded = json::decode_value(&scale_patched, Strictness::Ignore);
-            decoded.map(|(scale, _)| scale).map_err(|e| ApiError::bad_request(format!("the patched Scale is wrong: {e}")))
+            decoded
+                .map(|(scale, _)| scale)
+                .map_err(|e| ApiError::bad_request(format!("the patched Scale is wrong: {e}")))
         })
         .await
     }
 
-    async fn scale_to(&self, request: &Request, wish: impl Fn(Scale) -> ApiResult<Scale> + Sync) -> ApiResult<ObjectReply> {
+    async fn scale_to(
+        &self,
+        request: &Request,
+        wish: impl Fn(Scale) -> ApiResult<Scale> + Sync,
+    ) -> ApiResult<ObjectReply> {
         let resource = &request.resource;
         // The main resource is written: the wish goes through its defaults, validation and generation.
         let main = Request {
@@ -117,7 +130,8 @@ impl Registry {
                 Ok((object, warnings))
             })
             .await?;
-        let (object, _) = reply::decode(resource, resource.strategy.decode(&reply.bytes, JSON), super::FieldValidation::Ignore)?;
+        let (object, _) =
+            reply::decode(resource, resource.strategy.decode(&reply.bytes, JSON), super::FieldValidation::Ignore)?;
         Ok(as_reply(request, &scale_of(object.as_ref())))
     }
 }

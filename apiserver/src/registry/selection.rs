@@ -16,10 +16,12 @@ pub struct Selection {
 impl Selection {
     /// Parses both selectors; a field that the resource cannot select is refused in words.
     pub fn parse(resource: &Resource, label_selector: &str, field_selector: &str) -> ApiResult<Self> {
-        let labels = labels::Selector::parse(label_selector)
-            .map_err(|e| ApiError::bad_request(format!("unable to parse the label selector {label_selector:?}: {e}")))?;
-        let fields = fields::Selector::parse(field_selector)
-            .map_err(|e| ApiError::bad_request(format!("unable to parse the field selector {field_selector:?}: {e}")))?;
+        let labels = labels::Selector::parse(label_selector).map_err(|e| {
+            ApiError::bad_request(format!("unable to parse the label selector {label_selector:?}: {e}"))
+        })?;
+        let fields = fields::Selector::parse(field_selector).map_err(|e| {
+            ApiError::bad_request(format!("unable to parse the field selector {field_selector:?}: {e}"))
+        })?;
         let selectable = resource.strategy.selectable();
         for requirement in fields.requirements() {
             let path = requirement.field.as_str();

@@ -8,8 +8,8 @@ use super::{meta, reply};
 use crate::admission;
 use crate::resources::{JSON, Object, PROTOBUF, Typed};
 use skiff_proto::Kind;
-use skiff_proto::json::{self, Strictness};
 use skiff_proto::corev1::{Binding, Namespace, Pod, PodCondition};
+use skiff_proto::json::{self, Strictness};
 use skiff_proto::policyv1::Eviction;
 
 /// Reads a body as a kind that is not stored.
@@ -17,7 +17,9 @@ fn read<K: Kind>(body: &Body) -> ApiResult<K> {
     let malformed = |why: String| ApiError::bad_request(format!("the body cannot be handled as a {}: {why}", K::KIND));
     match body.content_type.as_str() {
         PROTOBUF => K::decode(body.bytes.as_ref()).map_err(|e| malformed(e.to_string())),
-        JSON => json::decode::<K>(&body.bytes, Strictness::Ignore).map(|(kind, _)| kind).map_err(|e| malformed(e.to_string())),
+        JSON => json::decode::<K>(&body.bytes, Strictness::Ignore)
+            .map(|(kind, _)| kind)
+            .map_err(|e| malformed(e.to_string())),
         other => Err(ApiError::unsupported_media_type(other, &[JSON, PROTOBUF])),
     }
 }
@@ -39,7 +41,10 @@ impl Registry {
             return Err(ApiError::bad_request("the name of the Binding does not match the Pod in the request"));
         }
         if !target.kind.is_empty() && target.kind != "Node" {
-            return Err(ApiError::bad_request(format!("target.kind: Unsupported value: {:?}: supported values: \"Node\"", target.kind)));
+            return Err(ApiError::bad_request(format!(
+                "target.kind: Unsupported value: {:?}: supported values: \"Node\"",
+                target.kind
+            )));
         }
         if target.name.is_empty() {
             return Err(ApiError::bad_request("target.name: Required value: the node to bind the Pod to"));

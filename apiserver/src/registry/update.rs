@@ -5,8 +5,8 @@ use super::error::{ApiError, ApiResult};
 use super::request::{Body, ObjectReply, Request};
 use super::{Registry, meta, reply};
 use crate::admission;
-use bytes::Bytes;
 use crate::resources::{Errors, FieldError, Object, validation};
+use bytes::Bytes;
 
 /// What a write makes of the object it finds: the new one, and what the writer should know.
 pub type Changed = (Box<dyn Object>, Vec<String>);
@@ -77,11 +77,21 @@ impl Registry {
     }
 
     /// Makes a wish into the object to be stored: isolation, defaults, metadata, validation, generation.
-    fn settle(&self, request: &Request, new: &mut dyn Object, old: &dyn Object, warnings: &mut Vec<String>) -> ApiResult<()> {
+    fn settle(
+        &self,
+        request: &Request,
+        new: &mut dyn Object,
+        old: &dyn Object,
+        warnings: &mut Vec<String>,
+    ) -> ApiResult<()> {
         let resource = &request.resource;
         let strategy = &resource.strategy;
         if !new.meta().uid.is_empty() && new.meta().uid != old.meta().uid {
-            let why = format!("Precondition failed: UID in precondition: {}, UID in object meta: {}", new.meta().uid, old.meta().uid);
+            let why = format!(
+                "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+                new.meta().uid,
+                old.meta().uid
+            );
             return Err(ApiError::conflict(resource, &request.name, why));
         }
         let mut errors: Errors;
@@ -126,7 +136,8 @@ impl Registry {
             return Ok(Some(reply::written(request, new.as_mut(), &bytes, current.revision, warnings)));
         }
         let gone = meta::may_go(&request.resource, new.as_ref());
-        let change = if gone { Change::Remove(current.revision) } else { Change::Replace(bytes.clone(), current.revision) };
+        let change =
+            if gone { Change::Remove(current.revision) } else { Change::Replace(bytes.clone(), current.revision) };
         match self.commit(request, new.meta(), change, beside).await {
             Ok(Outcome::Done(revision)) => {
                 self.release_after(request, old, (!gone).then_some(new.as_ref())).await;

@@ -4,8 +4,8 @@ use super::Registry;
 use super::commit::cache_error;
 use super::error::{ApiError, ApiResult};
 use super::limits::Permit;
-use super::metrics::Counted;
 use super::list::{content, content_type, revision};
+use super::metrics::Counted;
 use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
 use crate::cache::{self, CacheError, WatchFrom, WatchKind};
@@ -66,7 +66,12 @@ pub struct WatchReply {
 
 impl Registry {
     /// Opens a watch.
-    pub(super) async fn watch(&self, request: &Request, options: &WatchOptions, permit: Permit) -> ApiResult<WatchReply> {
+    pub(super) async fn watch(
+        &self,
+        request: &Request,
+        options: &WatchOptions,
+        permit: Permit,
+    ) -> ApiResult<WatchReply> {
         self.inner.permits.selector(&options.label_selector)?;
         self.inner.permits.selector(&options.field_selector)?;
         let resource = &request.resource;
@@ -148,7 +153,14 @@ impl WatchReply {
                     WatchKind::Modified => WatchEventKind::Modified,
                     WatchKind::Deleted => WatchEventKind::Deleted,
                 };
-                Some(WatchEvent { kind, object, content_type, revision: event.entry.mod_revision, initial_events_end: false, error: None })
+                Some(WatchEvent {
+                    kind,
+                    object,
+                    content_type,
+                    revision: event.entry.mod_revision,
+                    initial_events_end: false,
+                    error: None,
+                })
             }
             Ok(cache::WatchEvent::Bookmark { revision, initial_end }) => {
                 let wanted = if initial_end { self.initial_end } else { self.bookmarks };

@@ -10,9 +10,9 @@ use crate::cache::{SelectableField, ToJson};
 use crate::envelope::ContentType;
 use serde_json::{Map, Value};
 use skiff_proto::Schema;
-use skiff_proto::schema::{Field, Shape, Type};
 use skiff_proto::json::Strictness;
 use skiff_proto::metav1::ObjectMeta;
+use skiff_proto::schema::{Field, Shape, Type};
 use std::sync::Arc;
 
 /// A kind known by its Schema.
@@ -83,7 +83,8 @@ impl Strategy for JsonKind {
         let meta = tree.shift_remove("metadata").unwrap_or_else(|| Value::Object(Map::new()));
         let (meta, problems) = skiff_proto::json::decode_value::<ObjectMeta>(&meta, Strictness::Warn)
             .map_err(|e| DecodeError::Malformed(format!("metadata.{e}")))?;
-        let mut complaints: Vec<String> = problems.iter().map(|p| p.to_string().replacen('"', "\"metadata.", 1)).collect();
+        let mut complaints: Vec<String> =
+            problems.iter().map(|p| p.to_string().replacen('"', "\"metadata.", 1)).collect();
         let mut rest = Value::Object(tree);
         complaints.extend(self.schema.prune(&mut rest).iter().map(ToString::to_string));
         let Value::Object(mut tree) = rest else {
@@ -198,7 +199,9 @@ fn value_type(schema: &Schema, field: &Field, value: &Value, path: &str, depth: 
         Type::Number => value.is_number(),
         Type::String | Type::Bytes => value.is_string(),
         Type::Time => value.as_str().is_some_and(|text| text.parse::<skiff_proto::Time>().is_ok()),
-        Type::Quantity => value.is_number() || value.as_str().is_some_and(|text| skiff_proto::Quantity::parse(text).is_ok()),
+        Type::Quantity => {
+            value.is_number() || value.as_str().is_some_and(|text| skiff_proto::Quantity::parse(text).is_ok())
+        }
         Type::IntOrString => value.is_i64() || value.is_string(),
         Type::Any => true,
         Type::Object(index) => match value.as_object() {

@@ -19,7 +19,7 @@ pub use field_error::{Errors, FieldError, FieldErrorKind, Shown};
 pub use json_kind::JsonKind;
 pub use kinds::{built_in, has_address, has_node_ports};
 pub use object::{JsonObject, Object, Typed};
-pub use strategy::{Decoded, DecodeError, KindStrategy, Strategy, StrategyFor};
+pub use strategy::{DecodeError, Decoded, KindStrategy, Strategy, StrategyFor};
 pub use table::{Resource, ResourceId, Table};
 
 /// Kubernetes' protobuf, without its envelope.

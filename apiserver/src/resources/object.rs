@@ -1,8 +1,8 @@
 //! An object in the registry's hands: a decoded struct of a built-in kind, or a JSON tree of any other.
 
 use serde_json::Value;
-use skiff_proto::{Kind, json};
 use skiff_proto::metav1::ObjectMeta;
+use skiff_proto::{Kind, json};
 use std::any::Any;
 
 /// What the registry needs of any object: its metadata, its forms, a copy.

@@ -150,7 +150,11 @@ impl<S: KindStrategy> StrategyFor<S> {
     }
 
     fn of(object: &dyn Object) -> &S::Kind {
-        &object.as_any().downcast_ref::<Typed<S::Kind>>().expect("a resource's objects are decoded by its own strategy").0
+        &object
+            .as_any()
+            .downcast_ref::<Typed<S::Kind>>()
+            .expect("a resource's objects are decoded by its own strategy")
+            .0
     }
 
     fn of_mut(object: &mut dyn Object) -> &mut S::Kind {

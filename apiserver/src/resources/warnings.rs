@@ -62,7 +62,8 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
 }
 
 fn container(c: &Container, path: &str, found: &mut Found) {
-    let grpc = |probe: &Option<Box<skiff_proto::corev1::Probe>>| probe.as_ref().is_some_and(|p| p.handler.grpc.is_some());
+    let grpc =
+        |probe: &Option<Box<skiff_proto::corev1::Probe>>| probe.as_ref().is_some_and(|p| p.handler.grpc.is_some());
     for (set, field) in [
         (!c.volume_devices.is_empty(), "volumeDevices"),
         (!c.resize_policy.is_empty(), "resizePolicy"),

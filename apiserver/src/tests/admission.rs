@@ -11,7 +11,10 @@ async fn setup(admin: &Client) {
         let mut p = pod(&format!("on-{node}"));
         p["spec"]["volumes"] = json!([{"name": "v", "secret": {"secretName": format!("of-{node}")}}]);
         admin.create(PODS, p).await.expect("made");
-        admin.create(&format!("v1:pods:default/on-{node}/binding"), json!({"target": {"name": node}})).await.expect("bound");
+        admin
+            .create(&format!("v1:pods:default/on-{node}/binding"), json!({"target": {"name": node}}))
+            .await
+            .expect("bound");
         admin.create("v1:secrets:default", json!({"metadata": {"name": format!("of-{node}")}})).await.expect("made");
     }
 }
@@ -38,7 +41,9 @@ fn a_node_reads_only_what_its_pods_need() {
         setup(&server.admin()).await;
         let a = server.node("a");
         assert_eq!(a.names("v1:pods:", "", "spec.nodeName=a").await.expect("its Pods"), ["on-a"]);
-        for (fields, why) in [("", "all Pods"), ("spec.nodeName=b", "another's Pods"), ("spec.nodeName!=a", "others' Pods")] {
+        for (fields, why) in
+            [("", "all Pods"), ("spec.nodeName=b", "another's Pods"), ("spec.nodeName!=a", "others' Pods")]
+        {
             assert_eq!(a.names("v1:pods:", "", fields).await.expect_err(why).reason(), "Forbidden", "{why}");
         }
         a.get("v1:pods:default/on-a").await.expect("its Pod");
@@ -58,11 +63,19 @@ fn a_node_writes_only_its_own() {
         let admin = server.admin();
         setup(&admin).await;
         let a = server.node("a");
-        a.merge("v1:pods:default/on-a/status", json!({"status": {"phase": "Running"}})).await.expect("its Pod's status");
+        a.merge("v1:pods:default/on-a/status", json!({"status": {"phase": "Running"}}))
+            .await
+            .expect("its Pod's status");
         a.merge("v1:nodes:/a/status", json!({"status": {"capacity": {"cpu": "2"}}})).await.expect("its Node's status");
         a.create("coordination.k8s.io/v1:leases:kube-node-lease", json!({"metadata": {"name": "a", "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "1"}]}})).await.expect("its Lease, which goes with its Node");
-        a.create("v1:events:default", json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}, "source": {"host": "a"}})).await.expect("its Event");
-        let owner = json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "1"}]}});
+        a.create(
+            "v1:events:default",
+            json!({"metadata": {"name": "e"}, "involvedObject": {"namespace": "default"}, "source": {"host": "a"}}),
+        )
+        .await
+        .expect("its Event");
+        let owner =
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "1"}]}});
         for (what, answer) in [
             ("another's Pod's status", a.merge("v1:pods:default/on-b/status", json!({"status": {"phase": "Failed"}})).await),
             ("another Node", a.merge("v1:nodes:/b", json!({"metadata": {"labels": {"x": "y"}}})).await),
@@ -92,8 +105,12 @@ fn a_deposed_leaders_write_fails() {
         admin.create(leases, lease).await.expect("made");
         let leader = server.admin().with("skiff-fence", "kube-system/boss/one/1");
         leader.create("v1:configmaps:default", json!({"metadata": {"name": "first"}})).await.expect("it leads");
-        admin.merge(&format!("{leases}/boss"), json!({"spec": {"holderIdentity": "two", "leaseTransitions": 2}})).await.expect("taken over");
-        let refused = leader.create("v1:configmaps:default", json!({"metadata": {"name": "second"}})).await.expect_err("deposed");
+        admin
+            .merge(&format!("{leases}/boss"), json!({"spec": {"holderIdentity": "two", "leaseTransitions": 2}}))
+            .await
+            .expect("taken over");
+        let refused =
+            leader.create("v1:configmaps:default", json!({"metadata": {"name": "second"}})).await.expect_err("deposed");
         assert_eq!(refused.reason(), "Conflict");
         assert!(refused.message().contains("no longer the leader"), "{}", refused.message());
         let again = server.admin().with("skiff-fence", "kube-system/boss/two/1");
@@ -116,7 +133,9 @@ fn a_write_carries_its_cause_and_the_server_fills_in_the_rest() {
             patch: br#"{"data":{"a":"b"}}"#.to_vec().into(),
             ..Default::default()
         });
-        request.metadata_mut().insert_bin("skiff-cause-bin", tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec()));
+        request
+            .metadata_mut()
+            .insert_bin("skiff-cause-bin", tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec()));
         admin.grpc.clone().patch(request).await.expect("patched");
         admin.get("v1:configmaps:default/m").await.expect("there");
         let registry = server.handle.registry();
@@ -130,8 +149,11 @@ fn a_write_carries_its_cause_and_the_server_fills_in_the_rest() {
         assert_eq!(stored.replaced_revision, revision(&made));
 
         cause.reason = "x".repeat(2000);
-        let mut request = tonic::Request::new(pb::DeleteRequest { r#ref: Some(at("v1:configmaps:default/m")), ..Default::default() });
-        request.metadata_mut().insert_bin("skiff-cause-bin", tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec()));
+        let mut request =
+            tonic::Request::new(pb::DeleteRequest { r#ref: Some(at("v1:configmaps:default/m")), ..Default::default() });
+        request
+            .metadata_mut()
+            .insert_bin("skiff-cause-bin", tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec()));
         let refused = Refused::from(admin.grpc.clone().delete(request).await.expect_err("too long"));
         assert_eq!(refused.status.code, 413);
     });

@@ -27,7 +27,11 @@ fn health_and_version_are_open_and_nothing_else_is() {
         for path in ["/", "/api/v1/pods", "/metrics", "/skiff.v1.Resources/Get"] {
             let (code, body) = get(&server, None, path).await;
             let status: Value = serde_json::from_str(&body).expect("JSON");
-            assert_eq!((code, &status["kind"], &status["reason"]), (401, &json!("Status"), &json!("Unauthorized")), "{path}");
+            assert_eq!(
+                (code, &status["kind"], &status["reason"]),
+                (401, &json!("Status"), &json!("Unauthorized")),
+                "{path}"
+            );
         }
         let (code, _) = get(&server, Some(Identity::new("someone", &[])), "/metrics").await;
         assert_eq!(code, 404, "metrics are for administrators");
@@ -69,7 +73,10 @@ fn one_seed_is_one_run() {
                 let client = admin.clone();
                 async move {
                     client.create("v1:pods:default", pod(&format!("p{i}"))).await.expect("made");
-                    client.merge(&format!("v1:pods:default/p{i}"), json!({"metadata": {"labels": {"a": "b"}}})).await.expect("patched");
+                    client
+                        .merge(&format!("v1:pods:default/p{i}"), json!({"metadata": {"labels": {"a": "b"}}}))
+                        .await
+                        .expect("patched");
                 }
             });
             futures::future::join_all(work).await;

@@ -13,14 +13,35 @@ const BACKUPS: &str = "example.com/v1:backups:default";
 const ONE: &str = "example.com/v1:backups:default/nightly";
 
 fn schema() -> Arc<Schema> {
-    let object = |name: &'static str, fields: Vec<Field>| Object { name: name.into(), description: "".into(), fields: fields.into(), open: false };
+    let object = |name: &'static str, fields: Vec<Field>| Object {
+        name: name.into(),
+        description: "".into(),
+        fields: fields.into(),
+        open: false,
+    };
     let mut targets = Field::new("targets", Shape::List, Type::Object(2));
     targets.merge = Merge::List;
     targets.merge_key = "name".into();
     let objects = vec![
-        object("Backup", vec![Field::new("spec", Shape::Single, Type::Object(1)), Field::new("status", Shape::Single, Type::Object(3))]),
-        object("BackupSpec", vec![Field::new("keep", Shape::Single, Type::Integer), Field::new("replicas", Shape::Single, Type::Integer), targets]),
-        object("Target", vec![Field::new("name", Shape::Single, Type::String), Field::new("path", Shape::Single, Type::String)]),
+        object(
+            "Backup",
+            vec![
+                Field::new("spec", Shape::Single, Type::Object(1)),
+                Field::new("status", Shape::Single, Type::Object(3)),
+            ],
+        ),
+        object(
+            "BackupSpec",
+            vec![
+                Field::new("keep", Shape::Single, Type::Integer),
+                Field::new("replicas", Shape::Single, Type::Integer),
+                targets,
+            ],
+        ),
+        object(
+            "Target",
+            vec![Field::new("name", Shape::Single, Type::String), Field::new("path", Shape::Single, Type::String)],
+        ),
         object("BackupStatus", vec![Field::new("done", Shape::Single, Type::Integer)]),
     ];
     Arc::new(Schema::new(objects, 0).expect("a sound Schema"))
@@ -38,7 +59,12 @@ fn backups() -> Resource {
         namespaced: true,
         subresources: vec!["status".into()],
         schema: schema(),
-        strategy: Box::new(JsonKind { api_version: "example.com/v1".into(), kind: "Backup".into(), schema: schema(), has_status: true }),
+        strategy: Box::new(JsonKind {
+            api_version: "example.com/v1".into(),
+            kind: "Backup".into(),
+            schema: schema(),
+            has_status: true,
+        }),
         time_to_live: None,
         cached: Default::default(),
     }
@@ -60,10 +86,14 @@ fn a_kind_without_a_struct_goes_all_the_way() {
         let admin = server.admin();
         assert_eq!(admin.create(BACKUPS, backup()).await.expect_err("not known yet").reason(), "NotFound");
         server.handle.registry().add_resource(backups());
-        let mut events = admin.watch(pb::WatchRequest { r#ref: Some(at(BACKUPS)), ..Default::default() }).await.expect("a watch");
+        let mut events =
+            admin.watch(pb::WatchRequest { r#ref: Some(at(BACKUPS)), ..Default::default() }).await.expect("a watch");
 
         let made = admin.create(BACKUPS, backup()).await.expect("made");
-        assert_eq!((&made["kind"], &made["apiVersion"], &made["status"]), (&json!("Backup"), &json!("example.com/v1"), &Value::Null));
+        assert_eq!(
+            (&made["kind"], &made["apiVersion"], &made["status"]),
+            (&json!("Backup"), &json!("example.com/v1"), &Value::Null)
+        );
         assert_eq!(made["metadata"]["generation"], 1);
         assert!(made["metadata"]["uid"].is_string());
         assert_eq!(admin.get(ONE).await.expect("there"), made);
@@ -75,8 +105,14 @@ fn a_kind_without_a_struct_goes_all_the_way() {
         let patched = admin.patch(ONE, Patch::Strategic, strategic).await.expect("patched");
         assert_eq!(patched["spec"]["targets"], json!([{"name": "a", "path": "/a"}, {"name": "b", "path": "/bb"}]));
         assert_eq!(patched["metadata"]["generation"], 2);
-        let status = admin.merge("example.com/v1:backups:default/nightly/status", json!({"status": {"done": 1}, "spec": {"keep": 9}})).await.expect("status");
-        assert_eq!((&status["status"]["done"], &status["spec"]["keep"], &status["metadata"]["generation"]), (&json!(1), &json!(3), &json!(2)));
+        let status = admin
+            .merge("example.com/v1:backups:default/nightly/status", json!({"status": {"done": 1}, "spec": {"keep": 9}}))
+            .await
+            .expect("status");
+        assert_eq!(
+            (&status["status"]["done"], &status["spec"]["keep"], &status["metadata"]["generation"]),
+            (&json!(1), &json!(3), &json!(2))
+        );
         let mut main = status.clone();
         main["status"]["done"] = json!(5);
         main["spec"]["keep"] = json!(4);
@@ -118,14 +154,21 @@ fn its_schema_is_held_against_its_objects() {
         let refused = admin.create_with(strict(unknown.clone())).await.expect_err("unknown");
         assert!(refused.message().contains("unknown field \"spec.kep\""), "{}", refused.message());
         let made = admin.create(BACKUPS, unknown).await.expect("made, with a warning");
-        assert!(made["spec"]["kep"].is_null() && made["_warnings"][0].as_str().is_some_and(|w| w.contains("spec.kep")), "{made}");
+        assert!(
+            made["spec"]["kep"].is_null() && made["_warnings"][0].as_str().is_some_and(|w| w.contains("spec.kep")),
+            "{made}"
+        );
         let mut wrong = backup();
         wrong["metadata"]["name"] = json!("Wrong Name");
         wrong["spec"]["keep"] = json!("three");
         wrong["spec"]["targets"] = json!({"name": "a"});
         let refused = admin.create(BACKUPS, wrong).await.expect_err("wrong types");
         assert_eq!(refused.reason(), "Invalid");
-        for words in ["metadata.name: Invalid value", "spec.keep: Invalid value: \"three\": must be of type integer", "spec.targets: Invalid value"] {
+        for words in [
+            "metadata.name: Invalid value",
+            "spec.keep: Invalid value: \"three\": must be of type integer",
+            "spec.targets: Invalid value",
+        ] {
             assert!(refused.message().contains(words), "{words}: {}", refused.message());
         }
         let partial = pb::ListRequest { r#ref: Some(at(BACKUPS)), metadata_only: true, ..Default::default() };

@@ -37,7 +37,10 @@ fn address() -> Address {
 }
 
 fn options() -> Options {
-    Options { advertise: vec![("10.89.0.1".parse().expect("an address"), 6443)], ..Options::new(vec![address()], StoreOptions::Embedded { dir: "/store".into() }) }
+    Options {
+        advertise: vec![("10.89.0.1".parse().expect("an address"), 6443)],
+        ..Options::new(vec![address()], StoreOptions::Embedded { dir: "/store".into() })
+    }
 }
 
 impl Server {
@@ -280,7 +283,10 @@ pub fn name(object: &Value) -> String {
 }
 
 pub fn revision(object: &Value) -> u64 {
-    object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).expect("an object that was read has a revision")
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .and_then(|v| v.parse().ok())
+        .expect("an object that was read has a revision")
 }
 
 /// A small Pod.

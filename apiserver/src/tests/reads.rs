@@ -17,13 +17,25 @@ fn list(path: &str) -> pb::ListRequest {
 }
 
 fn watch(path: &str, from: &str) -> pb::WatchRequest {
-    pb::WatchRequest { r#ref: Some(at(path)), resource_version: from.into(), allow_bookmarks: true, ..Default::default() }
+    pb::WatchRequest {
+        r#ref: Some(at(path)),
+        resource_version: from.into(),
+        allow_bookmarks: true,
+        ..Default::default()
+    }
 }
 
 async fn next(stream: &mut tonic::Streaming<pb::WatchEvent>) -> (Type, String) {
     let event = stream.message().await.expect("no error").expect("not over");
     let object: Value = serde_json::from_slice(&event.object).unwrap_or_default();
-    (event.r#type(), if event.r#type() == Type::Error { object["reason"].as_str().unwrap_or_default().into() } else { name(&object) })
+    (
+        event.r#type(),
+        if event.r#type() == Type::Error {
+            object["reason"].as_str().unwrap_or_default().into()
+        } else {
+            name(&object)
+        },
+    )
 }
 
 #[test]
@@ -35,7 +47,8 @@ fn pages_show_one_revision_whatever_happens_between_them() {
         assert_eq!((first.items.len(), first.remaining), (4, 6));
         admin.delete("v1:configmaps:default/m005").await.expect("deleted");
         admin.create(MAPS, json!({"metadata": {"name": "m0045"}})).await.expect("made");
-        let rest = admin.page(pb::ListRequest { r#continue: first.r#continue.clone(), ..list(MAPS) }).await.expect("the rest");
+        let rest =
+            admin.page(pb::ListRequest { r#continue: first.r#continue.clone(), ..list(MAPS) }).await.expect("the rest");
         assert_eq!(rest.resource_version, first.resource_version);
         let names: Vec<String> = rest.items.iter().map(|i| name(&serde_json::from_slice(i).expect("JSON"))).collect();
         assert_eq!(names, ["m004", "m005", "m006", "m007", "m008", "m009"]);
@@ -98,7 +111,8 @@ fn list_then_watch_has_no_gap() {
         };
         let watching = async move {
             let page = watcher.page(list(MAPS)).await.expect("listed");
-            let mut seen: Vec<String> = page.items.iter().map(|i| name(&serde_json::from_slice(i).expect("JSON"))).collect();
+            let mut seen: Vec<String> =
+                page.items.iter().map(|i| name(&serde_json::from_slice(i).expect("JSON"))).collect();
             let mut stream = watcher.watch(watch(MAPS, &page.resource_version)).await.expect("a watch");
             while seen.len() < 60 {
                 let (kind, name) = next(&mut stream).await;
@@ -118,14 +132,24 @@ fn events_are_the_writes_replies_and_selection_moves_them() {
     with_server(|server| async move {
         let admin = server.admin();
         let mut all = admin.watch(watch(MAPS, "0")).await.expect("a watch");
-        let mut odd = admin.watch(pb::WatchRequest { label_selector: "parity=odd".into(), ..watch(MAPS, "0") }).await.expect("a watch");
-        let made = admin.create(MAPS, json!({"metadata": {"name": "m", "labels": {"parity": "odd"}}})).await.expect("made");
+        let mut odd = admin
+            .watch(pb::WatchRequest { label_selector: "parity=odd".into(), ..watch(MAPS, "0") })
+            .await
+            .expect("a watch");
+        let made =
+            admin.create(MAPS, json!({"metadata": {"name": "m", "labels": {"parity": "odd"}}})).await.expect("made");
         let event = all.message().await.expect("no error").expect("an event");
         assert_eq!(event.r#type(), Type::Added);
         assert_eq!(serde_json::from_slice::<Value>(&event.object).expect("JSON"), made);
         assert_eq!(event.resource_version, revision(&made).to_string());
-        admin.merge("v1:configmaps:default/m", json!({"metadata": {"labels": {"parity": "even"}}})).await.expect("patched");
-        admin.merge("v1:configmaps:default/m", json!({"metadata": {"labels": {"parity": "odd"}}})).await.expect("patched");
+        admin
+            .merge("v1:configmaps:default/m", json!({"metadata": {"labels": {"parity": "even"}}}))
+            .await
+            .expect("patched");
+        admin
+            .merge("v1:configmaps:default/m", json!({"metadata": {"labels": {"parity": "odd"}}}))
+            .await
+            .expect("patched");
         admin.delete("v1:configmaps:default/m").await.expect("deleted");
         let (mut of_all, mut of_odd) = (Vec::new(), Vec::new());
         for _ in 0..3 {
@@ -144,7 +168,8 @@ fn initial_events_end_with_a_bookmark_and_quiet_watches_get_more() {
     with_server(|server| async move {
         let admin = server.admin();
         fill(&admin, 2).await;
-        let mut stream = admin.watch(pb::WatchRequest { send_initial_events: true, ..watch(MAPS, "") }).await.expect("a watch");
+        let mut stream =
+            admin.watch(pb::WatchRequest { send_initial_events: true, ..watch(MAPS, "") }).await.expect("a watch");
         assert_eq!(next(&mut stream).await, (Type::Added, "m000".into()));
         assert_eq!(next(&mut stream).await, (Type::Added, "m001".into()));
         let end = stream.message().await.expect("no error").expect("an event");
@@ -160,7 +185,8 @@ fn initial_events_end_with_a_bookmark_and_quiet_watches_get_more() {
 fn a_watch_ends_when_it_was_told_to() {
     with_server(|server| async move {
         let admin = server.admin();
-        let mut stream = admin.watch(pb::WatchRequest { timeout_seconds: 5, ..watch(MAPS, "") }).await.expect("a watch");
+        let mut stream =
+            admin.watch(pb::WatchRequest { timeout_seconds: 5, ..watch(MAPS, "") }).await.expect("a watch");
         let before = server.world.now();
         assert!(stream.message().await.expect("no error").is_none());
         assert_eq!((server.world.now() - before).as_secs(), 5);
@@ -171,11 +197,16 @@ fn a_watch_ends_when_it_was_told_to() {
 fn revisions_out_of_reach_are_refused_in_words() {
     with_server(|server| async move {
         let admin = server.admin();
-        let refused = admin.page(pb::ListRequest { resource_version: "999999".into(), ..list(MAPS) }).await.expect_err("ahead");
+        let refused =
+            admin.page(pb::ListRequest { resource_version: "999999".into(), ..list(MAPS) }).await.expect_err("ahead");
         assert_eq!((refused.reason(), refused.status.code), ("Timeout", 504));
         assert!(refused.message().contains("Too large resource version: 999999"), "{}", refused.message());
         for (version, wanted) in [("", "Exact"), ("0", "Exact"), ("1", "Sometimes"), ("01", ""), ("x", "")] {
-            let m = pb::ListRequest { resource_version: version.into(), resource_version_match: wanted.into(), ..list(MAPS) };
+            let m = pb::ListRequest {
+                resource_version: version.into(),
+                resource_version_match: wanted.into(),
+                ..list(MAPS)
+            };
             assert_eq!(admin.page(m).await.expect_err("invalid").status.code, 422, "{version:?} {wanted:?}");
         }
         assert!(admin.watch(watch(MAPS, "x")).await.is_err());
@@ -195,7 +226,9 @@ fn metadata_alone_can_be_had_of_any_kind() {
             let partial: Value = if accept == JSON {
                 serde_json::from_slice(&reply.object).expect("JSON")
             } else {
-                skiff_proto::json::encode_value(&metav1::PartialObjectMetadata::decode(&reply.object[..]).expect("protobuf"))
+                skiff_proto::json::encode_value(
+                    &metav1::PartialObjectMetadata::decode(&reply.object[..]).expect("protobuf"),
+                )
             };
             assert_eq!(partial["metadata"], made["metadata"]);
             assert_eq!(partial["spec"], Value::Null);

@@ -17,9 +17,15 @@ fn small() -> Options {
 fn the_cluster_begins_with_its_namespaces_and_its_own_service() {
     with_server(|server| async move {
         let admin = server.admin();
-        assert_eq!(admin.names("v1:namespaces:", "", "").await.expect("listed"), ["default", "kube-node-lease", "kube-public", "kube-system"]);
+        assert_eq!(
+            admin.names("v1:namespaces:", "", "").await.expect("listed"),
+            ["default", "kube-node-lease", "kube-public", "kube-system"]
+        );
         let own = admin.get("v1:services:default/kubernetes").await.expect("there");
-        assert_eq!((&own["spec"]["clusterIP"], &own["spec"]["ports"][0]["targetPort"]), (&json!("10.96.0.1"), &json!(6443)));
+        assert_eq!(
+            (&own["spec"]["clusterIP"], &own["spec"]["ports"][0]["targetPort"]),
+            (&json!("10.96.0.1"), &json!(6443))
+        );
         let slice = admin.get("discovery.k8s.io/v1:endpointslices:default/kubernetes").await.expect("there");
         assert_eq!(slice["endpoints"][0]["addresses"], json!(["10.89.0.1"]));
     });
@@ -33,10 +39,14 @@ fn services_made_at_once_get_different_addresses_until_there_are_none() {
             async move { client.create(SERVICES, service(&format!("s{i}"), "ClusterIP")).await }
         });
         let made = futures::future::join_all(creates).await;
-        let addresses: BTreeSet<String> =
-            made.iter().map(|s| s.as_ref().expect("made")["spec"]["clusterIP"].as_str().expect("an address").to_string()).collect();
+        let addresses: BTreeSet<String> = made
+            .iter()
+            .map(|s| s.as_ref().expect("made")["spec"]["clusterIP"].as_str().expect("an address").to_string())
+            .collect();
         assert_eq!(addresses.len(), 13, "{addresses:?}");
-        assert!(!addresses.contains("10.96.0.0") && !addresses.contains("10.96.0.1") && !addresses.contains("10.96.0.15"));
+        assert!(
+            !addresses.contains("10.96.0.0") && !addresses.contains("10.96.0.1") && !addresses.contains("10.96.0.15")
+        );
         let admin = server.admin();
         let full = admin.create(SERVICES, service("more", "ClusterIP")).await.expect_err("full");
         assert!(full.message().contains("is full"), "{}", full.message());
@@ -54,14 +64,21 @@ fn node_ports_are_given_once_kept_and_given_back() {
             async move {
                 let mut wanted = service(&format!("s{i}"), "NodePort");
                 // All ask for the same one of two; the rest for any.
-                wanted["spec"]["ports"] = json!([{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81}]);
+                wanted["spec"]["ports"] =
+                    json!([{"name": "a", "port": 80, "nodePort": 30080}, {"name": "b", "port": 81}]);
                 client.create(SERVICES, wanted).await
             }
         });
         let made = futures::future::join_all(creates).await;
         assert_eq!(made.iter().filter(|s| s.is_ok()).count(), 1, "30080 was given more than once, or never");
         for refused in made.iter().filter_map(|s| s.as_ref().err()) {
-            assert!(refused.message().contains("spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"), "{}", refused.message());
+            assert!(
+                refused
+                    .message()
+                    .contains("spec.ports[0].nodePort: Invalid value: 30080: provided port is already allocated"),
+                "{}",
+                refused.message()
+            );
         }
         let admin = server.admin();
         let one = made.into_iter().flatten().next().expect("one was made");
@@ -91,7 +108,8 @@ fn headless_and_external_services_have_no_address() {
         let admin = server.admin();
         let headless = json!({"metadata": {"name": "h"}, "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
         assert_eq!(admin.create(SERVICES, headless).await.expect("made")["spec"]["clusterIP"], "None");
-        let external = json!({"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "example.com"}});
+        let external =
+            json!({"metadata": {"name": "e"}, "spec": {"type": "ExternalName", "externalName": "example.com"}});
         assert_eq!(admin.create(SERVICES, external).await.expect("made")["spec"]["clusterIP"], Value::Null);
         for (spec, words) in [
             (json!({"ports": []}), "spec.ports: Required value"),
@@ -103,7 +121,8 @@ fn headless_and_external_services_have_no_address() {
             (json!({"ports": [{"port": 80, "nodePort": 30000}]}), "may not be used when `type` is 'ClusterIP'"),
             (json!({"ports": [{"port": 80}], "type": "Cluster"}), "supported values: \"ClusterIP\""),
         ] {
-            let refused = admin.create(SERVICES, json!({"metadata": {"name": "bad"}, "spec": spec})).await.expect_err("refused");
+            let refused =
+                admin.create(SERVICES, json!({"metadata": {"name": "bad"}, "spec": spec})).await.expect_err("refused");
             assert!(refused.message().contains(words), "{spec}: {}", refused.message());
         }
     });

@@ -71,24 +71,36 @@ async fn a_certificate_is_an_identity() {
     };
     let handle = run(world.clone(), options).await.expect("the server starts");
 
-    let admin = Files { ca: ca.clone(), identity: Some(ours.issue(dir.path(), "admin", "kubernetes-admin", &["system:masters"])) };
+    let admin = Files {
+        ca: ca.clone(),
+        identity: Some(ours.issue(dir.path(), "admin", "kubernetes-admin", &["system:masters"])),
+    };
     let namespaces = client(&world, to.clone(), admin).names("v1:namespaces:", "", "").await.expect("the admin may");
     assert!(namespaces.contains(&"kube-system".to_string()));
 
-    let node = Files { ca: ca.clone(), identity: Some(ours.issue(dir.path(), "node", "system:node:a", &["system:nodes"])) };
-    let refused = client(&world, to.clone(), node).names("v1:secrets:default", "", "").await.expect_err("a node may not");
+    let node =
+        Files { ca: ca.clone(), identity: Some(ours.issue(dir.path(), "node", "system:node:a", &["system:nodes"])) };
+    let refused =
+        client(&world, to.clone(), node).names("v1:secrets:default", "", "").await.expect_err("a node may not");
     assert!(refused.message().contains("node \"a\""), "{}", refused.message());
 
     let nobody = Files { ca: ca.clone(), identity: None };
     let refused = client(&world, to.clone(), nobody).names("v1:namespaces:", "", "").await.expect_err("nobody may not");
     assert_eq!(refused.reason(), "Unauthorized");
 
-    let stranger = Files { ca: ca.clone(), identity: Some(theirs.issue(dir.path(), "stranger", "kubernetes-admin", &["system:masters"])) };
-    let refused = client(&world, to.clone(), stranger).names("v1:namespaces:", "", "").await.expect_err("a stranger may not");
+    let stranger = Files {
+        ca: ca.clone(),
+        identity: Some(theirs.issue(dir.path(), "stranger", "kubernetes-admin", &["system:masters"])),
+    };
+    let refused =
+        client(&world, to.clone(), stranger).names("v1:namespaces:", "", "").await.expect_err("a stranger may not");
     assert_eq!(refused.reason(), "", "the door stays shut: {refused:?}");
 
     let misled = Files { ca: their_ca, identity: None };
-    assert!(client(&world, to, misled).names("v1:namespaces:", "", "").await.is_err(), "the client checks the server too");
+    assert!(
+        client(&world, to, misled).names("v1:namespaces:", "", "").await.is_err(),
+        "the client checks the server too"
+    );
     handle.stop().await;
     world.stop().await;
 }

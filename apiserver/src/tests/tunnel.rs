@@ -65,7 +65,12 @@ fn kubelet(node: &str) -> Identity {
 }
 
 fn logs(pod: &str, container: &str) -> pb::StreamOpen {
-    let request = pb::LogsRequest { namespace: "default".into(), pod: pod.into(), container: container.into(), ..Default::default() };
+    let request = pb::LogsRequest {
+        namespace: "default".into(),
+        pod: pod.into(),
+        container: container.into(),
+        ..Default::default()
+    };
     pb::StreamOpen { request: Some(stream_open::Request::Logs(request)), ..Default::default() }
 }
 
@@ -96,7 +101,9 @@ fn a_component_can_only_attach_as_itself() {
             let attached = Component::attach(&server, identity.clone(), component, node).await;
             match attached {
                 Ok(_) => assert!(fits, "{identity} attached as {component} {node}"),
-                Err(refused) => assert!(!fits && refused.reason() == "Forbidden", "{identity} {component} {node}: {refused:?}"),
+                Err(refused) => {
+                    assert!(!fits && refused.reason() == "Forbidden", "{identity} {component} {node}: {refused:?}")
+                }
             }
         }
     });
@@ -111,7 +118,10 @@ fn logs_reach_the_node_of_the_pod_and_come_back() {
         let (id, body) = node.next().await;
         let tunnel_frame::Body::Open(open) = body else { panic!("{body:?}") };
         let Some(stream_open::Request::Logs(request)) = open.request else { panic!("{open:?}") };
-        assert_eq!((open.component.as_str(), open.node.as_str(), request.container.as_str()), ("kubelet", "n1", "main"));
+        assert_eq!(
+            (open.component.as_str(), open.node.as_str(), request.container.as_str()),
+            ("kubelet", "n1", "main")
+        );
         assert_eq!(request.pod_uid.len(), 36);
         node.send(id, tunnel_frame::Body::Data(data(b"hello"))).await;
         node.send(id, tunnel_frame::Body::Close(pb::StreamClose::default())).await;
@@ -202,7 +212,9 @@ fn a_sender_without_credit_is_cut_off_and_others_are_not() {
         assert!(closed == first && matches!(body, tunnel_frame::Body::Close(c) if c.failed));
         // With credit given, more comes.
         modest.send(stream_frame::Body::Window(pb::StreamWindow { bytes: 64 * 1024 })).await;
-        assert!(matches!(node.next().await, (id, tunnel_frame::Body::Window(w)) if id == second && w.bytes == 64 * 1024));
+        assert!(
+            matches!(node.next().await, (id, tunnel_frame::Body::Window(w)) if id == second && w.bytes == 64 * 1024)
+        );
         for _ in 0..9 {
             node.send(second, tunnel_frame::Body::Data(data(&[b'y'; 32 * 1024]))).await;
         }

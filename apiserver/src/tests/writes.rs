@@ -16,7 +16,10 @@ fn a_created_object_is_completed_and_reads_back_the_same() {
         assert!(made["metadata"]["uid"].is_string() && made["metadata"]["creationTimestamp"].is_string());
         let spec = &made["spec"];
         assert_eq!(spec["replicas"], 1);
-        assert_eq!(spec["strategy"], json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}));
+        assert_eq!(
+            spec["strategy"],
+            json!({"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}})
+        );
         assert_eq!((&spec["revisionHistoryLimit"], &spec["progressDeadlineSeconds"]), (&json!(10), &json!(600)));
         assert_eq!(spec["template"]["spec"]["containers"][0]["imagePullPolicy"], "IfNotPresent");
         assert_eq!(admin.get("apps/v1:deployments:default/web").await.expect("there"), made);
@@ -148,7 +151,9 @@ fn a_write_at_an_old_revision_is_a_conflict_and_changes_nothing() {
         mine["spec"]["replicas"] = json!(3);
         let refused = admin.update("apps/v1:deployments:default/web", &mine).await.expect_err("stale");
         assert_eq!((refused.reason(), refused.grpc.code()), ("Conflict", tonic::Code::Aborted));
-        assert!(refused.message().contains("the object has been modified; please apply your changes to the latest version"));
+        assert!(
+            refused.message().contains("the object has been modified; please apply your changes to the latest version")
+        );
         assert_eq!(admin.get("apps/v1:deployments:default/web").await.expect("there"), second);
     });
 }
@@ -167,7 +172,10 @@ fn writing_the_same_again_writes_nothing() {
 fn concurrent_compare_and_swap_writers_lose_nothing() {
     in_many_worlds(|server| async move {
         let admin = server.admin();
-        admin.create("v1:configmaps:default", json!({"metadata": {"name": "count"}, "data": {"n": "0"}})).await.expect("made");
+        admin
+            .create("v1:configmaps:default", json!({"metadata": {"name": "count"}, "data": {"n": "0"}}))
+            .await
+            .expect("made");
         let mut writers = Vec::new();
         for writer in 0..8 {
             let client = server.client(&format!("writer-{writer}"), &["system:masters"]);
@@ -198,7 +206,9 @@ fn concurrent_patches_of_different_fields_all_hold() {
         admin.create("v1:configmaps:default", json!({"metadata": {"name": "m"}})).await.expect("made");
         let patches = (0..30).map(|i| {
             let client = admin.clone();
-            async move { client.merge("v1:configmaps:default/m", json!({"data": {format!("k{i}"): "v"}})).await.expect("patched") }
+            async move {
+                client.merge("v1:configmaps:default/m", json!({"data": {format!("k{i}"): "v"}})).await.expect("patched")
+            }
         });
         futures::future::join_all(patches).await;
         let map = admin.get("v1:configmaps:default/m").await.expect("there");
@@ -212,13 +222,19 @@ fn json_merge_and_strategic_patches() {
         let admin = server.admin();
         admin.create(DEPLOYMENTS, deployment("web")).await.expect("made");
         let path = "apps/v1:deployments:default/web";
-        let by_json = admin.patch(path, Type::Json, json!([{"op": "replace", "path": "/spec/replicas", "value": 4}])).await.expect("json");
+        let by_json = admin
+            .patch(path, Type::Json, json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]))
+            .await
+            .expect("json");
         assert_eq!(by_json["spec"]["replicas"], 4);
         let strategic = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "image": "demo:2"}]}}}});
         let by_strategy = admin.patch(path, Type::Strategic, strategic).await.expect("strategic");
         let container = &by_strategy["spec"]["template"]["spec"]["containers"][0];
         assert_eq!((&container["image"], &container["imagePullPolicy"]), (&json!("demo:2"), &json!("IfNotPresent")));
-        let by_merge = admin.merge(path, json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": null}})).await.expect("merge");
+        let by_merge = admin
+            .merge(path, json!({"metadata": {"labels": {"a": "b"}}, "spec": {"replicas": null}}))
+            .await
+            .expect("merge");
         assert_eq!((&by_merge["metadata"]["labels"]["a"], &by_merge["spec"]["replicas"]), (&json!("b"), &json!(1)));
         let apply = admin.patch(path, Type::Apply, json!({})).await.expect_err("later");
         assert_eq!((apply.status.code, apply.grpc.code()), (501, tonic::Code::Unimplemented));
@@ -231,7 +247,12 @@ fn json_merge_and_strategic_patches() {
 fn a_dry_run_does_everything_but_write() {
     with_server(|server| async move {
         let admin = server.admin();
-        let m = pb::CreateRequest { r#ref: Some(at(PODS)), object: pod("a").to_string().into_bytes().into(), dry_run: true, ..Default::default() };
+        let m = pb::CreateRequest {
+            r#ref: Some(at(PODS)),
+            object: pod("a").to_string().into_bytes().into(),
+            dry_run: true,
+            ..Default::default()
+        };
         let made = admin.create_with(m).await.expect("made");
         assert_eq!(made["spec"]["restartPolicy"], "Always");
         assert_eq!(admin.get("v1:pods:default/a").await.expect_err("not there").reason(), "NotFound");
@@ -260,7 +281,10 @@ fn scale_changes_the_replicas_and_counts_a_generation() {
         admin.create(DEPLOYMENTS, deployment("web")).await.expect("made");
         let path = "apps/v1:deployments:default/web/scale";
         let scale = admin.merge(path, json!({"spec": {"replicas": 7}})).await.expect("scaled");
-        assert_eq!((&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]), (&json!("Scale"), &json!(7), &json!("app=web")));
+        assert_eq!(
+            (&scale["kind"], &scale["spec"]["replicas"], &scale["status"]["selector"]),
+            (&json!("Scale"), &json!(7), &json!("app=web"))
+        );
         let mut read = admin.get(path).await.expect("read");
         read["spec"]["replicas"] = json!(0);
         admin.update(path, &read).await.expect("scaled");

@@ -28,11 +28,7 @@ impl TunnelService {
         Self { tunnels }
     }
 
-    async fn welcome(
-        &self,
-        identity: &Identity,
-        incoming: &mut Streaming<TunnelFrame>,
-    ) -> ApiResult<(Place, String)> {
+    async fn welcome(&self, identity: &Identity, incoming: &mut Streaming<TunnelFrame>) -> ApiResult<(Place, String)> {
         let first = match tokio::time::timeout(HELLO, incoming.message()).await {
             Ok(Ok(first)) => first,
             Ok(Err(_)) | Err(_) => return Err(ApiError::bad_request("no hello came")),
@@ -63,7 +59,10 @@ fn check(identity: &Identity, hello: &Hello) -> ApiResult<()> {
         return Ok(());
     }
     let on = if hello.node.is_empty() { String::new() } else { format!(" of node {:?}", hello.node) };
-    Err(ApiError::forbidden_here(format!("{:?} is not the {}{on} and cannot open its tunnel", identity.user, hello.component)))
+    Err(ApiError::forbidden_here(format!(
+        "{:?} is not the {}{on} and cannot open its tunnel",
+        identity.user, hello.component
+    )))
 }
 
 #[tonic::async_trait]

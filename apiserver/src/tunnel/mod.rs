@@ -118,7 +118,11 @@ impl Tunnel {
         let (body, over) = match frame.body? {
             Body::Data(data) => {
                 if !link.from_component.take(data.data.len()) {
-                    self.end(frame.stream, &link, failed("InternalError", "the component sent more than it was allowed to"));
+                    self.end(
+                        frame.stream,
+                        &link,
+                        failed("InternalError", "the component sent more than it was allowed to"),
+                    );
                     return Some(failed("BadRequest", "more was sent than the other end allowed"));
                 }
                 (stream_frame::Body::Data(data), false)

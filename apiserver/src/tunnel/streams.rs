@@ -71,7 +71,10 @@ impl StreamsService {
             Some(Asked::PortForward(r)) => {
                 let pod = self.pod(identity, "portforward", "create", &r.namespace, &r.pod).await?;
                 if !(1..=65535).contains(&r.port) {
-                    return Err(ApiError::bad_request(format!("{} is not a port: it must be between 1 and 65535", r.port)));
+                    return Err(ApiError::bad_request(format!(
+                        "{} is not a port: it must be between 1 and 65535",
+                        r.port
+                    )));
                 }
                 r.pod_uid = pod.metadata.uid.clone();
                 host(&pod)?
@@ -81,7 +84,10 @@ impl StreamsService {
                     return Err(ApiError::bad_request("the path of an HTTP GET begins with / and is short"));
                 }
                 let nodes = self.tunnels.registry.resource("", "v1", "nodes")?;
-                self.tunnels.registry.authorizer().authorize_stream(identity, &nodes, "proxy", "get", "", &open.node)?;
+                self.tunnels
+                    .registry
+                    .authorizer()
+                    .authorize_stream(identity, &nodes, "proxy", "get", "", &open.node)?;
                 return Ok(());
             }
             None => return Err(ApiError::bad_request("the stream does not say what is to be opened")),
@@ -159,7 +165,8 @@ impl Streams for StreamsService {
         {
             let mut streams = tunnel.streams();
             if streams.len() >= STREAMS {
-                let words = format!("{STREAMS} streams to the {} are open already; please try again later", open.component);
+                let words =
+                    format!("{STREAMS} streams to the {} are open already; please try again later", open.component);
                 return Err(to_grpc(ApiError::too_many_requests(words, 1)));
             }
             streams.insert(id, link.clone());

@@ -31,7 +31,8 @@ impl KindStrategy for ConfigMapStrategy {
         for name in map.binary_data.keys().filter(|name| map.data.contains_key(*name)) {
             errors.invalid(key("data", name), name, "duplicate of key present in binaryData");
         }
-        let size = map.data.values().map(String::len).sum::<usize>() + map.binary_data.values().map(|v| v.len()).sum::<usize>();
+        let size = map.data.values().map(String::len).sum::<usize>()
+            + map.binary_data.values().map(|v| v.len()).sum::<usize>();
         if size > DATA_MAX {
             errors.too_long("", DATA_MAX);
         }
@@ -70,9 +71,7 @@ fn required_keys(kind: &str) -> &'static [&'static str] {
 
 impl KindStrategy for SecretStrategy {
     type Kind = Secret;
-    const SELECTABLE: SelectableFields = &[
-        ("type", &[3], FieldKind::String),
-    ];
+    const SELECTABLE: SelectableFields = &[("type", &[3], FieldKind::String)];
 
     fn default(&self, secret: &mut Secret) {
         if secret.r#type.is_empty() {

@@ -181,9 +181,14 @@ fn amount(value: Option<&IntOrString>, path: &str, errors: &mut Errors) -> Optio
             Some(i64::from(*n))
         }
         IntOrString::Str(s) => {
-            let digits = s.strip_suffix('%').filter(|d| !d.is_empty() && d.len() <= 9 && d.bytes().all(|c| c.is_ascii_digit()));
+            let digits =
+                s.strip_suffix('%').filter(|d| !d.is_empty() && d.len() <= 9 && d.bytes().all(|c| c.is_ascii_digit()));
             if digits.is_none() {
-                errors.invalid(path, s, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%')");
+                errors.invalid(
+                    path,
+                    s,
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%' or '93%')",
+                );
             }
             digits?.parse().ok()
         }

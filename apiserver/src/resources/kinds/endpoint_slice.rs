@@ -19,7 +19,9 @@ pub fn endpoint_ip(ip: &str, path: String, errors: &mut Errors) {
         _ if parsed.is_unspecified() => "may not be unspecified (0.0.0.0 or ::)",
         _ if parsed.is_loopback() => "may not be in the loopback range (127.0.0.0/8, ::1/128)",
         IpAddr::V4(v4) if v4.is_link_local() => "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => "may not be in the link-local range (169.254.0.0/16, fe80::/10)",
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => {
+            "may not be in the link-local range (169.254.0.0/16, fe80::/10)"
+        }
         _ if parsed.is_multicast() => "may not be in the multicast range (224.0.0.0/4, ff00::/8)",
         _ => return,
     };
@@ -81,7 +83,12 @@ impl KindStrategy for EndpointSliceStrategy {
             if let Some(number) = p.port {
                 port(i64::from(number), child(&path, "port"), &mut errors);
             }
-            one_of(p.protocol.as_deref().unwrap_or("TCP"), &["SCTP", "TCP", "UDP"], child(&path, "protocol"), &mut errors);
+            one_of(
+                p.protocol.as_deref().unwrap_or("TCP"),
+                &["SCTP", "TCP", "UDP"],
+                child(&path, "protocol"),
+                &mut errors,
+            );
         }
         errors
     }

@@ -26,7 +26,8 @@ impl KindStrategy for EndpointsStrategy {
             if subset.addresses.is_empty() && subset.not_ready_addresses.is_empty() {
                 errors.required(path, "must specify `addresses` or `notReadyAddresses`");
             }
-            for (field, list) in [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)] {
+            for (field, list) in [("addresses", &subset.addresses), ("notReadyAddresses", &subset.not_ready_addresses)]
+            {
                 for (j, address) in list.iter().enumerate() {
                     super::endpoint_slice::endpoint_ip(&address.ip, child(&index(path, field, j), "ip"), &mut errors);
                 }

@@ -2,8 +2,8 @@
 
 mod configs;
 mod deployment;
-mod endpoints;
 mod endpoint_slice;
+mod endpoints;
 mod event;
 mod lease;
 mod namespace;

@@ -14,9 +14,7 @@ pub struct NamespaceStrategy;
 
 impl KindStrategy for NamespaceStrategy {
     type Kind = Namespace;
-    const SELECTABLE: SelectableFields = &[
-        ("status.phase", &[3, 1], FieldKind::String),
-    ];
+    const SELECTABLE: SelectableFields = &[("status.phase", &[3, 1], FieldKind::String)];
 
     fn default(&self, ns: &mut Namespace) {
         // Every namespace can be selected by its name.

@@ -12,7 +12,11 @@ pub struct NodeStrategy;
 fn cidrs(node: &Node, errors: &mut Errors) {
     for (i, cidr) in node.spec.pod_cidrs.iter().enumerate() {
         if cidr.parse::<ipnet::IpNet>().is_err() {
-            errors.invalid(index("spec", "podCIDRs", i), cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)");
+            errors.invalid(
+                index("spec", "podCIDRs", i),
+                cidr,
+                "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
+            );
         }
     }
     let single = &node.spec.pod_cidr;
@@ -23,9 +27,7 @@ fn cidrs(node: &Node, errors: &mut Errors) {
 
 impl KindStrategy for NodeStrategy {
     type Kind = Node;
-    const SELECTABLE: SelectableFields = &[
-        ("spec.unschedulable", &[2, 4], FieldKind::Bool),
-    ];
+    const SELECTABLE: SelectableFields = &[("spec.unschedulable", &[2, 4], FieldKind::Bool)];
 
     fn default(&self, node: &mut Node) {
         let spec = &mut node.spec;
@@ -60,7 +62,12 @@ impl KindStrategy for NodeStrategy {
             for problem in validation::label_value(&taint.value) {
                 errors.invalid(child(&path, "value"), &taint.value, problem);
             }
-            one_of(&taint.effect, &["NoSchedule", "PreferNoSchedule", "NoExecute"], child(&path, "effect"), &mut errors);
+            one_of(
+                &taint.effect,
+                &["NoSchedule", "PreferNoSchedule", "NoExecute"],
+                child(&path, "effect"),
+                &mut errors,
+            );
             if !seen.insert((&taint.key, &taint.effect)) {
                 errors.duplicate(path, format!("{}:{}", taint.key, taint.effect));
             }

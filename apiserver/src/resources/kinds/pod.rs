@@ -20,7 +20,9 @@ fn qos_class(spec: &PodSpec) -> &'static str {
     };
     let guaranteed = |r: &ResourceRequirements| {
         ["cpu", "memory"].iter().all(|n| {
-            r.limits.get(*n).is_some_and(|limit| limit.milli() > 0 && r.requests.get(*n).is_none_or(|request| request == limit))
+            r.limits
+                .get(*n)
+                .is_some_and(|limit| limit.milli() > 0 && r.requests.get(*n).is_none_or(|request| request == limit))
         })
     };
     if !all().any(asks) {
@@ -35,8 +37,7 @@ fn qos_class(spec: &PodSpec) -> &'static str {
 /// What an update of a Pod's spec may change, taken from `old`, so that comparing shows anything else.
 fn with_changeable_fields_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     let mut masked = new.clone();
-    for (list, olds) in
-        [(&mut masked.containers, &old.containers), (&mut masked.init_containers, &old.init_containers)]
+    for (list, olds) in [(&mut masked.containers, &old.containers), (&mut masked.init_containers, &old.init_containers)]
     {
         for (c, o) in list.iter_mut().zip(olds) {
             c.image = o.image.clone();
@@ -103,17 +104,20 @@ impl KindStrategy for PodStrategy {
         }
         if let Some(was) = old.spec.active_deadline_seconds {
             match new.spec.active_deadline_seconds {
-                None => errors.invalid("spec.activeDeadlineSeconds", "", "must not update from a positive integer to nil value"),
-                Some(is) if is > was => errors.invalid(
+                None => errors.invalid(
                     "spec.activeDeadlineSeconds",
-                    is,
-                    "must be less than or equal to previous value",
+                    "",
+                    "must not update from a positive integer to nil value",
                 ),
+                Some(is) if is > was => {
+                    errors.invalid("spec.activeDeadlineSeconds", is, "must be less than or equal to previous value")
+                }
                 Some(_) => {}
             }
         }
         if old.spec.tolerations.iter().any(|t| !new.spec.tolerations.contains(t)) {
-            errors.forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
+            errors
+                .forbidden("spec.tolerations", "existing toleration can not be modified except its tolerationSeconds");
         }
         if with_changeable_fields_of(&new.spec, &old.spec) != old.spec {
             errors.forbidden(

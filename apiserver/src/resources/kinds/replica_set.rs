@@ -13,9 +13,7 @@ pub struct ReplicaSetStrategy;
 impl KindStrategy for ReplicaSetStrategy {
     type Kind = ReplicaSet;
     const GENERATIONS: bool = true;
-    const SELECTABLE: SelectableFields = &[
-        ("status.replicas", &[3, 1], FieldKind::Int),
-    ];
+    const SELECTABLE: SelectableFields = &[("status.replicas", &[3, 1], FieldKind::Int)];
 
     fn default(&self, rs: &mut ReplicaSet) {
         rs.spec.replicas.get_or_insert(1);

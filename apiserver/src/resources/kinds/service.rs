@@ -28,10 +28,8 @@ const AFFINITY_SECONDS_MAX: i32 = 86400;
 
 impl KindStrategy for ServiceStrategy {
     type Kind = Service;
-    const SELECTABLE: SelectableFields = &[
-        ("spec.clusterIP", &[2, 3], FieldKind::String),
-        ("spec.type", &[2, 4], FieldKind::String),
-    ];
+    const SELECTABLE: SelectableFields =
+        &[("spec.clusterIP", &[2, 3], FieldKind::String), ("spec.type", &[2, 4], FieldKind::String)];
 
     fn default(&self, service: &mut Service) {
         let spec = &mut service.spec;
@@ -100,7 +98,10 @@ impl KindStrategy for ServiceStrategy {
             }
             new.spec.external_traffic_policy.clear();
         }
-        if new.spec.r#type == "ExternalName" && old.spec.r#type != "ExternalName" && new.spec.cluster_ip == old.spec.cluster_ip {
+        if new.spec.r#type == "ExternalName"
+            && old.spec.r#type != "ExternalName"
+            && new.spec.cluster_ip == old.spec.cluster_ip
+        {
             new.spec.cluster_ip.clear();
             new.spec.cluster_ips.clear();
         }
@@ -118,7 +119,8 @@ impl KindStrategy for ServiceStrategy {
         ports(spec, &mut errors);
         errors.append(validation::labels(&spec.selector, "spec.selector"));
         one_of(&spec.session_affinity, &["ClientIP", "None"], "spec.sessionAffinity", &mut errors);
-        let timeout = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
+        let timeout =
+            spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()).and_then(|c| c.timeout_seconds);
         if let Some(seconds) = timeout.filter(|s| !(1..=AFFINITY_SECONDS_MAX).contains(s)) {
             errors.invalid(
                 "spec.sessionAffinityConfig.clientIP.timeoutSeconds",

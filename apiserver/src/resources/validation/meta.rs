@@ -128,10 +128,9 @@ fn finalizers(finalizers: &[String], errors: &mut Errors) {
 /// What an update may not change. Server-owned fields were copied from the old object before.
 pub fn object_meta_update(new: &ObjectMeta, old: &ObjectMeta) -> Errors {
     let mut errors = Errors::new();
-    for (path, new, old) in [
-        ("metadata.name", &new.name, &old.name),
-        ("metadata.namespace", &new.namespace, &old.namespace),
-    ] {
+    for (path, new, old) in
+        [("metadata.name", &new.name, &old.name), ("metadata.namespace", &new.namespace, &old.namespace)]
+    {
         if new != old {
             errors.invalid(path, new, IMMUTABLE);
         }
@@ -142,7 +141,9 @@ pub fn object_meta_update(new: &ObjectMeta, old: &ObjectMeta) -> Errors {
         if !added.is_empty() {
             errors.forbidden(
                 "metadata.finalizers",
-                format!("no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"),
+                format!(
+                    "no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+                ),
             );
         }
     }

@@ -166,7 +166,9 @@ pub fn port_name(name: &str) -> Problems {
 /// The name of an environment variable: anything printable but `=`.
 pub fn env_var_name(name: &str) -> Problems {
     if name.contains('=') || !name.bytes().all(|c| (0x20..0x7f).contains(&c)) {
-        return vec!["a valid environment variable name must consist only of printable ASCII characters other than '='".into()];
+        return vec![
+            "a valid environment variable name must consist only of printable ASCII characters other than '='".into(),
+        ];
     }
     Problems::new()
 }

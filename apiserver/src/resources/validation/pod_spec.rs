@@ -20,7 +20,10 @@ pub fn pod_template(template: &PodTemplateSpec, path: &str) -> Errors {
         errors.not_supported(child(&spec_path, "restartPolicy"), &template.spec.restart_policy, &["Always"]);
     }
     if template.spec.active_deadline_seconds.is_some() {
-        errors.forbidden(child(&spec_path, "activeDeadlineSeconds"), "activeDeadlineSeconds in a controller's template is not supported");
+        errors.forbidden(
+            child(&spec_path, "activeDeadlineSeconds"),
+            "activeDeadlineSeconds in a controller's template is not supported",
+        );
     }
     errors
 }
@@ -35,13 +38,20 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Errors {
     let dns = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"];
     one_of(&spec.dns_policy, &dns, child(path, "dnsPolicy"), e);
     if spec.dns_policy == "None" && spec.dns_config.as_ref().is_none_or(|c| c.nameservers.is_empty()) {
-        e.required(child(path, "dnsConfig.nameservers"), "must provide at least one DNS nameserver when `dnsPolicy` is None");
+        e.required(
+            child(path, "dnsConfig.nameservers"),
+            "must provide at least one DNS nameserver when `dnsPolicy` is None",
+        );
     }
     if let Some(grace) = spec.termination_grace_period_seconds {
         non_negative(grace, child(path, "terminationGracePeriodSeconds"), e);
     }
     if let Some(deadline) = spec.active_deadline_seconds.filter(|s| !(1..=SECONDS_MAX).contains(s)) {
-        e.invalid(child(path, "activeDeadlineSeconds"), deadline, format!("must be between 1 and {SECONDS_MAX}, inclusive"));
+        e.invalid(
+            child(path, "activeDeadlineSeconds"),
+            deadline,
+            format!("must be between 1 and {SECONDS_MAX}, inclusive"),
+        );
     }
     for (field, name, rule) in [
         ("nodeName", &spec.node_name, names::dns1123_subdomain as fn(&str) -> names::Problems),
@@ -102,7 +112,9 @@ fn containers(spec: &PodSpec, volume_names: &BTreeSet<&str>, path: &str, e: &mut
             // Init containers that end run one after the other and may share a host port.
             if field == "containers" {
                 unique_host_ports(&c.ports, &mut host_ports, &path, e);
-            } else if !is_sidecar(c) && (c.liveness_probe.is_some() || c.readiness_probe.is_some() || c.startup_probe.is_some()) {
+            } else if !is_sidecar(c)
+                && (c.liveness_probe.is_some() || c.readiness_probe.is_some() || c.startup_probe.is_some())
+            {
                 e.forbidden(path, "may not be set for init containers without restartPolicy=Always: probes");
             }
         }
@@ -150,7 +162,11 @@ fn container(c: &Container, volume_names: &BTreeSet<&str>, path: &str, e: &mut E
         let path = child(path, "securityContext");
         for (field, id) in [("runAsUser", security.run_as_user), ("runAsGroup", security.run_as_group)] {
             if id.is_some_and(|id| !(0..=SECONDS_MAX).contains(&id)) {
-                e.invalid(child(&path, field), id.unwrap_or_default(), format!("must be between 0 and {SECONDS_MAX}, inclusive"));
+                e.invalid(
+                    child(&path, field),
+                    id.unwrap_or_default(),
+                    format!("must be between 0 and {SECONDS_MAX}, inclusive"),
+                );
             }
         }
         if security.privileged == Some(true) && security.allow_privilege_escalation == Some(false) {
@@ -328,7 +344,11 @@ fn check_toleration(t: &Toleration, path: &str, e: &mut Errors) {
         }
         "" | "Equal" => {
             if t.key.is_empty() {
-                e.invalid(operator, &t.operator, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+                e.invalid(
+                    operator,
+                    &t.operator,
+                    "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+                );
             }
             for problem in names::label_value(&t.value) {
                 e.invalid(child(path, "value"), &t.value, problem);
@@ -375,7 +395,9 @@ fn node_selector_term(term: &NodeSelectorTerm, path: &str, e: &mut Errors) {
                 ("Exists" | "DoesNotExist", 1..) => {
                     e.forbidden(values, "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
                 }
-                ("Gt" | "Lt", n) if n != 1 => e.required(values, "must be specified single value when `operator` is 'Lt' or 'Gt'"),
+                ("Gt" | "Lt", n) if n != 1 => {
+                    e.required(values, "must be specified single value when `operator` is 'Lt' or 'Gt'")
+                }
                 ("In" | "NotIn" | "Exists" | "DoesNotExist" | "Gt" | "Lt", _) => {}
                 (other, _) => e.invalid(child(&path, "operator"), other, "not a valid selector operator"),
             }

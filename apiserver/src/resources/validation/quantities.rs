@@ -58,7 +58,11 @@ pub fn resource_requirements(resources: &ResourceRequirements, path: &str) -> Er
                 errors.invalid(requests.clone(), request, format!("must be equal to {name} limit of {limit}"));
             }
             Some(limit) if request > limit => {
-                errors.invalid(requests.clone(), request, format!("must be less than or equal to {name} limit of {limit}"));
+                errors.invalid(
+                    requests.clone(),
+                    request,
+                    format!("must be less than or equal to {name} limit of {limit}"),
+                );
             }
             None if !may_overcommit(name) => {
                 errors.required(limits.clone(), "Limit must be set for non overcommitable resources");

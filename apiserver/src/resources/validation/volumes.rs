@@ -77,7 +77,8 @@ fn source(source: &VolumeSource, path: &str, errors: &mut Errors) {
             errors.required(child(&path, "path"), "");
         }
         no_backsteps(&host.path, child(&path, "path"), errors);
-        let kinds = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+        let kinds =
+            ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
         one_of(host.r#type.as_deref().unwrap_or(""), &kinds, child(&path, "type"), errors);
     }
     if let Some(empty) = &source.empty_dir {
@@ -162,7 +163,11 @@ pub fn mounts(mounts: &[VolumeMount], volumes: &BTreeSet<&str>, path: &str, erro
             local_path(&mount.sub_path, child(&path, "subPath"), errors);
         }
         if !mount.sub_path.is_empty() && !mount.sub_path_expr.is_empty() {
-            errors.invalid(child(&path, "subPathExpr"), &mount.sub_path_expr, "subPathExpr and subPath are mutually exclusive");
+            errors.invalid(
+                child(&path, "subPathExpr"),
+                &mount.sub_path_expr,
+                "subPathExpr and subPath are mutually exclusive",
+            );
         }
         if let Some(propagation) = &mount.mount_propagation {
             let all = ["None", "HostToContainer", "Bidirectional"];
