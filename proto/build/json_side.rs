@@ -109,7 +109,7 @@ impl<'m> TypeMeta<'m> {
 fn write_reader(out: &mut String, model: &Model, message: &Message) -> std::fmt::Result {
     writeln!(
         out,
-        "#[allow(unused_variables)]\n\
+        "#[allow(unused_variables, clippy::single_match)]\n\
          fn read_field<'de, A: serde::de::MapAccess<'de>>(&mut self, index: usize, access: &mut A, at: &Path<'_>) -> Result<(), A::Error> {{\n\
          match index {{"
     )?;

@@ -63,6 +63,12 @@ fn literal(field: &Field, place: &dyn Fn(&str) -> usize) -> String {
         }
         .to_owned(),
     };
+    let presence = match field.shape {
+        _ if field.keep => "Always",
+        Shape::Value => "Always",
+        Shape::Optional | Shape::Boxed => "WhenSet",
+        _ => "WhenNonZero",
+    };
     let strategies: Vec<&str> = field.patch_strategy.split(',').collect();
     let merge = if strategies.contains(&"merge") && field.shape == Shape::List {
         "List"
@@ -79,7 +85,7 @@ fn literal(field: &Field, place: &dyn Fn(&str) -> usize) -> String {
     let keys: Vec<String> = field.list_map_keys.iter().map(|k| format!("Cow::Borrowed({k:?})")).collect();
     let keys = keys.join(", ");
     format!(
-        "Field {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), shape: Shape::{shape}, of: Type::{of}, merge: Merge::{merge}, merge_key: Cow::Borrowed({:?}), list: ListType::{list}, list_map_keys: Cow::Borrowed(&[{keys}]), atomic: {}, retain_keys: {}, immutable: {} }}",
+        "Field {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), shape: Shape::{shape}, of: Type::{of}, presence: Presence::{presence}, merge: Merge::{merge}, merge_key: Cow::Borrowed({:?}), list: ListType::{list}, list_map_keys: Cow::Borrowed(&[{keys}]), atomic: {}, retain_keys: {}, immutable: {} }}",
         field.name,
         field.description,
         field.merge_key,

@@ -13,6 +13,9 @@ mod scalar;
 pub mod schema;
 pub mod yaml;
 
+#[cfg(test)]
+mod roundtrip;
+
 /// What prost and tonic generate, in the modules of the protobuf packages.
 #[allow(missing_docs, clippy::all, rustdoc::all)]
 pub mod generated {

@@ -45,6 +45,8 @@ pub struct Field {
     pub shape: Shape,
     /// What each value is.
     pub of: Type,
+    /// When it is written.
+    pub presence: Presence,
     /// How a patch merges it.
     pub merge: Merge,
     /// The field that identifies an item of a merged list of objects; empty for lists of scalars.
@@ -59,6 +61,17 @@ pub struct Field {
     pub retain_keys: bool,
     /// May not change once the object exists.
     pub immutable: bool,
+}
+
+/// When a field is written, as Go's three ways to declare it have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// When it was set, be it to zero: a pointer.
+    WhenSet,
+    /// When it is neither zero nor empty.
+    WhenNonZero,
+    /// Always, so it counts as required.
+    Always,
 }
 
 /// How server-side apply treats a list.
@@ -251,6 +264,7 @@ impl Field {
             description: Cow::Borrowed(""),
             shape,
             of,
+            presence: Presence::WhenNonZero,
             merge: Merge::Default,
             merge_key: Cow::Borrowed(""),
             list: ListType::Atomic,
@@ -284,6 +298,10 @@ mod tests {
         assert_eq!((limits.shape, limits.of), (Shape::Map, Type::Quantity));
         let finalizers = pod.field_at(&["metadata", "finalizers"]).unwrap();
         assert_eq!((finalizers.merge, &*finalizers.merge_key), (Merge::List, ""));
+        let presence = |path: &[&str]| pod.field_at(path).unwrap().presence;
+        assert_eq!(presence(&["spec", "terminationGracePeriodSeconds"]), Presence::WhenSet);
+        assert_eq!(presence(&["spec", "hostNetwork"]), Presence::WhenNonZero);
+        assert_eq!(presence(&["status", "containerStatuses", "restartCount"]), Presence::Always);
         assert!(for_kind("apps", "v1", "Deployment").is_some());
         assert!(for_kind("apps", "v1", "Pod").is_none());
     }

@@ -2,6 +2,8 @@
 //! key, and directives (`$patch`, `$retainKeys`, `$deleteFromPrimitiveList`, `$setElementOrder`) say
 //! what a merge alone cannot.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 use super::{DELETE_FROM, DIRECTIVE, RETAIN_KEYS, SET_ORDER};
@@ -21,7 +23,7 @@ pub struct BadPatch {
 const MAX_DEPTH: usize = 128;
 
 /// Applies `patch` to `document`. Fields that the Schema does not know are merged as JSON merge
-/// patches do.
+/// patches do. After an error the document is half patched: throw it away.
 pub fn strategic(document: &mut Value, patch: &Value, schema: &Schema) -> Result<(), BadPatch> {
     let Value::Object(patch) = patch else {
         return Err(bad("", "a patch is an object"));
@@ -87,7 +89,7 @@ impl Merger<'_> {
             if let Some(name) = key.strip_prefix(SET_ORDER) {
                 let field = object.and_then(|o| o.field(name));
                 let merge_key = field.map(|f| &*f.merge_key).unwrap_or_default();
-                set_order(target.get_mut(name), order, merge_key, patch.get(name));
+                set_order(target.get_mut(name), order, merge_key);
             }
         }
         Ok(())
@@ -166,11 +168,7 @@ impl Merger<'_> {
         }
         let Value::Array(list) = slot else { return Ok(()) };
         let Some(object) = self.schema.object_of(field) else {
-            for item in items {
-                if !list.contains(item) {
-                    list.push(item.clone());
-                }
-            }
+            add_scalars(list, items);
             return Ok(());
         };
         if items.iter().any(|i| i.get(DIRECTIVE).is_some_and(|d| d == "replace")) {
@@ -179,6 +177,7 @@ impl Merger<'_> {
             return Ok(());
         }
         let merge_key = &*field.merge_key;
+        let mut keyed = Keyed::take(list, merge_key);
         for (i, item) in items.iter().enumerate() {
             let at = format!("{path}[{i}]");
             let Value::Object(patch) = item else {
@@ -187,22 +186,63 @@ impl Merger<'_> {
             let Some(id) = patch.get(merge_key) else {
                 return Err(bad(&at, format!("the list is merged by {merge_key:?}, which this item does not have")));
             };
-            let found = list.iter().position(|existing| existing.get(merge_key) == Some(id));
             if patch.get(DIRECTIVE).is_some_and(|d| d == "delete") {
-                list.retain(|existing| existing.get(merge_key) != Some(id));
-                continue;
+                keyed.remove(id);
+            } else {
+                self.object(keyed.entry(id), patch, Some(object), &at, depth + 1)?;
             }
-            let place = match found {
-                Some(place) => place,
-                None => {
-                    list.push(Value::Object(Map::new()));
-                    list.len() - 1
-                }
-            };
-            self.object(&mut list[place], patch, Some(object), &at, depth + 1)?;
         }
+        *list = keyed.into_list();
         Ok(())
     }
+}
+
+/// A list of objects by their merge key: long lists and long patches stay cheap.
+struct Keyed {
+    items: Vec<Option<Value>>,
+    places: BTreeMap<String, Vec<usize>>,
+}
+
+impl Keyed {
+    fn take(list: &mut Vec<Value>, merge_key: &str) -> Keyed {
+        let mut places: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (place, item) in list.iter().enumerate() {
+            if let Some(id) = item.get(merge_key) {
+                places.entry(id.to_string()).or_default().push(place);
+            }
+        }
+        Keyed { items: std::mem::take(list).into_iter().map(Some).collect(), places }
+    }
+
+    /// The first item with the key, or a new one at the end.
+    fn entry(&mut self, id: &Value) -> &mut Value {
+        let places = self.places.entry(id.to_string()).or_default();
+        let place = match places.first() {
+            Some(place) => *place,
+            None => {
+                places.push(self.items.len());
+                self.items.push(None);
+                self.items.len() - 1
+            }
+        };
+        self.items[place].get_or_insert_with(|| Value::Object(Map::new()))
+    }
+
+    fn remove(&mut self, id: &Value) {
+        for place in self.places.remove(&id.to_string()).unwrap_or_default() {
+            self.items[place] = None;
+        }
+    }
+
+    fn into_list(self) -> Vec<Value> {
+        self.items.into_iter().flatten().collect()
+    }
+}
+
+/// A list of scalars is a set: what is there already is not added again.
+fn add_scalars(list: &mut Vec<Value>, items: &[Value]) {
+    let mut there: BTreeSet<String> = list.iter().map(Value::to_string).collect();
+    list.extend(items.iter().filter(|item| there.insert(item.to_string())).cloned());
 }
 
 /// Of a union, only the named keys stay.
@@ -219,25 +259,24 @@ fn retain(target: &mut Map<String, Value>, keys: Option<&Value>, path: &str) -> 
 
 fn delete_from(target: &mut Map<String, Value>, name: &str, gone: &Value) {
     if let (Some(Value::Array(list)), Value::Array(gone)) = (target.get_mut(name), gone) {
-        list.retain(|item| !gone.contains(item));
+        let gone: BTreeSet<String> = gone.iter().map(Value::to_string).collect();
+        list.retain(|item| !gone.contains(&item.to_string()));
     }
 }
 
 /// Puts a list into the order that the patch wants. Items that the order does not name are the
-/// server's own: each stays behind the one that it stood behind.
-fn set_order(list: Option<&mut Value>, order: &Value, merge_key: &str, _patched: Option<&Value>) {
+/// server's own: each keeps its place.
+fn set_order(list: Option<&mut Value>, order: &Value, merge_key: &str) {
     let (Some(Value::Array(list)), Value::Array(order)) = (list, order) else { return };
-    let id = |item: &Value| if merge_key.is_empty() { item.clone() } else { item[merge_key].clone() };
-    let rank = |item: &Value| order.iter().position(|o| id(o) == id(item));
-    let mut ranked: Vec<Value> = list.iter().filter(|i| rank(i).is_some()).cloned().collect();
-    ranked.sort_by_key(|i| rank(i));
-    let mut result: Vec<Value> = vec![];
-    let mut next = ranked.into_iter();
-    for item in list.iter() {
-        match rank(item) {
-            None => result.push(item.clone()),
-            Some(_) => result.extend(next.next()),
+    let id = |item: &Value| if merge_key.is_empty() { item.to_string() } else { item[merge_key].to_string() };
+    let ranks: BTreeMap<String, usize> = order.iter().map(id).enumerate().map(|(rank, id)| (id, rank)).collect();
+    let ids: Vec<Option<usize>> = list.iter().map(|item| ranks.get(&id(item)).copied()).collect();
+    let mut ranked: Vec<(usize, Value)> = ids.iter().zip(list.iter()).filter_map(|(r, i)| Some(((*r)?, i.clone()))).collect();
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut in_order = ranked.into_iter().map(|(_, item)| item);
+    for (rank, item) in ids.iter().zip(list.iter_mut()) {
+        if let Some(next) = rank.and_then(|_| in_order.next()) {
+            *item = next;
         }
     }
-    *list = result;
 }

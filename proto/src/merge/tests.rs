@@ -65,6 +65,20 @@ fn strategic_patches_merge_lists_by_key() {
     }
 }
 
+/// Item by item against item by item would take minutes here.
+#[test]
+fn long_lists_are_merged_in_little_time() {
+    let named = |n: usize| -> Value { (0..n).map(|i| json!({"name": i.to_string()})).collect() };
+    let mut document = json!({"spec": {"containers": named(60_000)}, "metadata": {"finalizers": (0..60_000).collect::<Vec<_>>()}});
+    let before = document.clone();
+    let patch = json!({
+        "spec": {"containers": named(60_000), "$setElementOrder/containers": named(60_000)},
+        "metadata": {"finalizers": (0..60_000).collect::<Vec<_>>(), "$deleteFromPrimitiveList/finalizers": (60_000..120_000).collect::<Vec<_>>()},
+    });
+    strategic(&mut document, &patch, &pod()).unwrap();
+    assert!(document == before);
+}
+
 #[test]
 fn wrong_patches_are_refused_with_their_path() {
     for (patch, path) in [
