@@ -117,11 +117,8 @@ fn write_reader(out: &mut String, model: &Model, message: &Message) -> std::fmt:
     for field in &message.fields {
         if let Some(inner) = inlined(model, field) {
             let end = index + keys(model, inner).len();
-            writeln!(
-                out,
-                "{index}..{end} => self.{}.read_field(index - {index}, access, at)?,",
-                field.rust
-            )?;
+            let inner = if index == 0 { "index".to_owned() } else { format!("index - {index}") };
+            writeln!(out, "{index}..{end} => self.{}.read_field({inner}, access, at)?,", field.rust)?;
             index = end;
         } else {
             writeln!(

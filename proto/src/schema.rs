@@ -302,6 +302,7 @@ mod tests {
         assert_eq!(presence(&["spec", "terminationGracePeriodSeconds"]), Presence::WhenSet);
         assert_eq!(presence(&["spec", "hostNetwork"]), Presence::WhenNonZero);
         assert_eq!(presence(&["status", "containerStatuses", "restartCount"]), Presence::Always);
+        assert!(containers.description.contains("programs to run"), "comments in the .proto files are descriptions");
         assert!(for_kind("apps", "v1", "Deployment").is_some());
         assert!(for_kind("apps", "v1", "Pod").is_none());
     }
