@@ -61,5 +61,6 @@ fn float(text: &str) -> Option<Tree> {
     let value: f64 = text.replace('_', "").parse().ok()?;
     // Beyond 2^53 a float does not tell whole numbers apart.
     let whole = value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0;
-    value.is_finite().then(|| if whole { Tree::Int(value as i64) } else { Tree::Float(value) })
+    let number = if whole { Tree::Int(value as i64) } else { Tree::Float(value) };
+    value.is_finite().then_some(number)
 }
