@@ -37,10 +37,17 @@ pub(super) async fn start(shared: &Arc<Shared>, sinks: Vec<Arc<dyn super::Revisi
     let resume = feed.sinks.iter().filter_map(|sink| sink.resume_from()).min().unwrap_or(head);
     let from = resume.max(head.saturating_sub(SINK_LOOK_BACK)).min(head.saturating_sub(LOOK_BACK)).max(1);
     let mut stream = feed.load(from).await?;
+    // The head may be a revision that is not ours; this makes one that is.
+    feed.store().progress().await?;
     while feed.shared.progress.borrow().revision < head {
-        match stream.next().await {
-            Some(item) => feed.take(item?, &mut stream)?,
+        let taken = match stream.next().await {
+            Some(item) => item.and_then(|item| feed.take(item, &mut stream)),
             None => return Err(StoreError::Closed),
+        };
+        match taken {
+            // A restore lies within what was looked back at: begin behind it.
+            Err(gone) if gone.needs_relist() => stream = feed.start_over().await?,
+            other => other?,
         }
     }
     let world = shared.world.clone();

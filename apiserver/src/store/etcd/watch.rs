@@ -81,6 +81,10 @@ impl Carrier {
         for event in events {
             let Some(key) = event.kv().and_then(|kv| self.layout.strip(kv.key())) else { continue };
             if key == STORE_KEY.as_bytes() {
+                // The mark we know is where this history began; any other one means that it was replaced.
+                if revision_of(event) == self.layout.marked_at {
+                    continue;
+                }
                 return Err(StoreError::Restored);
             }
             if key != PROGRESS_KEY.as_bytes() {
