@@ -28,30 +28,18 @@ pub fn generate(model: &Model) -> Result<String, String> {
     for message in &model.messages {
         let keys = keys(model, message);
         if keys.len() > 64 {
-            return Err(format!(
-                "{}: more fields than the reader's mask has bits",
-                message.full_name
-            ));
+            return Err(format!("{}: more fields than the reader's mask has bits", message.full_name));
         }
         write_message(&mut out, model, message, &keys).map_err(|e| e.to_string())?;
     }
     Ok(out)
 }
 
-fn write_message(
-    out: &mut String,
-    model: &Model,
-    message: &Message,
-    keys: &[&Field],
-) -> std::fmt::Result {
+fn write_message(out: &mut String, model: &Model, message: &Message, keys: &[&Field]) -> std::fmt::Result {
     let names: Vec<&str> = keys.iter().map(|f| f.name.as_str()).collect();
     writeln!(out, "impl Message for {} {{", message.rust)?;
     if let Some(kind) = &message.kind {
-        let TypeMeta {
-            api_version,
-            kind,
-            strict,
-        } = TypeMeta::of(message, kind);
+        let TypeMeta { api_version, kind, strict } = TypeMeta::of(message, kind);
         writeln!(
             out,
             "const TYPE: Option<TypeMeta> = Some(TypeMeta {{ api_version: {api_version:?}, kind: {kind:?}, strict: {strict} }});"
@@ -59,10 +47,7 @@ fn write_message(
     }
     writeln!(out, "const FIELDS: &'static [&'static str] = &{names:?};")?;
 
-    writeln!(
-        out,
-        "fn index(key: &str) -> Option<usize> {{\nSome(match key {{"
-    )?;
+    writeln!(out, "fn index(key: &str) -> Option<usize> {{\nSome(match key {{")?;
     for (i, name) in names.iter().enumerate() {
         writeln!(out, "{name:?} => {i},")?;
     }
@@ -98,11 +83,7 @@ struct TypeMeta<'m> {
 impl<'m> TypeMeta<'m> {
     /// Options and answers are written under many a group's version, so theirs is not compared.
     fn of(message: &'m Message, kind: &'m crate::model::KindFacts) -> TypeMeta<'m> {
-        TypeMeta {
-            api_version: &kind.api_version,
-            kind: &message.name,
-            strict: !kind.resource.is_empty(),
-        }
+        TypeMeta { api_version: &kind.api_version, kind: &message.name, strict: !kind.resource.is_empty() }
     }
 }
 
@@ -121,11 +102,7 @@ fn write_reader(out: &mut String, model: &Model, message: &Message) -> std::fmt:
             writeln!(out, "{index}..{end} => self.{}.read_field({inner}, access, at)?,", field.rust)?;
             index = end;
         } else {
-            writeln!(
-                out,
-                "{index} => self.{} = read_value(access, at)?,",
-                field.rust
-            )?;
+            writeln!(out, "{index} => self.{} = read_value(access, at)?,", field.rust)?;
             index += 1;
         }
     }
@@ -145,10 +122,7 @@ fn write_writer(out: &mut String, message: &Message) -> std::fmt::Result {
         } else if field.keep || field.shape == Shape::Value {
             writeln!(out, "map.serialize_entry({name:?}, &Out(&self.{rust}))?;")?;
         } else {
-            writeln!(
-                out,
-                "if !self.{rust}.is_empty() {{ map.serialize_entry({name:?}, &Out(&self.{rust}))?; }}"
-            )?;
+            writeln!(out, "if !self.{rust}.is_empty() {{ map.serialize_entry({name:?}, &Out(&self.{rust}))?; }}")?;
         }
     }
     writeln!(out, "Ok(())\n}}")
@@ -164,24 +138,13 @@ fn write_normaliser(out: &mut String, model: &Model, message: &Message) -> std::
         let rust = &field.rust;
         match (&field.ty, field.shape) {
             (ty, Shape::Optional) if is_time(ty) => {
-                writeln!(
-                    out,
-                    "if self.{rust}.is_some_and(|t| t.is_zero()) {{ self.{rust} = None; }}"
-                )?;
+                writeln!(out, "if self.{rust}.is_some_and(|t| t.is_zero()) {{ self.{rust} = None; }}")?;
             }
             (Type::Message(name), shape) if holds_time(model, model.message(name)) => match shape {
                 Shape::Value => writeln!(out, "self.{rust}.normalise();")?,
-                Shape::Map => writeln!(
-                    out,
-                    "self.{rust}.values_mut().for_each(Message::normalise);"
-                )?,
-                Shape::List => {
-                    writeln!(out, "self.{rust}.iter_mut().for_each(Message::normalise);")?
-                }
-                _ => writeln!(
-                    out,
-                    "if let Some(inner) = &mut self.{rust} {{ inner.normalise(); }}"
-                )?,
+                Shape::Map => writeln!(out, "self.{rust}.values_mut().for_each(Message::normalise);")?,
+                Shape::List => writeln!(out, "self.{rust}.iter_mut().for_each(Message::normalise);")?,
+                _ => writeln!(out, "if let Some(inner) = &mut self.{rust} {{ inner.normalise(); }}")?,
             },
             _ => {}
         }

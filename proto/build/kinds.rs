@@ -8,8 +8,7 @@ pub fn generate(model: &Model) -> String {
     for message in &model.messages {
         let Some(kind) = &message.kind else { continue };
         let has_object_meta = message.fields.iter().any(|f| {
-            f.name == "metadata"
-                && matches!(&f.ty, crate::model::Type::Message(m) if m.ends_with(".ObjectMeta"))
+            f.name == "metadata" && matches!(&f.ty, crate::model::Type::Message(m) if m.ends_with(".ObjectMeta"))
         });
         if !has_object_meta {
             continue;

@@ -18,10 +18,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=build");
 
     let mut compiler = protox::Compiler::new([protos])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(&files)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let pool = compiler.descriptor_pool();
     let model = model::read(&pool)?;
 
@@ -45,11 +42,7 @@ fn proto_files(root: &Path) -> std::io::Result<Vec<PathBuf>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "proto") {
-                found.push(
-                    path.strip_prefix(root)
-                        .expect("found below it")
-                        .to_path_buf(),
-                );
+                found.push(path.strip_prefix(root).expect("found below it").to_path_buf());
             }
         }
     }

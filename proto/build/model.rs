@@ -1,36 +1,16 @@
 //! What the generators need to know of each message, read from the compiled descriptors.
 
 use crate::naming;
-use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value,
-};
+use prost_reflect::{Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
 
 /// Messages with a hand-written Rust type, and where it stands.
 pub const HAND_WRITTEN: &[(&str, &str)] = &[
-    (
-        "k8s.io.apimachinery.pkg.apis.meta.v1.Time",
-        "crate::scalar::Time",
-    ),
-    (
-        "k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime",
-        "crate::scalar::MicroTime",
-    ),
-    (
-        "k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1",
-        "crate::scalar::FieldsV1",
-    ),
-    (
-        "k8s.io.apimachinery.pkg.api.resource.Quantity",
-        "crate::scalar::Quantity",
-    ),
-    (
-        "k8s.io.apimachinery.pkg.util.intstr.IntOrString",
-        "crate::scalar::IntOrString",
-    ),
-    (
-        "k8s.io.apimachinery.pkg.runtime.RawExtension",
-        "crate::scalar::RawExtension",
-    ),
+    ("k8s.io.apimachinery.pkg.apis.meta.v1.Time", "crate::scalar::Time"),
+    ("k8s.io.apimachinery.pkg.apis.meta.v1.MicroTime", "crate::scalar::MicroTime"),
+    ("k8s.io.apimachinery.pkg.apis.meta.v1.FieldsV1", "crate::scalar::FieldsV1"),
+    ("k8s.io.apimachinery.pkg.api.resource.Quantity", "crate::scalar::Quantity"),
+    ("k8s.io.apimachinery.pkg.util.intstr.IntOrString", "crate::scalar::IntOrString"),
+    ("k8s.io.apimachinery.pkg.runtime.RawExtension", "crate::scalar::RawExtension"),
 ];
 
 pub struct Model {
@@ -97,10 +77,7 @@ pub struct Field {
 
 impl Model {
     pub fn message(&self, full_name: &str) -> &Message {
-        self.messages
-            .iter()
-            .find(|m| m.full_name == full_name)
-            .expect("every referenced message is in the model")
+        self.messages.iter().find(|m| m.full_name == full_name).expect("every referenced message is in the model")
     }
 }
 
@@ -110,17 +87,13 @@ pub fn is_kubernetes(full_name: &str) -> bool {
 }
 
 pub fn hand_written(full_name: &str) -> Option<&'static str> {
-    HAND_WRITTEN
-        .iter()
-        .find(|(name, _)| *name == full_name)
-        .map(|(_, rust)| *rust)
+    HAND_WRITTEN.iter().find(|(name, _)| *name == full_name).map(|(_, rust)| *rust)
 }
 
 pub fn read(pool: &DescriptorPool) -> Result<Model, String> {
     let mut messages = Vec::new();
     for message in pool.all_messages() {
-        let wanted =
-            is_kubernetes(message.full_name()) && hand_written(message.full_name()).is_none();
+        let wanted = is_kubernetes(message.full_name()) && hand_written(message.full_name()).is_none();
         if wanted && !message.is_map_entry() {
             messages.push(read_message(pool, &message)?);
         }
@@ -141,32 +114,19 @@ fn read_message(pool: &DescriptorPool, message: &MessageDescriptor) -> Result<Me
         full_name: message.full_name().to_owned(),
         name: message.name().to_owned(),
         rust: naming::rust_type(message.full_name()),
-        description: comment(
-            message.parent_file().file_descriptor_proto(),
-            message.path(),
-        ),
+        description: comment(message.parent_file().file_descriptor_proto(), message.path()),
         kind: read_kind(pool, message)?,
         fields: fields?,
     })
 }
 
-fn read_kind(
-    pool: &DescriptorPool,
-    message: &MessageDescriptor,
-) -> Result<Option<KindFacts>, String> {
+fn read_kind(pool: &DescriptorPool, message: &MessageDescriptor) -> Result<Option<KindFacts>, String> {
     let options = message.options();
     let Some(Value::Message(facts)) = option(pool, &options, "skiff.kind") else {
         return Ok(None);
     };
-    let Some(Value::Message(gv)) = option(
-        pool,
-        &message.parent_file().options(),
-        "skiff.group_version",
-    ) else {
-        return Err(format!(
-            "{}: a kind's file needs (skiff.group_version)",
-            message.full_name()
-        ));
+    let Some(Value::Message(gv)) = option(pool, &message.parent_file().options(), "skiff.group_version") else {
+        return Err(format!("{}: a kind's file needs (skiff.group_version)", message.full_name()));
     };
     let (group, version) = (text(&gv, "group"), text(&gv, "version"));
     let api_version = match text(&facts, "api_version") {
@@ -175,27 +135,12 @@ fn read_kind(
         _ => format!("{group}/{version}"),
     };
     let short_names = match facts.get_field_by_name("short_names").as_deref() {
-        Some(Value::List(names)) => names
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::List(names)) => names.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
-    let namespaced = facts
-        .get_field_by_name("namespaced")
-        .and_then(|v| v.as_bool())
-        .unwrap_or_default();
+    let namespaced = facts.get_field_by_name("namespaced").and_then(|v| v.as_bool()).unwrap_or_default();
     let (resource, singular) = (text(&facts, "resource"), text(&facts, "singular"));
-    Ok(Some(KindFacts {
-        group,
-        version,
-        api_version,
-        resource,
-        singular,
-        namespaced,
-        short_names,
-    }))
+    Ok(Some(KindFacts { group, version, api_version, resource, singular, namespaced, short_names }))
 }
 
 fn read_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Field, String> {
@@ -206,19 +151,14 @@ fn read_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Field, S
         _ => String::new(),
     };
     let list_map_keys = match option(pool, &options, "skiff.list_map_key") {
-        Some(Value::List(keys)) => keys
-            .iter()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect(),
+        Some(Value::List(keys)) => keys.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
         _ => Vec::new(),
     };
     let kind = match field.kind() {
         Kind::Message(entry) if entry.is_map_entry() => entry.map_entry_value_field().kind(),
         kind => kind,
     };
-    let ty = read_type(&kind)
-        .ok_or_else(|| format!("{}: Kubernetes has no {kind:?}", field.full_name()))?;
+    let ty = read_type(&kind).ok_or_else(|| format!("{}: Kubernetes has no {kind:?}", field.full_name()))?;
     let always = flag("skiff.always");
     let shape = match (&ty, field.cardinality()) {
         _ if field.is_map() => Shape::Map,
@@ -242,10 +182,7 @@ fn read_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Field, S
         list_map_keys,
         atomic: flag("skiff.atomic"),
         immutable: flag("skiff.immutable"),
-        description: comment(
-            field.parent_message().parent_file().file_descriptor_proto(),
-            field.path(),
-        ),
+        description: comment(field.parent_message().parent_file().file_descriptor_proto(), field.path()),
     })
 }
 
@@ -267,27 +204,16 @@ fn read_type(kind: &Kind) -> Option<Type> {
 /// One of our options, if it is set.
 fn option(pool: &DescriptorPool, options: &DynamicMessage, name: &str) -> Option<Value> {
     let extension = pool.get_extension_by_name(name)?;
-    options
-        .has_extension(&extension)
-        .then(|| options.get_extension(&extension).into_owned())
+    options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned())
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {
-    message
-        .get_field_by_name(field)
-        .and_then(|v| v.as_str().map(str::to_owned))
-        .unwrap_or_default()
+    message.get_field_by_name(field).and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 /// The comment above the declaration at `path`, as one line.
 fn comment(file: &prost_types::FileDescriptorProto, path: &[i32]) -> String {
     let locations = file.source_code_info.iter().flat_map(|info| &info.location);
-    let found = locations
-        .filter(|l| l.path == path)
-        .find_map(|l| l.leading_comments.clone());
-    found
-        .unwrap_or_default()
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ")
+    let found = locations.filter(|l| l.path == path).find_map(|l| l.leading_comments.clone());
+    found.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }

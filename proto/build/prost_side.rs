@@ -6,13 +6,8 @@ use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
 
 pub fn generate(mut set: FileDescriptorSet, model: &Model) -> std::io::Result<()> {
-    set.file
-        .retain(|file| file.package().starts_with("k8s.") || file.package() == "skiff.v1");
-    for file in set
-        .file
-        .iter_mut()
-        .filter(|file| model::is_kubernetes(file.package()))
-    {
+    set.file.retain(|file| file.package().starts_with("k8s.") || file.package() == "skiff.v1");
+    for file in set.file.iter_mut().filter(|file| model::is_kubernetes(file.package())) {
         let package = file.package().to_owned();
         for message in &mut file.message_type {
             prepare(&package, message, model);
@@ -29,16 +24,10 @@ pub fn generate(mut set: FileDescriptorSet, model: &Model) -> std::io::Result<()
     }
     for message in &model.messages {
         for field in message.fields.iter().filter(|f| f.shape == Shape::Boxed) {
-            config.boxed(format!(
-                ".{}.{}",
-                message.full_name,
-                naming::snake(&field.name)
-            ));
+            config.boxed(format!(".{}.{}", message.full_name, naming::snake(&field.name)));
         }
     }
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .compile_fds_with_config(set, config)
+    tonic_prost_build::configure().build_transport(false).compile_fds_with_config(set, config)
 }
 
 /// Turns value structs into required fields, for which prost makes a plain `T`, and gives every

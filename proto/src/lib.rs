@@ -35,11 +35,10 @@ pub use generated::k8s::io::api::discovery::v1 as discoveryv1;
 pub use generated::k8s::io::api::policy::v1 as policyv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
-pub use schema::Schema;
 pub use scalar::{
-    BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension,
-    Time,
+    BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension, Time,
 };
+pub use schema::Schema;
 
 /// Metadata and what else all groups share.
 pub mod metav1 {

@@ -20,9 +20,7 @@ pub fn owner_reference<K: Kind>(owner: &K, controller: bool) -> OwnerReference {
 
 /// The one owner that manages the object, if it has one.
 pub fn controller_of(meta: &ObjectMeta) -> Option<&OwnerReference> {
-    meta.owner_references
-        .iter()
-        .find(|o| o.controller == Some(true))
+    meta.owner_references.iter().find(|o| o.controller == Some(true))
 }
 
 /// Whether `owner` manages the object. The uid decides: names come back, uids don't.
@@ -87,9 +85,7 @@ mod tests {
         let mut pod = Pod::default();
         pod.metadata.owner_references = vec![owner_reference(&owner, false)];
         assert_eq!(controller_of(&pod.metadata), None);
-        pod.metadata
-            .owner_references
-            .push(owner_reference(&owner, true));
+        pod.metadata.owner_references.push(owner_reference(&owner, true));
         assert_eq!(controller_of(&pod.metadata).unwrap().kind, "ReplicaSet");
         assert_eq!(controller_of(&pod.metadata).unwrap().api_version, "apps/v1");
         assert!(is_controlled_by(&pod.metadata, &owner.metadata));

@@ -19,7 +19,21 @@ impl Choices<'_> {
     }
 }
 
-const TEXTS: &[&str] = &["", "a", "yes", "0644", "1_000", "é 日本 🦀", "two\nlines\n", " x", "a: b", "null", "2026-01-31", "\\\"'\t", "a.b/c"];
+const TEXTS: &[&str] = &[
+    "",
+    "a",
+    "yes",
+    "0644",
+    "1_000",
+    "é 日本 🦀",
+    "two\nlines\n",
+    " x",
+    "a: b",
+    "null",
+    "2026-01-31",
+    "\\\"'\t",
+    "a.b/c",
+];
 const QUANTITIES: &[&str] = &["0", "1", "500m", "1Gi", "1536Mi", "1e3", "-2", "1.1Ki", "0.5"];
 const TIMES: &[&str] = &["2026-01-31T15:04:05Z", "1969-12-31T23:59:59Z", "9999-12-30T00:00:00Z"];
 
@@ -60,11 +74,17 @@ fn single(schema: &Schema, field: &Field, choices: &mut Choices<'_>, depth: usiz
     }
 }
 
-fn check<T: Json + prost::Message + PartialEq + std::fmt::Debug>(group: &str, version: &str, kind: &str, choices: &[u8]) {
+fn check<T: Json + prost::Message + PartialEq + std::fmt::Debug>(
+    group: &str,
+    version: &str,
+    kind: &str,
+    choices: &[u8],
+) {
     let schema = schema::for_kind(group, version, kind).unwrap_or_else(|| panic!("{kind} has no Schema"));
     let mut document = object(&schema, schema.root(), &mut Choices(choices.iter()), 0);
 
-    let (first, problems) = json::decode_value::<T>(&document, Strictness::Warn).unwrap_or_else(|e| panic!("{e}: {document}"));
+    let (first, problems) =
+        json::decode_value::<T>(&document, Strictness::Warn).unwrap_or_else(|e| panic!("{e}: {document}"));
     assert_eq!(problems, [], "the Schema and the reader know the same fields");
     assert_eq!(schema.prune(&mut document), []);
 

@@ -36,10 +36,7 @@ impl<'de, T: Field> DeserializeSeed<'de> for Seed<'_, T> {
     }
 }
 
-pub(crate) fn read_value<'de, T: Field, A: MapAccess<'de>>(
-    access: &mut A,
-    at: &Path<'_>,
-) -> Result<T, A::Error> {
+pub(crate) fn read_value<'de, T: Field, A: MapAccess<'de>>(access: &mut A, at: &Path<'_>) -> Result<T, A::Error> {
     access.next_value_seed(Seed(at, PhantomData))
 }
 
@@ -255,9 +252,7 @@ impl<'de, T: Field> Visitor<'de> for ListVisitor<'_, T> {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) =
-            seq.next_element_seed(Seed(&self.0.item(items.len()), PhantomData))?
-        {
+        while let Some(item) = seq.next_element_seed(Seed(&self.0.item(items.len()), PhantomData))? {
             items.push(item);
         }
         Ok(items)
@@ -272,10 +267,7 @@ impl<T: Field> Field for BTreeMap<String, T> {
         }
         map.end()
     }
-    fn read<'de, D: Deserializer<'de>>(
-        d: D,
-        at: &Path<'_>,
-    ) -> Result<BTreeMap<String, T>, D::Error> {
+    fn read<'de, D: Deserializer<'de>>(d: D, at: &Path<'_>) -> Result<BTreeMap<String, T>, D::Error> {
         d.deserialize_any(MapVisitor(at, PhantomData))
     }
     fn is_empty(&self) -> bool {

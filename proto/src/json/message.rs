@@ -42,10 +42,7 @@ pub struct TypeMeta {
     pub(crate) strict: bool,
 }
 
-pub(crate) fn serialize<T: Message, S: Serializer>(
-    message: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn serialize<T: Message, S: Serializer>(message: &T, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
     if let Some(meta) = T::TYPE {
         map.serialize_entry("apiVersion", meta.api_version)?;
@@ -56,18 +53,13 @@ pub(crate) fn serialize<T: Message, S: Serializer>(
 }
 
 /// The message as part of another: no `apiVersion`, no `kind`.
-pub(crate) fn write_message<T: Message, S: Serializer>(
-    message: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+pub(crate) fn write_message<T: Message, S: Serializer>(message: &T, serializer: S) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(None)?;
     message.write_fields(&mut map)?;
     map.end()
 }
 
-pub(crate) fn deserialize<'de, T: Message, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
+pub(crate) fn deserialize<'de, T: Message, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
     let context = Context::new(Strictness::Ignore);
     read_message(deserializer, &Path::root(&context))
 }
@@ -76,10 +68,7 @@ pub(crate) fn read_message<'de, T: Message, D: Deserializer<'de>>(
     deserializer: D,
     at: &Path<'_>,
 ) -> Result<T, D::Error> {
-    deserializer.deserialize_any(MessageVisitor {
-        at,
-        message: PhantomData,
-    })
+    deserializer.deserialize_any(MessageVisitor { at, message: PhantomData })
 }
 
 struct MessageVisitor<'a, T> {
@@ -142,25 +131,17 @@ impl SeenMeta {
         parent: &Path<'_>,
     ) -> Result<(), A::Error> {
         let is_kind = name == "kind";
-        let seen = if is_kind {
-            &mut self.kind
-        } else {
-            &mut self.api_version
-        };
+        let seen = if is_kind { &mut self.kind } else { &mut self.api_version };
         if std::mem::replace(seen, true) {
             parent.duplicate(name);
         }
         let at = parent.field(name);
         let found: String = read_value(access, &at)?;
-        let expected = meta
-            .map(|m| if is_kind { m.kind } else { m.api_version })
-            .unwrap_or_default();
+        let expected = meta.map(|m| if is_kind { m.kind } else { m.api_version }).unwrap_or_default();
         let compared = is_kind || meta.is_some_and(|m| m.strict);
         if compared && !found.is_empty() && found != expected {
             at.fail();
-            return Err(A::Error::custom(format_args!(
-                "{name} {found:?} where {expected:?} is expected"
-            )));
+            return Err(A::Error::custom(format_args!("{name} {found:?} where {expected:?} is expected")));
         }
         Ok(())
     }

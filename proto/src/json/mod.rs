@@ -25,25 +25,18 @@ impl<T: Message> Json for T {}
 
 /// Reads one document. Unknown and duplicate fields are an error, a list beside the result, or
 /// nothing, as `strictness` says. At most [`MAX_BYTES`] long and 128 levels deep.
-pub fn decode<T: Json>(
-    bytes: &[u8],
-    strictness: Strictness,
-) -> Result<(T, Vec<Problem>), DecodeError> {
+pub fn decode<T: Json>(bytes: &[u8], strictness: Strictness) -> Result<(T, Vec<Problem>), DecodeError> {
     if bytes.len() > MAX_BYTES {
         return Err(DecodeError::too_large(bytes.len(), MAX_BYTES));
     }
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let context = Context::new(strictness);
-    let read =
-        read_message(&mut source, &Path::root(&context)).and_then(|v| source.end().map(|()| v));
+    let read = read_message(&mut source, &Path::root(&context)).and_then(|v| source.end().map(|()| v));
     context.finish(read.map_err(|e| (e.to_string(), e.line(), e.column())))
 }
 
 /// Reads a value that was parsed or merged before. A tree keeps no duplicates, so none are told.
-pub fn decode_value<T: Json>(
-    value: &Value,
-    strictness: Strictness,
-) -> Result<(T, Vec<Problem>), DecodeError> {
+pub fn decode_value<T: Json>(value: &Value, strictness: Strictness) -> Result<(T, Vec<Problem>), DecodeError> {
     let context = Context::new(strictness);
     let read = read_message(value, &Path::root(&context));
     context.finish(read.map_err(|e: serde_json::Error| (e.to_string(), 0, 0)))

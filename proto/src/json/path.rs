@@ -16,30 +16,20 @@ const MAX_PROBLEMS: usize = 100;
 
 impl Context {
     pub(crate) fn new(strictness: Strictness) -> Context {
-        Context {
-            strictness,
-            problems: RefCell::default(),
-            failed_at: RefCell::default(),
-        }
+        Context { strictness, problems: RefCell::default(), failed_at: RefCell::default() }
     }
 
     /// The outcome: what was read and found, or why not.
-    pub(crate) fn finish<T>(
-        self,
-        read: Result<T, (String, usize, usize)>,
-    ) -> Result<(T, Vec<Problem>), DecodeError> {
+    pub(crate) fn finish<T>(self, read: Result<T, (String, usize, usize)>) -> Result<(T, Vec<Problem>), DecodeError> {
         let problems = self.problems.into_inner();
         match read {
             Ok(_) if self.strictness == Strictness::Strict && !problems.is_empty() => {
                 Err(DecodeError::strict(problems))
             }
             Ok(value) => Ok((value, problems)),
-            Err((message, line, column)) => Err(DecodeError::at(
-                self.failed_at.into_inner().unwrap_or_default(),
-                message,
-                line,
-                column,
-            )),
+            Err((message, line, column)) => {
+                Err(DecodeError::at(self.failed_at.into_inner().unwrap_or_default(), message, line, column))
+            }
         }
     }
 }
@@ -61,36 +51,21 @@ enum Segment<'a> {
 
 impl<'a> Path<'a> {
     pub(crate) fn root(context: &'a Context) -> Path<'a> {
-        Path {
-            context,
-            parent: None,
-            segment: Segment::Root,
-        }
+        Path { context, parent: None, segment: Segment::Root }
     }
 
     /// A field of a message or a key of a map.
     pub(crate) fn field(&'a self, name: &'a str) -> Path<'a> {
-        Path {
-            context: self.context,
-            parent: Some(self),
-            segment: Segment::Field(name),
-        }
+        Path { context: self.context, parent: Some(self), segment: Segment::Field(name) }
     }
 
     pub(crate) fn item(&'a self, index: usize) -> Path<'a> {
-        Path {
-            context: self.context,
-            parent: Some(self),
-            segment: Segment::Item(index),
-        }
+        Path { context: self.context, parent: Some(self), segment: Segment::Item(index) }
     }
 
     /// Remembers this as the place of the failure, unless one deeper in was remembered before.
     pub(crate) fn fail(&self) {
-        self.context
-            .failed_at
-            .borrow_mut()
-            .get_or_insert_with(|| self.to_string());
+        self.context.failed_at.borrow_mut().get_or_insert_with(|| self.to_string());
     }
 
     pub(crate) fn unknown(&self, name: &str, known: &[&'static str]) {
@@ -98,9 +73,7 @@ impl<'a> Path<'a> {
     }
 
     pub(crate) fn duplicate(&self, name: &str) {
-        self.report(|| Problem::Duplicate {
-            path: self.field(name).to_string(),
-        });
+        self.report(|| Problem::Duplicate { path: self.field(name).to_string() });
     }
 
     fn report(&self, problem: impl FnOnce() -> Problem) {
@@ -119,12 +92,7 @@ impl fmt::Display for Path<'_> {
         match self.segment {
             Segment::Root => Ok(()),
             Segment::Item(index) => write!(f, "[{index}]"),
-            Segment::Field(name) => push_field(
-                f,
-                name,
-                self.parent
-                    .is_none_or(|p| matches!(p.segment, Segment::Root)),
-            ),
+            Segment::Field(name) => push_field(f, name, self.parent.is_none_or(|p| matches!(p.segment, Segment::Root))),
         }
     }
 }

@@ -33,15 +33,9 @@ pub enum Problem {
 
 impl Problem {
     /// An unknown field, with the most similar known one.
-    pub fn unknown<'k>(
-        path: String,
-        name: &str,
-        known: impl IntoIterator<Item = &'k &'k str>,
-    ) -> Problem {
+    pub fn unknown<'k>(path: String, name: &str, known: impl IntoIterator<Item = &'k &'k str>) -> Problem {
         let nearest = known.into_iter().map(|k| (distance(name, k), *k)).min();
-        let suggestion = nearest
-            .filter(|(d, k)| *d <= 2 && *d < k.len())
-            .map(|(_, k)| k.to_owned());
+        let suggestion = nearest.filter(|(d, k)| *d <= 2 && *d < k.len()).map(|(_, k)| k.to_owned());
         Problem::Unknown { path, suggestion }
     }
 
@@ -55,10 +49,7 @@ impl Problem {
     /// The problem with the name that was perhaps meant, where there is one.
     pub fn advice(&self) -> String {
         match self {
-            Problem::Unknown {
-                suggestion: Some(name),
-                ..
-            } => format!("{self} (did you mean {name:?}?)"),
+            Problem::Unknown { suggestion: Some(name), .. } => format!("{self} (did you mean {name:?}?)"),
             _ => self.to_string(),
         }
     }
@@ -93,41 +84,19 @@ impl DecodeError {
     pub(crate) fn at(path: String, message: String, line: usize, column: usize) -> DecodeError {
         // serde_json appends the position, which stands in fields of its own here.
         let position = format!(" at line {line} column {column}");
-        let message = message
-            .strip_suffix(&position)
-            .unwrap_or(&message)
-            .to_owned();
-        DecodeError {
-            path,
-            message,
-            line,
-            column,
-            problems: Vec::new(),
-        }
+        let message = message.strip_suffix(&position).unwrap_or(&message).to_owned();
+        DecodeError { path, message, line, column, problems: Vec::new() }
     }
 
     pub(crate) fn strict(problems: Vec<Problem>) -> DecodeError {
         let told: Vec<String> = problems.iter().map(Problem::to_string).collect();
         let message = format!("strict decoding error: {}", told.join(", "));
-        DecodeError {
-            path: String::new(),
-            message,
-            line: 0,
-            column: 0,
-            problems,
-        }
+        DecodeError { path: String::new(), message, line: 0, column: 0, problems }
     }
 
     pub(crate) fn too_large(bytes: usize, limit: usize) -> DecodeError {
-        let message =
-            format!("the document has {bytes} bytes, more than the {limit} that are allowed");
-        DecodeError {
-            path: String::new(),
-            message,
-            line: 0,
-            column: 0,
-            problems: Vec::new(),
-        }
+        let message = format!("the document has {bytes} bytes, more than the {limit} that are allowed");
+        DecodeError { path: String::new(), message, line: 0, column: 0, problems: Vec::new() }
     }
 }
 

@@ -81,27 +81,16 @@ json_scalar!(Time, TimeVisitor, |t| t.is_zero(), |t, s| if t.is_zero() {
 } else {
     s.collect_str(t)
 });
-json_scalar!(
-    MicroTime,
-    MicroTimeVisitor,
-    |t| t.is_zero(),
-    |t, s| if t.is_zero() {
-        s.serialize_unit()
-    } else {
-        s.collect_str(t)
-    }
-);
-json_scalar!(Quantity, QuantityVisitor, |_q| false, |q, s| s
-    .collect_str(q));
-json_scalar!(
-    IntOrString,
-    IntOrStringVisitor,
-    |_i| false,
-    |i, s| match i {
-        IntOrString::Int(n) => s.serialize_i32(*n),
-        IntOrString::Str(text) => s.serialize_str(text),
-    }
-);
+json_scalar!(MicroTime, MicroTimeVisitor, |t| t.is_zero(), |t, s| if t.is_zero() {
+    s.serialize_unit()
+} else {
+    s.collect_str(t)
+});
+json_scalar!(Quantity, QuantityVisitor, |_q| false, |q, s| s.collect_str(q));
+json_scalar!(IntOrString, IntOrStringVisitor, |_i| false, |i, s| match i {
+    IntOrString::Int(n) => s.serialize_i32(*n),
+    IntOrString::Str(text) => s.serialize_str(text),
+});
 
 impl Present for Time {
     fn is_present(&self) -> bool {

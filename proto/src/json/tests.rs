@@ -35,10 +35,7 @@ fn reads_what_it_writes() {
         "status": {},
     });
     let pod: Pod = strict(document.clone()).unwrap();
-    assert_eq!(
-        pod.spec.containers[0].resources.limits["cpu"],
-        Quantity::from_milli(1500)
-    );
+    assert_eq!(pod.spec.containers[0].resources.limits["cpu"], Quantity::from_milli(1500));
     assert_eq!(pod.spec.termination_grace_period_seconds, Some(0));
     assert_eq!(encode_value(&pod), document);
     let keys: Vec<&String> = document.as_object().unwrap().keys().collect();
@@ -47,19 +44,16 @@ fn reads_what_it_writes() {
 
 #[test]
 fn three_kinds_of_presence() {
-    let pod: Pod = strict(json!({"spec": {"containers": [{"name": "c", "securityContext": {"runAsUser": 0}}], "hostNetwork": false}})).unwrap();
+    let pod: Pod = strict(
+        json!({"spec": {"containers": [{"name": "c", "securityContext": {"runAsUser": 0}}], "hostNetwork": false}}),
+    )
+    .unwrap();
     let written = encode_value(&pod);
     // A pointer to zero stays, a zero that is omitted goes, a zero that is always written comes.
-    assert_eq!(
-        written["spec"]["containers"][0]["securityContext"],
-        json!({"runAsUser": 0})
-    );
+    assert_eq!(written["spec"]["containers"][0]["securityContext"], json!({"runAsUser": 0}));
     assert_eq!(written["spec"].get("hostNetwork"), None);
     assert_eq!(written["spec"]["containers"][0]["resources"], json!({}));
-    assert_eq!(
-        encode_value(&Pod::default())["spec"]["containers"],
-        json!([])
-    );
+    assert_eq!(encode_value(&Pod::default())["spec"]["containers"], json!([]));
 }
 
 #[test]
@@ -83,19 +77,10 @@ fn unknown_fields_have_full_paths() {
 
 #[test]
 fn a_misspelling_is_answered_with_the_right_name() {
-    let error = strict::<Pod>(json!({"spec": {"volumes": [{"emptyDir": {"mediumm": "Memory"}}]}}))
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        r#"strict decoding error: unknown field "spec.volumes[0].emptyDir.mediumm""#
-    );
-    assert!(
-        error.problems[0]
-            .advice()
-            .ends_with(r#"(did you mean "medium"?)"#)
-    );
-    let (_, found) =
-        decode::<Deployment>(br#"{"spec": {"replica": 1, "zzz": 1}}"#, Strictness::Warn).unwrap();
+    let error = strict::<Pod>(json!({"spec": {"volumes": [{"emptyDir": {"mediumm": "Memory"}}]}})).unwrap_err();
+    assert_eq!(error.to_string(), r#"strict decoding error: unknown field "spec.volumes[0].emptyDir.mediumm""#);
+    assert!(error.problems[0].advice().ends_with(r#"(did you mean "medium"?)"#));
+    let (_, found) = decode::<Deployment>(br#"{"spec": {"replica": 1, "zzz": 1}}"#, Strictness::Warn).unwrap();
     assert!(found[0].advice().contains(r#""replicas""#));
     assert_eq!(found[1].advice(), found[1].to_string());
 }
@@ -116,43 +101,17 @@ fn duplicates_are_told_and_the_last_counts() {
         ]
     );
     let (pod, _) = decode::<Pod>(text.as_bytes(), Strictness::Ignore).unwrap();
-    assert_eq!(
-        (
-            pod.metadata.name.as_str(),
-            pod.metadata.labels["x"].as_str()
-        ),
-        ("b", "2")
-    );
+    assert_eq!((pod.metadata.name.as_str(), pod.metadata.labels["x"].as_str()), ("b", "2"));
 }
 
 #[test]
 fn wrong_types_name_field_and_expectation() {
     for (document, path, expected) in [
-        (
-            json!({"spec": {"replicas": "three"}}),
-            "spec.replicas",
-            "a whole number from",
-        ),
-        (
-            json!({"spec": {"replicas": 1.5}}),
-            "spec.replicas",
-            "a whole number from",
-        ),
-        (
-            json!({"spec": {"replicas": 3000000000u64}}),
-            "spec.replicas",
-            "a whole number from",
-        ),
-        (
-            json!({"spec": {"paused": "yes"}}),
-            "spec.paused",
-            "true or false",
-        ),
-        (
-            json!({"spec": {"template": {"spec": {"containers": {}}}}}),
-            "spec.template.spec.containers",
-            "a list",
-        ),
+        (json!({"spec": {"replicas": "three"}}), "spec.replicas", "a whole number from"),
+        (json!({"spec": {"replicas": 1.5}}), "spec.replicas", "a whole number from"),
+        (json!({"spec": {"replicas": 3000000000u64}}), "spec.replicas", "a whole number from"),
+        (json!({"spec": {"paused": "yes"}}), "spec.paused", "true or false"),
+        (json!({"spec": {"template": {"spec": {"containers": {}}}}}), "spec.template.spec.containers", "a list"),
         (
             json!({"spec": {"template": {"spec": {"containers": [{"env": [{"name": "A"}, {"value": 8080}]}]}}}}),
             "spec.template.spec.containers[0].env[1].value",
@@ -163,36 +122,17 @@ fn wrong_types_name_field_and_expectation() {
             "spec.template.spec.containers[0].resources.limits.memory",
             "is not a quantity",
         ),
-        (
-            json!({"metadata": {"labels": {"a": true}}}),
-            "metadata.labels.a",
-            "a text",
-        ),
+        (json!({"metadata": {"labels": {"a": true}}}), "metadata.labels.a", "a text"),
         (json!({"metadata": []}), "metadata", "an object"),
-        (
-            json!({"metadata": {"creationTimestamp": "yesterday"}}),
-            "metadata.creationTimestamp",
-            "is not a time",
-        ),
-        (
-            json!({"kind": "Pod"}),
-            "kind",
-            r#""Deployment" is expected"#,
-        ),
-        (
-            json!({"apiVersion": "extensions/v1beta1"}),
-            "apiVersion",
-            r#""apps/v1" is expected"#,
-        ),
+        (json!({"metadata": {"creationTimestamp": "yesterday"}}), "metadata.creationTimestamp", "is not a time"),
+        (json!({"kind": "Pod"}), "kind", r#""Deployment" is expected"#),
+        (json!({"apiVersion": "extensions/v1beta1"}), "apiVersion", r#""apps/v1" is expected"#),
         (json!([]), "", "an object"),
     ] {
         let error = strict::<Deployment>(document.clone()).unwrap_err();
         assert_eq!(error.path, path, "{document}");
         assert!(error.message.contains(expected), "{document}: {error}");
-        assert!(
-            error.line == 1 && !error.message.contains("at line"),
-            "{error}"
-        );
+        assert!(error.line == 1 && !error.message.contains("at line"), "{error}");
         let error = decode_value::<Deployment>(&document, Strictness::Strict).unwrap_err();
         assert_eq!(error.path, path, "{document} as a tree");
     }
@@ -208,34 +148,21 @@ fn null_is_the_default_everywhere() {
 
 #[test]
 fn values_of_two_types() {
-    let service: Service = strict(json!({"spec": {"ports": [{"port": 80, "targetPort": "http"}, {"port": 81, "targetPort": 8081}]}})).unwrap();
+    let service: Service =
+        strict(json!({"spec": {"ports": [{"port": 80, "targetPort": "http"}, {"port": 81, "targetPort": 8081}]}}))
+            .unwrap();
     assert_eq!(service.spec.ports[0].target_port, IntOrString::from("http"));
     assert_eq!(service.spec.ports[1].target_port, IntOrString::Int(8081));
     let secret: Secret = strict(json!({"data": {"a": "aGVs\nbG8="}})).unwrap();
     assert_eq!(secret.data["a"], b"hello");
-    assert!(
-        strict::<Secret>(json!({"data": {"a": "?"}}))
-            .unwrap_err()
-            .to_string()
-            .starts_with("data.a: not base64")
-    );
+    assert!(strict::<Secret>(json!({"data": {"a": "?"}})).unwrap_err().to_string().starts_with("data.a: not base64"));
 }
 
 #[test]
 fn kinds_inside_kinds() {
     let eviction: Eviction = strict(json!({"apiVersion": "policy/v1", "kind": "Eviction", "deleteOptions": {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 3}})).unwrap();
-    assert_eq!(
-        eviction
-            .delete_options
-            .as_ref()
-            .unwrap()
-            .grace_period_seconds,
-        Some(3)
-    );
-    assert_eq!(
-        encode_value(&eviction)["deleteOptions"],
-        json!({"gracePeriodSeconds": 3})
-    );
+    assert_eq!(eviction.delete_options.as_ref().unwrap().grace_period_seconds, Some(3));
+    assert_eq!(encode_value(&eviction)["deleteOptions"], json!({"gracePeriodSeconds": 3}));
     strict::<DeleteOptions>(json!({"apiVersion": "policy/v1", "kind": "DeleteOptions"})).unwrap();
     assert_eq!(encode_value(&Status::default())["apiVersion"], "v1");
 }
@@ -249,44 +176,24 @@ fn managed_fields_keep_their_json() {
 
 #[test]
 fn depth_and_size_are_limited() {
-    let deep = format!(
-        "{}{}",
-        r#"{"metadata": {"managedFields": [{"fieldsV1": "#,
-        "[".repeat(100_000)
-    );
+    let deep = format!("{}{}", r#"{"metadata": {"managedFields": [{"fieldsV1": "#, "[".repeat(100_000));
     let error = decode::<Pod>(deep.as_bytes(), Strictness::Warn).unwrap_err();
     assert!(error.message.contains("recursion limit"), "{error}");
     let long = vec![b' '; MAX_BYTES + 1];
-    assert!(
-        decode::<Pod>(&long, Strictness::Warn)
-            .unwrap_err()
-            .message
-            .contains("more than the")
-    );
+    assert!(decode::<Pod>(&long, Strictness::Warn).unwrap_err().message.contains("more than the"));
 }
 
 #[test]
 fn serde_is_the_same() {
-    let pod: Pod =
-        serde_json::from_str(r#"{"kind": "Pod", "metadata": {"name": "a"}, "unknown": 1}"#)
-            .unwrap();
+    let pod: Pod = serde_json::from_str(r#"{"kind": "Pod", "metadata": {"name": "a"}, "unknown": 1}"#).unwrap();
     assert_eq!(serde_json::to_value(&pod).unwrap(), encode_value(&pod));
     assert!(serde_json::from_str::<Pod>(r#"{"kind": "Node"}"#).is_err());
     assert_eq!(serde_json::from_slice::<Pod>(&encode(&pod)).unwrap(), pod);
-    assert_eq!(
-        (Pod::API_VERSION, Deployment::API_VERSION, Pod::RESOURCE),
-        ("v1", "apps/v1", "pods")
-    );
+    assert_eq!((Pod::API_VERSION, Deployment::API_VERSION, Pod::RESOURCE), ("v1", "apps/v1", "pods"));
 }
 
 #[test]
 fn many_problems_do_not_fill_memory() {
-    let text = format!(
-        "{{{}}}",
-        (0..10_000)
-            .map(|i| format!("\"x{i}\":1"))
-            .collect::<Vec<_>>()
-            .join(",")
-    );
+    let text = format!("{{{}}}", (0..10_000).map(|i| format!("\"x{i}\":1")).collect::<Vec<_>>().join(","));
     assert_eq!(problems::<Pod>(&text).len(), 100);
 }

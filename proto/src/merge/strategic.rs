@@ -271,7 +271,8 @@ fn set_order(list: Option<&mut Value>, order: &Value, merge_key: &str) {
     let id = |item: &Value| if merge_key.is_empty() { item.to_string() } else { item[merge_key].to_string() };
     let ranks: BTreeMap<String, usize> = order.iter().map(id).enumerate().map(|(rank, id)| (id, rank)).collect();
     let ids: Vec<Option<usize>> = list.iter().map(|item| ranks.get(&id(item)).copied()).collect();
-    let mut ranked: Vec<(usize, Value)> = ids.iter().zip(list.iter()).filter_map(|(r, i)| Some(((*r)?, i.clone()))).collect();
+    let mut ranked: Vec<(usize, Value)> =
+        ids.iter().zip(list.iter()).filter_map(|(r, i)| Some(((*r)?, i.clone()))).collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     let mut in_order = ranked.into_iter().map(|(_, item)| item);
     for (rank, item) in ids.iter().zip(list.iter_mut()) {

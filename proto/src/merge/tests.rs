@@ -69,7 +69,8 @@ fn strategic_patches_merge_lists_by_key() {
 #[test]
 fn long_lists_are_merged_in_little_time() {
     let named = |n: usize| -> Value { (0..n).map(|i| json!({"name": i.to_string()})).collect() };
-    let mut document = json!({"spec": {"containers": named(60_000)}, "metadata": {"finalizers": (0..60_000).collect::<Vec<_>>()}});
+    let mut document =
+        json!({"spec": {"containers": named(60_000)}, "metadata": {"finalizers": (0..60_000).collect::<Vec<_>>()}});
     let before = document.clone();
     let patch = json!({
         "spec": {"containers": named(60_000), "$setElementOrder/containers": named(60_000)},
@@ -95,7 +96,8 @@ fn wrong_patches_are_refused_with_their_path() {
 #[test]
 fn an_apply_keeps_what_others_set_and_drops_what_it_no_longer_names() {
     let original = json!({"spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "a", "image": "1", "args": ["x"]}, {"name": "old"}]}}}});
-    let modified = json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "new"}]}}}});
+    let modified =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "a", "image": "2"}, {"name": "new"}]}}}});
     let current = json!({"spec": {"replicas": 2, "paused": true, "template": {"spec": {"containers": [
         {"name": "a", "image": "1", "args": ["x"], "imagePullPolicy": "Always"}, {"name": "old"}, {"name": "injected"}]}}}});
     let patch = three_way(&original, &modified, &current, &deployment());
@@ -110,10 +112,13 @@ fn an_apply_keeps_what_others_set_and_drops_what_it_no_longer_names() {
 
 #[test]
 fn equal_amounts_are_no_change() {
-    let wanted = json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}}]}});
-    let there = json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}]}});
+    let wanted =
+        json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}}}]}});
+    let there =
+        json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}}}]}});
     assert_eq!(three_way(&wanted, &wanted, &there, &pod()), json!({}));
-    let more = json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "501m", "memory": "1Gi"}}}]}});
+    let more =
+        json!({"spec": {"containers": [{"name": "a", "resources": {"limits": {"cpu": "501m", "memory": "1Gi"}}}]}});
     assert_ne!(three_way(&wanted, &more, &there, &pod()), json!({}));
 }
 
@@ -139,13 +144,15 @@ fn merge_patches_follow_the_rfc() {
 /// Small Pod-like documents, so that two of them often share names.
 fn document() -> impl Strategy<Value = Value> {
     let name = prop_oneof![Just("a"), Just("b"), Just("c")];
-    let container = (name.clone(), proptest::option::of(0..3u8), proptest::collection::vec(0..3u8, 0..3)).prop_map(|(name, image, args)| {
-        let mut c = json!({"name": name, "args": args.iter().map(u8::to_string).collect::<Vec<_>>()});
-        if let Some(image) = image {
-            c["image"] = json!(image.to_string());
-        }
-        c
-    });
+    let container = (name.clone(), proptest::option::of(0..3u8), proptest::collection::vec(0..3u8, 0..3)).prop_map(
+        |(name, image, args)| {
+            let mut c = json!({"name": name, "args": args.iter().map(u8::to_string).collect::<Vec<_>>()});
+            if let Some(image) = image {
+                c["image"] = json!(image.to_string());
+            }
+            c
+        },
+    );
     let containers = proptest::collection::vec(container, 0..4).prop_map(|mut list| {
         let mut seen = vec![];
         list.retain(|c| {
@@ -157,7 +164,8 @@ fn document() -> impl Strategy<Value = Value> {
     });
     let labels = proptest::collection::btree_map(name, 0..3u8, 0..3);
     (containers, labels, proptest::option::of(0..3u8)).prop_map(|(containers, labels, grace)| {
-        let labels: serde_json::Map<String, Value> = labels.into_iter().map(|(k, v)| (k.to_owned(), json!(v.to_string()))).collect();
+        let labels: serde_json::Map<String, Value> =
+            labels.into_iter().map(|(k, v)| (k.to_owned(), json!(v.to_string()))).collect();
         let mut document = json!({"metadata": {"labels": labels}, "spec": {"containers": containers}});
         if let Some(grace) = grace {
             document["spec"]["terminationGracePeriodSeconds"] = json!(grace);

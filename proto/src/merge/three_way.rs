@@ -26,7 +26,13 @@ struct Differ<'s> {
 static NULL: Value = Value::Null;
 
 impl<'s> Differ<'s> {
-    fn object(&self, original: &Value, modified: &Value, current: &Value, object: Option<&'s Object>) -> Map<String, Value> {
+    fn object(
+        &self,
+        original: &Value,
+        modified: &Value,
+        current: &Value,
+        object: Option<&'s Object>,
+    ) -> Map<String, Value> {
         let mut patch = Map::new();
         let Value::Object(wanted) = modified else { return patch };
         for (key, value) in wanted {
@@ -71,7 +77,9 @@ impl<'s> Differ<'s> {
                 let object = field.and_then(|f| self.schema?.object_of(f));
                 let mut inner = match field.map(|f| (f.shape, f.of)) {
                     Some((Shape::Map, Type::Quantity)) => quantities(was, wanted, is),
-                    _ => self.object(was, wanted, is, object.filter(|_| field.is_some_and(|f| f.shape == Shape::Single))),
+                    _ => {
+                        self.object(was, wanted, is, object.filter(|_| field.is_some_and(|f| f.shape == Shape::Single)))
+                    }
                 };
                 if inner.is_empty() {
                     return;
@@ -93,7 +101,13 @@ impl<'s> Differ<'s> {
     }
 
     /// A list that is merged.
-    fn list(&self, patch: &mut Map<String, Value>, key: &str, (was, wanted, is): (&[Value], &[Value], &[Value]), field: &'s Field) {
+    fn list(
+        &self,
+        patch: &mut Map<String, Value>,
+        key: &str,
+        (was, wanted, is): (&[Value], &[Value], &[Value]),
+        field: &'s Field,
+    ) {
         let Some(object) = self.schema.and_then(|s| s.object_of(field)) else {
             return scalars(patch, key, (was, wanted, is));
         };

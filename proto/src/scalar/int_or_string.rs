@@ -145,9 +145,7 @@ impl prost::Message for IntOrString {
         match self {
             IntOrString::Int(0) => 0,
             IntOrString::Int(n) => encoding::int32::encoded_len(2, n),
-            IntOrString::Str(s) => {
-                encoding::int64::encoded_len(1, &1) + encoding::string::encoded_len(3, s)
-            }
+            IntOrString::Str(s) => encoding::int64::encoded_len(1, &1) + encoding::string::encoded_len(3, s),
         }
     }
 
@@ -173,11 +171,7 @@ mod tests {
         ] {
             let value = IntOrString::from(value);
             assert_eq!(value.scaled(total, true), Ok(up), "{value} of {total} up");
-            assert_eq!(
-                value.scaled(total, false),
-                Ok(down),
-                "{value} of {total} down"
-            );
+            assert_eq!(value.scaled(total, false), Ok(down), "{value} of {total} down");
         }
         assert_eq!(IntOrString::Int(3).scaled(100, true), Ok(3));
         for bad in ["", "%", "x%", "25", "-5%", "2.5%", "99999999999%"] {
@@ -188,20 +182,9 @@ mod tests {
     #[test]
     fn protobuf_as_go_writes_it() {
         // type 0, intVal 80, strVal "": all three present.
-        assert_eq!(
-            IntOrString::decode(&[8, 0, 16, 80, 26, 0][..]).unwrap(),
-            IntOrString::Int(80)
-        );
-        assert_eq!(
-            IntOrString::decode(&[8, 1, 16, 0, 26, 1, b'x'][..]).unwrap(),
-            IntOrString::from("x")
-        );
-        for value in [
-            IntOrString::Int(0),
-            IntOrString::Int(-7),
-            IntOrString::from(""),
-            IntOrString::from("http"),
-        ] {
+        assert_eq!(IntOrString::decode(&[8, 0, 16, 80, 26, 0][..]).unwrap(), IntOrString::Int(80));
+        assert_eq!(IntOrString::decode(&[8, 1, 16, 0, 26, 1, b'x'][..]).unwrap(), IntOrString::from("x"));
+        for value in [IntOrString::Int(0), IntOrString::Int(-7), IntOrString::from(""), IntOrString::from("http")] {
             let bytes = value.encode_to_vec();
             assert_eq!(bytes.len(), value.encoded_len());
             assert_eq!(IntOrString::decode(bytes.as_slice()).unwrap(), value);

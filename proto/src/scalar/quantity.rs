@@ -42,18 +42,8 @@ pub enum BadQuantity {
 }
 
 const NANO: i128 = 1_000_000_000;
-const DECIMAL_SUFFIXES: [(&str, i32); 10] = [
-    ("n", -9),
-    ("u", -6),
-    ("m", -3),
-    ("", 0),
-    ("k", 3),
-    ("M", 6),
-    ("G", 9),
-    ("T", 12),
-    ("P", 15),
-    ("E", 18),
-];
+const DECIMAL_SUFFIXES: [(&str, i32); 10] =
+    [("n", -9), ("u", -6), ("m", -3), ("", 0), ("k", 3), ("M", 6), ("G", 9), ("T", 12), ("P", 15), ("E", 18)];
 const BINARY_SUFFIXES: [&str; 6] = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
 
 impl Quantity {
@@ -65,55 +55,36 @@ impl Quantity {
             Some(b'+') => (false, &text[1..]),
             _ => (false, text),
         };
-        let end = unsigned
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(unsigned.len());
+        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if fraction.contains('.') || (whole.is_empty() && fraction.is_empty()) {
             return Err(bad());
         }
         let (format, scale) = Scale::parse(suffix).ok_or_else(bad)?;
-        let nanos = scale
-            .nanos(whole, fraction)
-            .ok_or_else(|| BadQuantity::TooLarge(text.chars().take(64).collect()))?;
+        let nanos =
+            scale.nanos(whole, fraction).ok_or_else(|| BadQuantity::TooLarge(text.chars().take(64).collect()))?;
         // A kibibyte and more prints as whole bytes, so it is whole bytes from the start: what was
         // read and what is read back are then the same amount.
         let whole_bytes = format == Format::BinarySi && nanos >= 1024 * NANO;
-        let nanos = if whole_bytes {
-            round_away(nanos, NANO).checked_mul(NANO)
-        } else {
-            Some(nanos)
-        };
+        let nanos = if whole_bytes { round_away(nanos, NANO).checked_mul(NANO) } else { Some(nanos) };
         let nanos = nanos.ok_or_else(|| BadQuantity::TooLarge(text.chars().take(64).collect()))?;
-        Ok(Quantity {
-            nanos: if negative { -nanos } else { nanos },
-            format,
-        })
+        Ok(Quantity { nanos: if negative { -nanos } else { nanos }, format })
     }
 
     /// A whole number, printed decimally: `from_value(2000)` is `2k`.
     pub fn from_value(value: i64) -> Quantity {
-        Quantity {
-            nanos: i128::from(value) * NANO,
-            format: Format::DecimalSi,
-        }
+        Quantity { nanos: i128::from(value) * NANO, format: Format::DecimalSi }
     }
 
     /// A number of bytes, printed in powers of 1024.
     pub fn from_bytes(bytes: i64) -> Quantity {
-        Quantity {
-            nanos: i128::from(bytes) * NANO,
-            format: Format::BinarySi,
-        }
+        Quantity { nanos: i128::from(bytes) * NANO, format: Format::BinarySi }
     }
 
     /// Thousandths, as CPUs are counted.
     pub fn from_milli(milli: i64) -> Quantity {
-        Quantity {
-            nanos: i128::from(milli) * (NANO / 1000),
-            format: Format::DecimalSi,
-        }
+        Quantity { nanos: i128::from(milli) * (NANO / 1000), format: Format::DecimalSi }
     }
 
     /// The whole number, a fraction rounded away from zero.
@@ -164,11 +135,7 @@ impl Scale {
         } else {
             return None;
         };
-        let exponent = if exponent.starts_with('-') {
-            -size
-        } else {
-            size
-        };
+        let exponent = if exponent.starts_with('-') { -size } else { size };
         Some((Format::DecimalExponent, Scale::PowerOfTen(exponent)))
     }
 
@@ -187,11 +154,7 @@ impl Scale {
             }
             Scale::PowerOfTwo(bits) => {
                 // whole * 2^bits + fraction * 2^bits, the second in nanos of limited length.
-                let whole = if whole.is_empty() {
-                    0
-                } else {
-                    whole.parse::<i128>().ok()?
-                };
+                let whole = if whole.is_empty() { 0 } else { whole.parse::<i128>().ok()? };
                 let factor = 1i128 << bits;
                 let whole = whole.checked_mul(factor)?.checked_mul(NANO)?;
                 whole.checked_add(binary_fraction(fraction, factor)?)
@@ -202,18 +165,10 @@ impl Scale {
 
 /// `digits` times ten to the `exponent`, rounded up.
 fn decimal(digits: &[u8], exponent: i32) -> Option<i128> {
-    let kept = if exponent < 0 {
-        digits
-            .len()
-            .saturating_sub(exponent.unsigned_abs() as usize)
-    } else {
-        digits.len()
-    };
+    let kept = if exponent < 0 { digits.len().saturating_sub(exponent.unsigned_abs() as usize) } else { digits.len() };
     let mut value = 0i128;
     for digit in &digits[..kept] {
-        value = value
-            .checked_mul(10)?
-            .checked_add(i128::from(digit - b'0'))?;
+        value = value.checked_mul(10)?.checked_add(i128::from(digit - b'0'))?;
     }
     if digits[kept..].iter().any(|d| *d != b'0') {
         value = value.checked_add(1)?;
@@ -271,11 +226,7 @@ impl Quantity {
     fn write_decimal(&self, f: &mut fmt::Formatter<'_>, as_exponent: bool) -> fmt::Result {
         let mut value = self.nanos;
         let mut step = 0;
-        let last = if as_exponent {
-            usize::MAX
-        } else {
-            DECIMAL_SUFFIXES.len() - 1
-        };
+        let last = if as_exponent { usize::MAX } else { DECIMAL_SUFFIXES.len() - 1 };
         while value % 1000 == 0 && step < last {
             value /= 1000;
             step += 1;
@@ -460,24 +411,13 @@ mod tests {
     #[test]
     fn refuses_what_is_no_quantity() {
         for text in [
-            "", "-", "+", ".", "1.2.3", "1 ", " 1", "1K", "1mi", "1gi", "Gi", "1e", "1e+", "1ee3",
-            "0x10", "1,5", "--1", "1Gi1", "1e3Ki", "ten", "1 Gi", "١",
+            "", "-", "+", ".", "1.2.3", "1 ", " 1", "1K", "1mi", "1gi", "Gi", "1e", "1e+", "1ee3", "0x10", "1,5",
+            "--1", "1Gi1", "1e3Ki", "ten", "1 Gi", "١",
         ] {
-            assert!(
-                matches!(Quantity::parse(text), Err(BadQuantity::Form(_))),
-                "{text:?}"
-            );
+            assert!(matches!(Quantity::parse(text), Err(BadQuantity::Form(_))), "{text:?}");
         }
-        for text in [
-            "1e40",
-            "999999999999999Ei",
-            "1e1000",
-            "99999999999999999999999999999999999999999999",
-        ] {
-            assert!(
-                matches!(Quantity::parse(text), Err(BadQuantity::TooLarge(_))),
-                "{text:?}"
-            );
+        for text in ["1e40", "999999999999999Ei", "1e1000", "99999999999999999999999999999999999999999999"] {
+            assert!(matches!(Quantity::parse(text), Err(BadQuantity::TooLarge(_))), "{text:?}");
         }
     }
 
@@ -492,11 +432,7 @@ mod tests {
             ("0", 0, 0),
         ] {
             let quantity = Quantity::parse(text).unwrap();
-            assert_eq!(
-                (quantity.value(), quantity.milli()),
-                (value, milli),
-                "{text}"
-            );
+            assert_eq!((quantity.value(), quantity.milli()), (value, milli), "{text}");
         }
     }
 
@@ -515,10 +451,7 @@ mod tests {
     fn protobuf_holds_the_text() {
         assert_eq!(Quantity::default().encode_to_vec(), b"\x0a\x010");
         assert!(Quantity::decode(&b"\x0a\x03abc"[..]).is_err());
-        assert_eq!(
-            Quantity::decode(&b"\x0a\x00"[..]).unwrap(),
-            Quantity::default()
-        );
+        assert_eq!(Quantity::decode(&b"\x0a\x00"[..]).unwrap(), Quantity::default());
     }
 
     proptest! {

@@ -65,19 +65,14 @@ impl MicroTime {
 
     /// The same for jiff; times beyond what it knows are cut to its range.
     pub fn timestamp(&self) -> Timestamp {
-        let (min, max) = (
-            Timestamp::MIN.as_microsecond(),
-            Timestamp::MAX.as_microsecond(),
-        );
+        let (min, max) = (Timestamp::MIN.as_microsecond(), Timestamp::MAX.as_microsecond());
         Timestamp::from_microsecond(self.micros.clamp(min, max)).unwrap_or_default()
     }
 }
 
 impl From<Timestamp> for Time {
     fn from(t: Timestamp) -> Time {
-        Time {
-            seconds: t.as_microsecond().div_euclid(1_000_000),
-        }
+        Time { seconds: t.as_microsecond().div_euclid(1_000_000) }
     }
 }
 
@@ -89,9 +84,7 @@ impl From<Time> for Timestamp {
 
 impl From<Timestamp> for MicroTime {
     fn from(t: Timestamp) -> MicroTime {
-        MicroTime {
-            micros: t.as_microsecond(),
-        }
+        MicroTime { micros: t.as_microsecond() }
     }
 }
 
@@ -170,11 +163,7 @@ impl prost::Message for Time {
     }
 
     fn encoded_len(&self) -> usize {
-        if self.seconds == 0 {
-            0
-        } else {
-            encoding::int64::encoded_len(1, &self.seconds)
-        }
+        if self.seconds == 0 { 0 } else { encoding::int64::encoded_len(1, &self.seconds) }
     }
 
     fn clear(&mut self) {
@@ -184,10 +173,7 @@ impl prost::Message for Time {
 
 impl MicroTime {
     fn parts(&self) -> (i64, i32) {
-        (
-            self.micros.div_euclid(1_000_000),
-            (self.micros.rem_euclid(1_000_000) * 1000) as i32,
-        )
+        (self.micros.div_euclid(1_000_000), (self.micros.rem_euclid(1_000_000) * 1000) as i32)
     }
 }
 
@@ -215,25 +201,14 @@ impl prost::Message for MicroTime {
             2 => encoding::int32::merge(wire_type, &mut nanos, buf, ctx)?,
             _ => encoding::skip_field(wire_type, tag, buf, ctx)?,
         }
-        self.micros = seconds
-            .saturating_mul(1_000_000)
-            .saturating_add(i64::from(nanos).div_euclid(1000));
+        self.micros = seconds.saturating_mul(1_000_000).saturating_add(i64::from(nanos).div_euclid(1000));
         Ok(())
     }
 
     fn encoded_len(&self) -> usize {
         let (seconds, nanos) = self.parts();
-        let seconds = if seconds == 0 {
-            0
-        } else {
-            encoding::int64::encoded_len(1, &seconds)
-        };
-        seconds
-            + if nanos == 0 {
-                0
-            } else {
-                encoding::int32::encoded_len(2, &nanos)
-            }
+        let seconds = if seconds == 0 { 0 } else { encoding::int64::encoded_len(1, &seconds) };
+        seconds + if nanos == 0 { 0 } else { encoding::int32::encoded_len(2, &nanos) }
     }
 
     fn clear(&mut self) {
@@ -250,25 +225,13 @@ mod tests {
     fn reads_and_writes_rfc3339() {
         for (text, unix, canonical) in [
             ("2026-01-31T15:04:05Z", 1769871845, "2026-01-31T15:04:05Z"),
-            (
-                "2026-01-31T17:04:05+02:00",
-                1769871845,
-                "2026-01-31T15:04:05Z",
-            ),
-            (
-                "2026-01-31T15:04:05.999Z",
-                1769871845,
-                "2026-01-31T15:04:05Z",
-            ),
+            ("2026-01-31T17:04:05+02:00", 1769871845, "2026-01-31T15:04:05Z"),
+            ("2026-01-31T15:04:05.999Z", 1769871845, "2026-01-31T15:04:05Z"),
             ("1969-12-31T23:59:59Z", -1, "1969-12-31T23:59:59Z"),
             ("1969-12-31T23:59:59.5Z", -1, "1969-12-31T23:59:59Z"),
         ] {
             let time: Time = text.parse().unwrap();
-            assert_eq!(
-                (time.unix(), time.to_string().as_str()),
-                (unix, canonical),
-                "{text}"
-            );
+            assert_eq!((time.unix(), time.to_string().as_str()), (unix, canonical), "{text}");
         }
         let micro: MicroTime = "2026-01-31T15:04:05.5Z".parse().unwrap();
         assert_eq!(micro.to_string(), "2026-01-31T15:04:05.500000Z");
@@ -293,10 +256,7 @@ mod tests {
     fn micro_time_before_1970_survives_protobuf() {
         for micros in [-1, -1_000_001, 0, 1, 1_769_871_845_123_456] {
             let time = MicroTime::from_unix_micros(micros);
-            assert_eq!(
-                MicroTime::decode(time.encode_to_vec().as_slice()).unwrap(),
-                time
-            );
+            assert_eq!(MicroTime::decode(time.encode_to_vec().as_slice()).unwrap(), time);
             assert_eq!(time.encoded_len(), time.encode_to_vec().len());
         }
     }

@@ -78,7 +78,8 @@ pub fn parse_documents(text: &str, limits: &Limits) -> Result<Vec<Document>, Yam
     if text.len() > limits.bytes {
         return Err(YamlError::TooLong { bytes: text.len(), limit: limits.bytes });
     }
-    let mut reader = Reader { limits: *limits, nodes: 0, repeated: 0, open: vec![], anchors: BTreeMap::new(), documents: vec![] };
+    let mut reader =
+        Reader { limits: *limits, nodes: 0, repeated: 0, open: vec![], anchors: BTreeMap::new(), documents: vec![] };
     for event in Parser::new_from_str(text) {
         let (event, span) = event.map_err(|e| YamlError::Syntax {
             line: e.marker().line(),

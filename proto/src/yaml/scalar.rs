@@ -8,7 +8,9 @@ pub fn plain(text: &str) -> Tree {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Tree::Null,
         "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "y" | "Y" | "on" | "On" | "ON" => return Tree::Bool(true),
-        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "n" | "N" | "off" | "Off" | "OFF" => return Tree::Bool(false),
+        "false" | "False" | "FALSE" | "no" | "No" | "NO" | "n" | "N" | "off" | "Off" | "OFF" => {
+            return Tree::Bool(false);
+        }
         ".inf" | ".Inf" | ".INF" | "+.inf" | "-.inf" | "-.Inf" | "-.INF" | ".nan" | ".NaN" | ".NAN" => {
             // JSON has no such numbers: they stay text, and a number field refuses them in words.
             return Tree::Text(text.to_owned());

@@ -103,7 +103,10 @@ fn bombs_are_refused_before_they_go_off() {
     }
     assert!(matches!(parse_documents(&bomb, &Limits::default()), Err(YamlError::TooMany { .. })));
     let deep = format!("a: {}{}", "[".repeat(5000), "]".repeat(5000));
-    assert!(matches!(parse_documents(&deep, &Limits::default()), Err(YamlError::TooDeep { .. } | YamlError::Syntax { .. })));
+    assert!(matches!(
+        parse_documents(&deep, &Limits::default()),
+        Err(YamlError::TooDeep { .. } | YamlError::Syntax { .. })
+    ));
     let long = format!("a: {}", "x".repeat(10 << 20));
     assert!(matches!(parse_documents(&long, &Limits::default()), Err(YamlError::TooLong { .. })));
 }
@@ -123,7 +126,10 @@ fn aliases_cannot_be_made_to_cost_more_than_they_show() {
 
     let anchors: String = (0..90).map(|i| format!("&n{i} [")).collect();
     let nested = format!("a: {anchors}{}{}", "1,".repeat(100_000), "]".repeat(90));
-    assert!(matches!(parse_documents(&nested, &limits), Err(YamlError::TooMany { .. })), "a copy for each of many anchors");
+    assert!(
+        matches!(parse_documents(&nested, &limits), Err(YamlError::TooMany { .. })),
+        "a copy for each of many anchors"
+    );
 
     let itself = "a: &a [*a]\n";
     assert!(matches!(parse_documents(itself, &limits), Err(YamlError::Syntax { line: 1, .. })), "a list inside itself");
@@ -144,7 +150,8 @@ fn merged_entries_are_no_duplicates() {
 
 #[test]
 fn file_modes_are_octal_and_counts_may_have_exponents() {
-    let text = "spec: {volumes: [{name: s, secret: {secretName: s, defaultMode: 0644}}], terminationGracePeriodSeconds: 1e1}";
+    let text =
+        "spec: {volumes: [{name: s, secret: {secretName: s, defaultMode: 0644}}], terminationGracePeriodSeconds: 1e1}";
     let document = parse_documents(text, &Limits::default()).unwrap().remove(0);
     let (pod, _) = document.decode::<Pod>(Strictness::Strict).unwrap();
     assert_eq!(pod.spec.volumes[0].volume_source.secret.as_ref().unwrap().default_mode, Some(0o644));

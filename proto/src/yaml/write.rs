@@ -199,13 +199,57 @@ data:
     #[test]
     fn texts_that_look_like_something_else_are_quoted() {
         for text in [
-            "", "y", "N", "yes", "off", "True", "null", "~", "0644", "08", "1_000", "0x1f", "0b1", "1e3", "1.5", ".inf", "-", "--", "12:30",
-            "2026-01-31", "a: b", "a:", " a", "a ", "a #b", "#a", "*a", "&a", "!a", "@a", "%a", "`a", "[a", "{a", "- a", "? a", "|", ">", "<<", "=", "'a", "\"a", "---", "a\tb",
+            "",
+            "y",
+            "N",
+            "yes",
+            "off",
+            "True",
+            "null",
+            "~",
+            "0644",
+            "08",
+            "1_000",
+            "0x1f",
+            "0b1",
+            "1e3",
+            "1.5",
+            ".inf",
+            "-",
+            "--",
+            "12:30",
+            "2026-01-31",
+            "a: b",
+            "a:",
+            " a",
+            "a ",
+            "a #b",
+            "#a",
+            "*a",
+            "&a",
+            "!a",
+            "@a",
+            "%a",
+            "`a",
+            "[a",
+            "{a",
+            "- a",
+            "? a",
+            "|",
+            ">",
+            "<<",
+            "=",
+            "'a",
+            "\"a",
+            "---",
+            "a\tb",
         ] {
             let value = json!({ text: text });
             assert_eq!(read(&write(&value)), value, "{}", write(&value));
         }
-        for text in ["web", "10.0.0.1", "10.244.0.0/16", "a-b.c/d", "1Gi", "500m", "25%", "v1", "two words", "sha256:abc"] {
+        for text in
+            ["web", "10.0.0.1", "10.244.0.0/16", "a-b.c/d", "1Gi", "500m", "25%", "v1", "two words", "sha256:abc"]
+        {
             assert_eq!(super::text(text), text);
         }
     }
@@ -222,7 +266,8 @@ data:
         leaf.prop_recursive(4, 24, 4, move |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(text.clone(), inner, 0..4).prop_map(|m| Value::Object(m.into_iter().collect())),
+                prop::collection::btree_map(text.clone(), inner, 0..4)
+                    .prop_map(|m| Value::Object(m.into_iter().collect())),
             ]
         })
     }
