@@ -11,44 +11,15 @@ fn main() {
     let rustc = std::env::var_os("RUSTC").expect("cargo sets RUSTC");
     let target = std::env::var("TARGET").expect("cargo sets TARGET");
     let status = Command::new(rustc)
-        .args([
-            "--edition",
-            "2021",
-            "--crate-name",
-            "pause",
-            "--crate-type",
-            "bin",
-            "--target",
-            &target,
-        ])
-        .args([
-            "-C",
-            "target-feature=+crt-static",
-            "-C",
-            "opt-level=z",
-            "-C",
-            "panic=abort",
-        ])
-        .args([
-            "-C",
-            "strip=symbols",
-            "-C",
-            "codegen-units=1",
-            "-C",
-            "lto=fat",
-        ])
+        .args(["--edition", "2021", "--crate-name", "pause", "--crate-type", "bin", "--target", &target])
+        .args(["-C", "target-feature=+crt-static", "-C", "opt-level=z", "-C", "panic=abort"])
+        .args(["-C", "strip=symbols", "-C", "codegen-units=1", "-C", "lto=fat"])
         // The same bytes wherever the source lies, so that the image's digest says what is in it.
-        .args([
-            "--remap-path-prefix",
-            &format!("{}=kubelet", env!("CARGO_MANIFEST_DIR")),
-        ])
+        .args(["--remap-path-prefix", &format!("{}=kubelet", env!("CARGO_MANIFEST_DIR"))])
         .arg("-o")
         .arg(&out)
         .arg("pause/main.rs")
         .status()
         .expect("rustc could not be started");
-    assert!(
-        status.success(),
-        "pause/main.rs did not compile: see rustc's message above"
-    );
+    assert!(status.success(), "pause/main.rs did not compile: see rustc's message above");
 }

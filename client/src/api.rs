@@ -27,18 +27,12 @@ pub struct ListOptions {
 impl ListOptions {
     /// Selects by labels.
     pub fn labels(selector: impl Into<String>) -> ListOptions {
-        ListOptions {
-            labels: selector.into(),
-            ..ListOptions::default()
-        }
+        ListOptions { labels: selector.into(), ..ListOptions::default() }
     }
 
     /// Selects by fields.
     pub fn fields(selector: impl Into<String>) -> ListOptions {
-        ListOptions {
-            fields: selector.into(),
-            ..ListOptions::default()
-        }
+        ListOptions { fields: selector.into(), ..ListOptions::default() }
     }
 }
 
@@ -80,10 +74,7 @@ pub struct DeleteOptions {
 impl DeleteOptions {
     /// Only if the object is the one that has this uid, not a later one of the same name.
     pub fn of_uid(uid: impl Into<String>) -> DeleteOptions {
-        DeleteOptions {
-            uid: uid.into(),
-            ..DeleteOptions::default()
-        }
+        DeleteOptions { uid: uid.into(), ..DeleteOptions::default() }
     }
 }
 
@@ -153,19 +144,9 @@ pub enum WatchEvent<K> {
 /// The same, not yet decoded.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RawEvent {
-    Put {
-        object: Vec<u8>,
-        revision: u64,
-        added: bool,
-    },
-    Deleted {
-        object: Vec<u8>,
-        revision: u64,
-    },
-    Bookmark {
-        revision: u64,
-        initial_events_end: bool,
-    },
+    Put { object: Vec<u8>, revision: u64, added: bool },
+    Deleted { object: Vec<u8>, revision: u64 },
+    Bookmark { revision: u64, initial_events_end: bool },
 }
 
 /// One page of a list, not yet decoded.
@@ -196,42 +177,20 @@ impl RawWatch {
 
 fn raw_event(operation: &str, event: skiffv1::WatchEvent) -> Result<RawEvent, Error> {
     use skiffv1::watch_event::Type;
-    let broken = |reason: String| Error::Decode {
-        operation: operation.to_string(),
-        reason,
-    };
+    let broken = |reason: String| Error::Decode { operation: operation.to_string(), reason };
     let object = event.object.to_vec();
     if event.r#type() == Type::Error {
-        let status = skiff_proto::metav1::Status::decode(object.as_slice())
-            .map_err(|e| broken(e.to_string()))?;
+        let status = skiff_proto::metav1::Status::decode(object.as_slice()).map_err(|e| broken(e.to_string()))?;
         return Err(Error::api(operation, status));
     }
-    let revision = (event.resource_version.parse()).map_err(|_| {
-        broken(format!(
-            "an event has the resourceVersion {:?}",
-            event.resource_version
-        ))
-    })?;
+    let revision = (event.resource_version.parse())
+        .map_err(|_| broken(format!("an event has the resourceVersion {:?}", event.resource_version)))?;
     match event.r#type() {
-        Type::Added => Ok(RawEvent::Put {
-            object,
-            revision,
-            added: true,
-        }),
-        Type::Modified => Ok(RawEvent::Put {
-            object,
-            revision,
-            added: false,
-        }),
+        Type::Added => Ok(RawEvent::Put { object, revision, added: true }),
+        Type::Modified => Ok(RawEvent::Put { object, revision, added: false }),
         Type::Deleted => Ok(RawEvent::Deleted { object, revision }),
-        Type::Bookmark => Ok(RawEvent::Bookmark {
-            revision,
-            initial_events_end: event.initial_events_end,
-        }),
-        Type::Unknown | Type::Error => Err(broken(format!(
-            "an event has the unknown type {}",
-            event.r#type
-        ))),
+        Type::Bookmark => Ok(RawEvent::Bookmark { revision, initial_events_end: event.initial_events_end }),
+        Type::Unknown | Type::Error => Err(broken(format!("an event has the unknown type {}", event.r#type))),
     }
 }
 
@@ -250,35 +209,24 @@ impl<K: Message + Default> WatchStream<K> {
         };
         let decode = |bytes: &[u8]| decode::<K>(&self.raw.operation, bytes);
         Some(match event {
-            RawEvent::Put {
-                object,
-                revision,
-                added: true,
-            } => decode(&object).map(|object| WatchEvent::Added { object, revision }),
-            RawEvent::Put {
-                object,
-                revision,
-                added: false,
-            } => decode(&object).map(|object| WatchEvent::Modified { object, revision }),
+            RawEvent::Put { object, revision, added: true } => {
+                decode(&object).map(|object| WatchEvent::Added { object, revision })
+            }
+            RawEvent::Put { object, revision, added: false } => {
+                decode(&object).map(|object| WatchEvent::Modified { object, revision })
+            }
             RawEvent::Deleted { object, revision } => {
                 decode(&object).map(|object| WatchEvent::Deleted { object, revision })
             }
-            RawEvent::Bookmark {
-                revision,
-                initial_events_end,
-            } => Ok(WatchEvent::Bookmark {
-                revision,
-                initial_events_end,
-            }),
+            RawEvent::Bookmark { revision, initial_events_end } => {
+                Ok(WatchEvent::Bookmark { revision, initial_events_end })
+            }
         })
     }
 }
 
 fn decode<K: Message + Default>(operation: &str, bytes: &[u8]) -> Result<K, Error> {
-    K::decode(bytes).map_err(|error| Error::Decode {
-        operation: operation.to_string(),
-        reason: error.to_string(),
-    })
+    K::decode(bytes).map_err(|error| Error::Decode { operation: operation.to_string(), reason: error.to_string() })
 }
 
 /// The verbs of one kind.
@@ -304,20 +252,12 @@ impl<K: Kind> Api<K> {
     /// The verbs of `K` through this client.
     pub fn new(client: &Client) -> Api<K> {
         let options = WriteOptions::default();
-        Api {
-            client: client.clone(),
-            resource: Resource::of::<K>(),
-            options,
-            kind: PhantomData,
-        }
+        Api { client: client.clone(), resource: Resource::of::<K>(), options, kind: PhantomData }
     }
 
     /// The same, writing with these options.
     pub fn with_options(&self, options: WriteOptions) -> Api<K> {
-        Api {
-            options,
-            ..self.clone()
-        }
+        Api { options, ..self.clone() }
     }
 
     /// The resource's names.
@@ -327,10 +267,7 @@ impl<K: Kind> Api<K> {
 
     /// One object.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<K, Error> {
-        let reply = self
-            .client
-            .get(&self.resource, namespace, name, "", PROTOBUF, false)
-            .await?;
+        let reply = self.client.get(&self.resource, namespace, name, "", PROTOBUF, false).await?;
         decode("get", &reply.object)
     }
 
@@ -345,16 +282,9 @@ impl<K: Kind> Api<K> {
 
     /// All objects of a namespace (`""`: of all namespaces); pages are followed.
     pub async fn list(&self, namespace: &str, options: &ListOptions) -> Result<List<K>, Error> {
-        let (items, resource_version) = self
-            .client
-            .list_all(&self.resource, namespace, options, PROTOBUF, |item| {
-                decode("list", item)
-            })
-            .await?;
-        Ok(List {
-            items,
-            resource_version,
-        })
+        let (items, resource_version) =
+            self.client.list_all(&self.resource, namespace, options, PROTOBUF, |item| decode("list", item)).await?;
+        Ok(List { items, resource_version })
     }
 
     /// What happens after `resource_version`.
@@ -364,31 +294,15 @@ impl<K: Kind> Api<K> {
         options: &ListOptions,
         resource_version: &str,
     ) -> Result<WatchStream<K>, Error> {
-        let raw = self
-            .client
-            .open_watch(
-                &self.resource,
-                namespace,
-                options,
-                false,
-                resource_version,
-                0,
-            )
-            .await?;
-        Ok(WatchStream {
-            raw,
-            kind: PhantomData,
-        })
+        let raw = self.client.open_watch(&self.resource, namespace, options, false, resource_version, 0).await?;
+        Ok(WatchStream { raw, kind: PhantomData })
     }
 
     /// Makes an object; its metadata says where.
     pub async fn create(&self, object: &K) -> Result<K, Error> {
         let bytes = object.encode_to_vec();
         let namespace = &object.metadata().namespace;
-        let reply = self
-            .client
-            .create(&self.resource, namespace, bytes, PROTOBUF, &self.options)
-            .await?;
+        let reply = self.client.create(&self.resource, namespace, bytes, PROTOBUF, &self.options).await?;
         decode("create", &reply.object)
     }
 
@@ -405,36 +319,15 @@ impl<K: Kind> Api<K> {
     async fn put(&self, object: &K, subresource: &str) -> Result<K, Error> {
         let (metadata, bytes) = (object.metadata(), object.encode_to_vec());
         let (namespace, name) = (&metadata.namespace, &metadata.name);
-        let reply = self
-            .client
-            .update(
-                &self.resource,
-                namespace,
-                name,
-                subresource,
-                bytes,
-                PROTOBUF,
-                &self.options,
-            )
-            .await?;
+        let reply =
+            self.client.update(&self.resource, namespace, name, subresource, bytes, PROTOBUF, &self.options).await?;
         decode("update", &reply.object)
     }
 
     /// Deletes an object, at once or by its grace period.
-    pub async fn delete(
-        &self,
-        namespace: &str,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deletion<K>, Error> {
-        let reply = self
-            .client
-            .delete(&self.resource, namespace, name, PROTOBUF, options)
-            .await?;
-        Ok(Deletion {
-            gone: reply.deleted,
-            object: decode("delete", &reply.object)?,
-        })
+    pub async fn delete(&self, namespace: &str, name: &str, options: &DeleteOptions) -> Result<Deletion<K>, Error> {
+        let reply = self.client.delete(&self.resource, namespace, name, PROTOBUF, options).await?;
+        Ok(Deletion { gone: reply.deleted, object: decode("delete", &reply.object)? })
     }
 
     /// Changes parts of an object, or of a subresource (`Some("scale")`).
@@ -446,28 +339,13 @@ impl<K: Kind> Api<K> {
         subresource: Option<&str>,
     ) -> Result<K, Error> {
         let subresource = subresource.unwrap_or_default();
-        let reply = self
-            .client
-            .patch(
-                &self.resource,
-                namespace,
-                name,
-                subresource,
-                patch,
-                PROTOBUF,
-                &self.options,
-            )
-            .await?;
+        let reply =
+            self.client.patch(&self.resource, namespace, name, subresource, patch, PROTOBUF, &self.options).await?;
         decode("patch", &reply.object)
     }
 
     /// Changes parts of an object's status.
-    pub async fn patch_status(
-        &self,
-        namespace: &str,
-        name: &str,
-        patch: Patch,
-    ) -> Result<K, Error> {
+    pub async fn patch_status(&self, namespace: &str, name: &str, patch: Patch) -> Result<K, Error> {
         #[cfg(feature = "mutants")]
         crate::mutants::before_status(self, namespace, name).await?;
         self.patch(namespace, name, patch, Some("status")).await
@@ -482,17 +360,7 @@ impl<K: Kind> Api<K> {
         body: &B,
     ) -> Result<(), Error> {
         let bytes = body.encode_to_vec();
-        self.client
-            .create_sub(
-                &self.resource,
-                namespace,
-                name,
-                subresource,
-                bytes,
-                PROTOBUF,
-                &self.options,
-            )
-            .await?;
+        self.client.create_sub(&self.resource, namespace, name, subresource, bytes, PROTOBUF, &self.options).await?;
         Ok(())
     }
 }
@@ -501,8 +369,7 @@ impl Api<corev1::Pod> {
     /// Gives a Pod its node.
     pub async fn bind(&self, binding: &corev1::Binding) -> Result<(), Error> {
         let metadata = &binding.metadata;
-        self.create_sub(&metadata.namespace, &metadata.name, "binding", binding)
-            .await
+        self.create_sub(&metadata.namespace, &metadata.name, "binding", binding).await
     }
 }
 

@@ -32,9 +32,7 @@ struct Scope {
 
 /// Runs `action`, with `cause` on every write that it makes through a client.
 pub async fn with<F: Future>(cause: Cause, action: F) -> F::Output {
-    CURRENT
-        .scope(Arc::new(Scope { cause, noted: None }), action)
-        .await
+    CURRENT.scope(Arc::new(Scope { cause, noted: None }), action).await
 }
 
 /// Runs `action` under the present cause, but the driver will not wait to see what it writes. For
@@ -50,15 +48,7 @@ pub(crate) async fn noting<F: Future>(
     noted: impl Fn(Write) + Send + Sync + 'static,
     action: F,
 ) -> F::Output {
-    CURRENT
-        .scope(
-            Arc::new(Scope {
-                cause,
-                noted: Some(Arc::new(noted)),
-            }),
-            action,
-        )
-        .await
+    CURRENT.scope(Arc::new(Scope { cause, noted: Some(Arc::new(noted)) }), action).await
 }
 
 /// Notes a write in the current scope, if somebody there wants to know.
@@ -72,34 +62,17 @@ pub(crate) fn note(write: impl FnOnce() -> Write) {
 
 /// The current cause as bytes for a request's metadata.
 pub(crate) fn current(request_id: String) -> Vec<u8> {
-    let cause = CURRENT
-        .try_with(|scope| scope.cause.clone())
-        .unwrap_or_default();
-    bounded(Cause {
-        request_id,
-        ..cause
-    })
-    .encode_to_vec()
+    let cause = CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default();
+    bounded(Cause { request_id, ..cause }).encode_to_vec()
 }
 
 /// The cause of one step of a reconcile.
-pub(crate) fn of_step(
-    id: &str,
-    step: usize,
-    reason: &str,
-    triggers: &TriggerSet,
-    inputs: &[ObjectRef],
-) -> Cause {
+pub(crate) fn of_step(id: &str, step: usize, reason: &str, triggers: &TriggerSet, inputs: &[ObjectRef]) -> Cause {
     Cause {
         reconcile_id: id.to_string(),
         step: u32::try_from(step).unwrap_or(u32::MAX),
         reason: reason.to_string(),
-        triggers: triggers
-            .first()
-            .iter()
-            .cloned()
-            .map(skiffv1::Trigger::from)
-            .collect(),
+        triggers: triggers.first().iter().cloned().map(skiffv1::Trigger::from).collect(),
         more_triggers: triggers.more(),
         inputs: inputs.iter().take(MAX_INPUTS).cloned().collect(),
         ..Cause::default()
@@ -109,10 +82,7 @@ pub(crate) fn of_step(
 /// Makes a cause fit: first the reason is cut, then the last inputs go, then the latest triggers (which stay counted).
 fn bounded(mut cause: Cause) -> Cause {
     if cause.reason.len() > MAX_REASON {
-        let end = (0..=MAX_REASON)
-            .rev()
-            .find(|i| cause.reason.is_char_boundary(*i))
-            .unwrap_or(0);
+        let end = (0..=MAX_REASON).rev().find(|i| cause.reason.is_char_boundary(*i)).unwrap_or(0);
         cause.reason.truncate(end);
     }
     cause.inputs.truncate(MAX_INPUTS);
@@ -134,11 +104,7 @@ mod tests {
     use crate::queue::Trigger;
 
     fn object(n: usize, length: usize) -> ObjectRef {
-        ObjectRef {
-            resource: "pods".into(),
-            name: format!("{n}-{}", "x".repeat(length)),
-            ..ObjectRef::default()
-        }
+        ObjectRef { resource: "pods".into(), name: format!("{n}-{}", "x".repeat(length)), ..ObjectRef::default() }
     }
 
     #[test]
@@ -166,28 +132,13 @@ mod tests {
     #[tokio::test]
     async fn outside_of_a_scope_a_write_has_only_its_request() {
         let bytes = current("r1".into());
-        assert_eq!(
-            Cause::decode(bytes.as_slice()).unwrap(),
-            Cause {
-                request_id: "r1".into(),
-                ..Cause::default()
-            }
-        );
+        assert_eq!(Cause::decode(bytes.as_slice()).unwrap(), Cause { request_id: "r1".into(), ..Cause::default() });
     }
 
     #[tokio::test]
     async fn inside_it_has_the_scopes_cause() {
-        let cause = Cause {
-            reason: "scale up".into(),
-            ..Cause::default()
-        };
+        let cause = Cause { reason: "scale up".into(), ..Cause::default() };
         let bytes = with(cause.clone(), async { current("r2".into()) }).await;
-        assert_eq!(
-            Cause::decode(bytes.as_slice()).unwrap(),
-            Cause {
-                request_id: "r2".into(),
-                ..cause
-            }
-        );
+        assert_eq!(Cause::decode(bytes.as_slice()).unwrap(), Cause { request_id: "r2".into(), ..cause });
     }
 }

@@ -58,26 +58,17 @@ impl Client {
 
     /// The same client, whose writes fail once the leadership behind the fence has passed to somebody else.
     pub fn with_fence(&self, fence: &Fence) -> Client {
-        Client {
-            fence: Some(fence.clone()),
-            ..self.clone()
-        }
+        Client { fence: Some(fence.clone()), ..self.clone() }
     }
 
     /// The same client, with another time allowed for each call.
     pub fn with_timeout(&self, timeout: Duration) -> Client {
-        Client {
-            timeout,
-            ..self.clone()
-        }
+        Client { timeout, ..self.clone() }
     }
 
     /// The same client, which hands the server's warnings to `handler` instead of logging them.
     pub fn with_warnings(&self, handler: WarningHandler) -> Client {
-        Client {
-            warnings: Some(handler),
-            ..self.clone()
-        }
+        Client { warnings: Some(handler), ..self.clone() }
     }
 
     /// The World it lives in.
@@ -100,10 +91,7 @@ impl Client {
 
     /// Every resource the server knows, and its version.
     pub async fn discover(&self) -> Result<skiffv1::DiscoverReply, Error> {
-        self.call("discover the resources", async |mut api| {
-            api.discover(skiffv1::DiscoverRequest {}).await
-        })
-        .await
+        self.call("discover the resources", async |mut api| api.discover(skiffv1::DiscoverRequest {}).await).await
     }
 
     /// One object as bytes.
@@ -122,8 +110,7 @@ impl Client {
             metadata_only,
         };
         let operation = operation("get", resource, namespace, name, subresource);
-        self.call(&operation, async |mut api| api.get(request).await)
-            .await
+        self.call(&operation, async |mut api| api.get(request).await).await
     }
 
     pub(crate) async fn page(
@@ -134,8 +121,7 @@ impl Client {
         metadata_only: bool,
         token: &str,
     ) -> Result<Page, Error> {
-        self.page_as(resource, namespace, options, PROTOBUF, metadata_only, token)
-            .await
+        self.page_as(resource, namespace, options, PROTOBUF, metadata_only, token).await
     }
 
     pub(crate) async fn page_as(
@@ -148,11 +134,7 @@ impl Client {
         token: &str,
     ) -> Result<Page, Error> {
         // A token holds the revision of the first page; to name one beside it is an error.
-        let from = if token.is_empty() {
-            options.resource_version.as_str()
-        } else {
-            ""
-        };
+        let from = if token.is_empty() { options.resource_version.as_str() } else { "" };
         let request = skiffv1::ListRequest {
             r#ref: Some(resource.reference(namespace, "", "")),
             accept: accept.to_string(),
@@ -162,30 +144,16 @@ impl Client {
             limit: options.limit,
             r#continue: token.to_string(),
             resource_version: from.to_string(),
-            resource_version_match: if from.is_empty() {
-                String::new()
-            } else {
-                "NotOlderThan".to_string()
-            },
+            resource_version_match: if from.is_empty() { String::new() } else { "NotOlderThan".to_string() },
         };
         let operation = operation("list", resource, namespace, "", "");
-        let reply = self
-            .call(&operation, async |mut api| api.list(request).await)
-            .await?;
+        let reply = self.call(&operation, async |mut api| api.list(request).await).await?;
         let revision = reply.resource_version.parse().map_err(|_| Error::Decode {
             operation,
-            reason: format!(
-                "the list has the resourceVersion {:?}",
-                reply.resource_version
-            ),
+            reason: format!("the list has the resourceVersion {:?}", reply.resource_version),
         })?;
         let items = reply.items.into_iter().map(Into::into).collect();
-        Ok(Page {
-            items,
-            resource_version: reply.resource_version,
-            revision,
-            next: reply.r#continue,
-        })
+        Ok(Page { items, resource_version: reply.resource_version, revision, next: reply.r#continue })
     }
 
     /// All pages of a list, decoded as they come.
@@ -200,9 +168,7 @@ impl Client {
         let mut all = Vec::new();
         let mut token = String::new();
         loop {
-            let page = self
-                .page_as(resource, namespace, options, accept, false, &token)
-                .await?;
+            let page = self.page_as(resource, namespace, options, accept, false, &token).await?;
             for item in &page.items {
                 all.push(decode(item)?);
             }
@@ -222,16 +188,7 @@ impl Client {
         resource_version: &str,
         seconds: u64,
     ) -> Result<RawWatch, Error> {
-        self.open_watch_as(
-            resource,
-            namespace,
-            options,
-            PROTOBUF,
-            metadata_only,
-            resource_version,
-            seconds,
-        )
-        .await
+        self.open_watch_as(resource, namespace, options, PROTOBUF, metadata_only, resource_version, seconds).await
     }
 
     #[allow(clippy::too_many_arguments, reason = "the arguments are the request")]
@@ -257,9 +214,7 @@ impl Client {
             timeout_seconds: i64::try_from(seconds).unwrap_or(i64::MAX),
         };
         let operation = operation("watch", resource, namespace, "", "");
-        let events = self
-            .call(&operation, async |mut api| api.watch(request).await)
-            .await?;
+        let events = self.call(&operation, async |mut api| api.watch(request).await).await?;
         Ok(RawWatch { operation, events })
     }
 
@@ -269,9 +224,7 @@ impl Client {
     {
         let answered = async {
             let api = ResourcesClient::with_origin(self.wire().await?, self.origin());
-            let api = api
-                .max_decoding_message_size(MAX_MESSAGE)
-                .max_encoding_message_size(MAX_MESSAGE);
+            let api = api.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE);
             match call(api).await {
                 Ok(reply) => Ok(reply.into_inner()),
                 Err(status) => Err(Error::from_grpc(operation, &status)),
@@ -279,39 +232,23 @@ impl Client {
         };
         match tokio::time::timeout(self.timeout, answered).await {
             Ok(answer) => answer,
-            Err(_) => Err(Error::Timeout {
-                operation: operation.to_string(),
-                after: self.timeout,
-            }),
+            Err(_) => Err(Error::Timeout { operation: operation.to_string(), after: self.timeout }),
         }
     }
 
     pub(crate) fn origin(&self) -> http::Uri {
-        http::Uri::from_static(if self.config().tls.is_some() {
-            "https://skiff"
-        } else {
-            "http://skiff"
-        })
+        http::Uri::from_static(if self.config().tls.is_some() { "https://skiff" } else { "http://skiff" })
     }
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Client")
-            .field("servers", &self.config().servers)
-            .field("fence", &self.fence)
-            .finish()
+        f.debug_struct("Client").field("servers", &self.config().servers).field("fence", &self.fence).finish()
     }
 }
 
 /// What is asked, for errors: `patch pods/status default/web`.
-fn operation(
-    verb: &str,
-    resource: &Resource,
-    namespace: &str,
-    name: &str,
-    subresource: &str,
-) -> String {
+fn operation(verb: &str, resource: &Resource, namespace: &str, name: &str, subresource: &str) -> String {
     let mut text = format!("{verb} {resource}");
     if !subresource.is_empty() {
         text = format!("{text}/{subresource}");

@@ -41,11 +41,7 @@ pub struct TlsFiles {
 impl TlsFiles {
     /// TLS from three files (or texts).
     pub fn new(ca: impl Into<Pem>, cert: impl Into<Pem>, key: impl Into<Pem>) -> TlsFiles {
-        TlsFiles {
-            ca: ca.into(),
-            cert: cert.into(),
-            key: key.into(),
-        }
+        TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() }
     }
 }
 
@@ -83,28 +79,18 @@ impl std::fmt::Debug for Pem {
 impl ClientConfig {
     /// A configuration for an API server in the same process, or in the same simulation.
     pub fn pipe(name: &str, user_agent: &str) -> ClientConfig {
-        ClientConfig {
-            servers: vec![Address::Pipe(name.to_string())],
-            tls: None,
-            user_agent: user_agent.to_string(),
-        }
+        ClientConfig { servers: vec![Address::Pipe(name.to_string())], tls: None, user_agent: user_agent.to_string() }
     }
 
     /// Reads a kubeconfig: the configuration of `context` (or the current one), and its namespace.
-    pub fn from_kubeconfig(
-        path: &Path,
-        context: Option<&str>,
-    ) -> Result<(ClientConfig, String), Error> {
+    pub fn from_kubeconfig(path: &Path, context: Option<&str>) -> Result<(ClientConfig, String), Error> {
         let place = path.display().to_string();
         let text = fs::read_to_string(path).map_err(|error| {
             let problem = match error.kind() {
                 io::ErrorKind::NotFound => "there is no such kubeconfig file".to_string(),
                 _ => format!("the kubeconfig file cannot be read: {error}"),
             };
-            Error::Config {
-                place: place.clone(),
-                problem,
-            }
+            Error::Config { place: place.clone(), problem }
         })?;
         let folder = path.parent().unwrap_or(Path::new("."));
         parse_kubeconfig(&text, folder, context).map_err(|problem| Error::Config { place, problem })
@@ -162,73 +148,36 @@ struct Context {
     namespace: String,
 }
 
-fn parse_kubeconfig(
-    text: &str,
-    folder: &Path,
-    context: Option<&str>,
-) -> Result<(ClientConfig, String), String> {
-    let file: Kubeconfig =
-        serde_yaml::from_str(text).map_err(|error| format!("this is not a kubeconfig: {error}"))?;
+fn parse_kubeconfig(text: &str, folder: &Path, context: Option<&str>) -> Result<(ClientConfig, String), String> {
+    let file: Kubeconfig = serde_yaml::from_str(text).map_err(|error| format!("this is not a kubeconfig: {error}"))?;
     let wanted = context.unwrap_or(&file.current_context);
     if wanted.is_empty() {
         return Err("current-context is not set: name one with --context".into());
     }
-    let context = find(&file.contexts, wanted, "context", |entry| {
-        entry.context.clone()
-    })?;
-    let cluster = find(&file.clusters, &context.cluster, "cluster", |entry| {
-        entry.cluster.clone()
-    })?;
-    let user = find(&file.users, &context.user, "user", |entry| {
-        entry.user.clone()
-    })?;
+    let context = find(&file.contexts, wanted, "context", |entry| entry.context.clone())?;
+    let cluster = find(&file.clusters, &context.cluster, "cluster", |entry| entry.cluster.clone())?;
+    let user = find(&file.users, &context.user, "user", |entry| entry.user.clone())?;
     let server = address_of(&cluster.server)?;
-    let tls = if matches!(server, Address::Tcp(_)) {
-        Some(tls_of(&cluster, &user, &context, folder)?)
-    } else {
-        None
-    };
+    let tls = if matches!(server, Address::Tcp(_)) { Some(tls_of(&cluster, &user, &context, folder)?) } else { None };
     let user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
-    let namespace = if context.namespace.is_empty() {
-        "default".to_string()
-    } else {
-        context.namespace
-    };
-    Ok((
-        ClientConfig {
-            servers: vec![server],
-            tls,
-            user_agent,
-        },
-        namespace,
-    ))
+    let namespace = if context.namespace.is_empty() { "default".to_string() } else { context.namespace };
+    Ok((ClientConfig { servers: vec![server], tls, user_agent }, namespace))
 }
 
-fn find<T>(
-    entries: &[Named],
-    name: &str,
-    what: &str,
-    get: impl Fn(&Named) -> Option<T>,
-) -> Result<T, String> {
+fn find<T>(entries: &[Named], name: &str, what: &str, get: impl Fn(&Named) -> Option<T>) -> Result<T, String> {
     let entry = entries.iter().find(|entry| entry.name == name);
     entry.and_then(get).ok_or_else(|| {
         let names: Vec<_> = entries.iter().map(|entry| entry.name.as_str()).collect();
         format!(
             "there is no {what} {name:?}; there are: {}",
-            if names.is_empty() {
-                "none".into()
-            } else {
-                names.join(", ")
-            }
+            if names.is_empty() { "none".into() } else { names.join(", ") }
         )
     })
 }
 
 fn address_of(server: &str) -> Result<Address, String> {
     if server.starts_with("http://") {
-        return Err(format!(
-            "server {server:?} is not https: Skiff's API server only speaks TLS"
-        ));
+        return Err(format!("server {server:?} is not https: Skiff's API server only speaks TLS"));
     }
     if let Some(rest) = server.strip_prefix("https://") {
         let host = rest.trim_end_matches('/');
@@ -236,48 +185,28 @@ fn address_of(server: &str) -> Result<Address, String> {
             return Err(format!("server {server:?} should be https://HOST:PORT"));
         }
         // An IPv6 address has colons of its own, in brackets.
-        let has_port = host
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        return Ok(Address::Tcp(if has_port {
-            host.to_string()
-        } else {
-            format!("{host}:443")
-        }));
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        return Ok(Address::Tcp(if has_port { host.to_string() } else { format!("{host}:443") }));
     }
-    server
-        .parse()
-        .map_err(|error| format!("server {server:?}: {error}"))
+    server.parse().map_err(|error| format!("server {server:?}: {error}"))
 }
 
-fn tls_of(
-    cluster: &Cluster,
-    user: &User,
-    context: &Context,
-    folder: &Path,
-) -> Result<TlsFiles, String> {
+fn tls_of(cluster: &Cluster, user: &User, context: &Context, folder: &Path) -> Result<TlsFiles, String> {
     if cluster.insecure_skip_tls_verify {
         let name = &context.cluster;
         return Err(format!(
             "cluster {name:?} sets insecure-skip-tls-verify, which Skiff does not do: give certificate-authority(-data)"
         ));
     }
-    let pem =
-        |file: &Option<PathBuf>, data: &Option<String>, whose: &str, what: &str| match (data, file)
-        {
-            (Some(data), _) => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim());
-                bytes
-                    .map(Pem::Text)
-                    .map_err(|error| format!("{whose}: {what}-data is not base64: {error}"))
-            }
-            (None, Some(file)) => Ok(Pem::File(folder.join(file))),
-            (None, None) => Err(format!("{whose} has neither {what} nor {what}-data")),
-        };
-    let (whose_cluster, whose_user) = (
-        format!("cluster {:?}", context.cluster),
-        format!("user {:?}", context.user),
-    );
+    let pem = |file: &Option<PathBuf>, data: &Option<String>, whose: &str, what: &str| match (data, file) {
+        (Some(data), _) => {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(data.trim());
+            bytes.map(Pem::Text).map_err(|error| format!("{whose}: {what}-data is not base64: {error}"))
+        }
+        (None, Some(file)) => Ok(Pem::File(folder.join(file))),
+        (None, None) => Err(format!("{whose} has neither {what} nor {what}-data")),
+    };
+    let (whose_cluster, whose_user) = (format!("cluster {:?}", context.cluster), format!("user {:?}", context.user));
     Ok(TlsFiles {
         ca: pem(
             &cluster.certificate_authority,
@@ -285,18 +214,8 @@ fn tls_of(
             &whose_cluster,
             "certificate-authority",
         )?,
-        cert: pem(
-            &user.client_certificate,
-            &user.client_certificate_data,
-            &whose_user,
-            "client-certificate",
-        )?,
-        key: pem(
-            &user.client_key,
-            &user.client_key_data,
-            &whose_user,
-            "client-key",
-        )?,
+        cert: pem(&user.client_certificate, &user.client_certificate_data, &whose_user, "client-certificate")?,
+        key: pem(&user.client_key, &user.client_key_data, &whose_user, "client-key")?,
     })
 }
 
@@ -310,32 +229,16 @@ pub(crate) enum Tls {
 
 impl Tls {
     pub(crate) fn new(files: &TlsFiles) -> Result<Tls, Error> {
-        let bad = |problem: String| Error::Config {
-            place: "TLS".into(),
-            problem,
-        };
-        if let (Pem::File(ca), Pem::File(cert), Pem::File(key)) =
-            (&files.ca, &files.cert, &files.key)
-        {
-            let files = tls::Files {
-                ca: ca.clone(),
-                identity: Some((cert.clone(), key.clone())),
-            };
-            return tls::ClientTls::new(files)
-                .map(Tls::Files)
-                .map_err(|error| bad(error.to_string()));
+        let bad = |problem: String| Error::Config { place: "TLS".into(), problem };
+        if let (Pem::File(ca), Pem::File(cert), Pem::File(key)) = (&files.ca, &files.cert, &files.key) {
+            let files = tls::Files { ca: ca.clone(), identity: Some((cert.clone(), key.clone())) };
+            return tls::ClientTls::new(files).map(Tls::Files).map_err(|error| bad(error.to_string()));
         }
-        fixed(files)
-            .map(|config| Tls::Fixed(Arc::new(config)))
-            .map_err(bad)
+        fixed(files).map(|config| Tls::Fixed(Arc::new(config))).map_err(bad)
     }
 
     /// Makes a connection secure, to a server whose certificate has this name or address.
-    pub(crate) async fn secure<S>(
-        &self,
-        stream: S,
-        name: &str,
-    ) -> io::Result<tokio_rustls::client::TlsStream<S>>
+    pub(crate) async fn secure<S>(&self, stream: S, name: &str) -> io::Result<tokio_rustls::client::TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -351,25 +254,17 @@ impl Tls {
 fn fixed(files: &TlsFiles) -> Result<rustls::ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(&files.ca, "certificate authority")? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("the certificate authority cannot be used: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("the certificate authority cannot be used: {error}"))?;
     }
     let chain = certificates(&files.cert, "client certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?).map_err(|_| {
-        format!(
-            "the client key {:?} holds no private key in PEM form",
-            files.key
-        )
-    })?;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| error.to_string())?
-    .with_root_certificates(roots)
-    .with_client_auth_cert(chain, key)
-    .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
+        .map_err(|_| format!("the client key {:?} holds no private key in PEM form", files.key))?;
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -379,17 +274,13 @@ fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>, S
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
-        _ => Err(format!(
-            "the {what} {pem:?} holds no certificate in PEM form"
-        )),
+        _ => Err(format!("the {what} {pem:?} holds no certificate in PEM form")),
     }
 }
 
 fn read(pem: &Pem) -> Result<Vec<u8>, String> {
     match pem {
-        Pem::File(path) => {
-            fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
-        }
+        Pem::File(path) => fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display())),
         Pem::Text(bytes) => Ok(bytes.clone()),
     }
 }

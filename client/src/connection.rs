@@ -56,10 +56,7 @@ struct Dialling {
 
 impl Connection {
     pub(crate) fn new(world: &World, config: ClientConfig) -> Result<Connection, Error> {
-        let bad = |problem: &str| Error::Config {
-            place: "client".into(),
-            problem: problem.to_string(),
-        };
+        let bad = |problem: &str| Error::Config { place: "client".into(), problem: problem.to_string() };
         if config.servers.is_empty() {
             return Err(bad("no API server's address is given"));
         }
@@ -73,12 +70,7 @@ impl Connection {
             tls,
             user_agent,
             current: Mutex::new(None),
-            dialling: tokio::sync::Mutex::new(Dialling {
-                first,
-                failures: 0,
-                not_before: None,
-                last_error: None,
-            }),
+            dialling: tokio::sync::Mutex::new(Dialling { first, failures: 0, not_before: None, last_error: None }),
             failed: std::sync::atomic::AtomicU64::new(0),
         })
     }
@@ -98,11 +90,7 @@ impl Connection {
         if let Some(wire) = self.live() {
             return Ok(wire);
         }
-        if let Some(error) = dialling
-            .last_error
-            .as_ref()
-            .filter(|_| self.failed.load(SeqCst) != failed)
-        {
+        if let Some(error) = dialling.last_error.as_ref().filter(|_| self.failed.load(SeqCst) != failed) {
             return Err(error.clone());
         }
         if let Some(time) = dialling.not_before {
@@ -116,8 +104,7 @@ impl Connection {
             }
             Err(error) => {
                 dialling.failures = dialling.failures.saturating_add(1);
-                dialling.not_before =
-                    Some(self.world.now() + REDIAL.jittered(dialling.failures, &self.world));
+                dialling.not_before = Some(self.world.now() + REDIAL.jittered(dialling.failures, &self.world));
                 dialling.last_error = Some(error.clone());
                 self.failed.fetch_add(1, SeqCst);
                 Err(error)
@@ -127,17 +114,11 @@ impl Connection {
 
     fn live(&self) -> Option<Wire> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current
-            .as_ref()
-            .filter(|sender| !sender.is_closed())
-            .map(|sender| self.wire_over(sender.clone()))
+        current.as_ref().filter(|sender| !sender.is_closed()).map(|sender| self.wire_over(sender.clone()))
     }
 
     fn wire_over(&self, sender: SendRequest<Body>) -> Wire {
-        Wire {
-            sender,
-            user_agent: self.user_agent.clone(),
-        }
+        Wire { sender, user_agent: self.user_agent.clone() }
     }
 
     async fn dial_any(&self, first: &mut usize) -> Result<SendRequest<Body>, Error> {
@@ -156,21 +137,14 @@ impl Connection {
             };
         }
         *first = (*first + 1) % servers.len();
-        let servers = servers
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+        let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         Err(Error::Unreachable { servers, reason })
     }
 
     async fn dial(&self, server: &Address) -> io::Result<SendRequest<Body>> {
         let connection = self.world.connect(server).await?;
         match (server, &self.tls) {
-            (Address::Tcp(host), Some(tls)) => {
-                self.handshake(tls.secure(connection, host_of(host)).await?)
-                    .await
-            }
+            (Address::Tcp(host), Some(tls)) => self.handshake(tls.secure(connection, host_of(host)).await?).await,
             _ => self.handshake(connection).await,
         }
     }
@@ -223,9 +197,7 @@ impl tower::Service<http::Request<Body>> for Wire {
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        request
-            .headers_mut()
-            .insert(USER_AGENT, self.user_agent.clone());
+        request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
         Box::pin(self.sender.send_request(request))
     }
 }
@@ -244,25 +216,17 @@ mod tests {
 
     #[test]
     fn the_name_to_verify_is_the_host() {
-        for (address, host) in [
-            ("10.0.0.1:6443", "10.0.0.1"),
-            ("[::1]:6443", "::1"),
-            ("api.example:443", "api.example"),
-        ] {
+        for (address, host) in
+            [("10.0.0.1:6443", "10.0.0.1"), ("[::1]:6443", "::1"), ("api.example:443", "api.example")]
+        {
             assert_eq!(host_of(address), host);
         }
     }
 
     fn client(sim: &Sim, servers: &[&str]) -> (World, Api<ConfigMap>) {
         let world = sim.machine("node").world("component", None);
-        let servers = servers
-            .iter()
-            .map(|name| Address::Pipe(name.to_string()))
-            .collect();
-        let config = ClientConfig {
-            servers,
-            ..ClientConfig::pipe("", "test/0")
-        };
+        let servers = servers.iter().map(|name| Address::Pipe(name.to_string())).collect();
+        let config = ClientConfig { servers, ..ClientConfig::pipe("", "test/0") };
         let client = Client::new(&world, config).unwrap();
         (world, Api::new(&client))
     }
@@ -294,8 +258,7 @@ mod tests {
             let (_world, api) = client(&sim, &["one", "two"]);
             assert!(api.get("default", "x").await.unwrap_err().is_not_found());
             one.stop().await;
-            fake.serve_on(&sim.machine("m2").world("api", None), "two")
-                .await;
+            fake.serve_on(&sim.machine("m2").world("api", None), "two").await;
             // The first call may notice that its connection is gone; the one after finds the other server.
             let first = api.get("default", "x").await.unwrap_err();
             assert!(first.is_unreachable() || first.is_not_found(), "{first}");
@@ -311,15 +274,8 @@ mod tests {
             let before = world.now();
             let calls = (0..50).map(|_| api.get("default", "x"));
             let errors = futures::future::join_all(calls).await;
-            assert!(
-                errors
-                    .iter()
-                    .all(|result| matches!(result, Err(Error::Unreachable { .. })))
-            );
-            assert!(
-                world.now() - before < Duration::from_secs(1),
-                "one dialled for all"
-            );
+            assert!(errors.iter().all(|result| matches!(result, Err(Error::Unreachable { .. }))));
+            assert!(world.now() - before < Duration::from_secs(1), "one dialled for all");
         });
     }
 
@@ -327,31 +283,21 @@ mod tests {
     fn a_dead_link_ends_calls_within_ten_seconds() {
         simulate(async |sim: Sim| {
             let fake = Fake::new();
-            fake.serve_on(&sim.machine("m1").world("api", None), "one")
-                .await;
+            fake.serve_on(&sim.machine("m1").world("api", None), "one").await;
             let (world, api) = client(&sim, &["one"]);
             assert!(api.get("default", "x").await.unwrap_err().is_not_found());
             sim.partition("m1", "node");
             let before = world.now();
             let error = api.get("default", "x").await.unwrap_err();
             let took = world.now() - before;
-            assert!(
-                error.outcome_unknown() && took <= Duration::from_secs(11),
-                "{error} after {took:?}"
-            );
+            assert!(error.outcome_unknown() && took <= Duration::from_secs(11), "{error} after {took:?}");
         });
     }
 
     #[test]
     fn a_config_without_servers_is_refused() {
         let world = World::real("test");
-        let config = ClientConfig {
-            servers: Vec::new(),
-            ..ClientConfig::pipe("", "test/0")
-        };
-        assert!(matches!(
-            Client::new(&world, config),
-            Err(Error::Config { .. })
-        ));
+        let config = ClientConfig { servers: Vec::new(), ..ClientConfig::pipe("", "test/0") };
+        assert!(matches!(Client::new(&world, config), Err(Error::Config { .. })));
     }
 }

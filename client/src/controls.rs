@@ -52,32 +52,20 @@ impl Default for Controls {
 impl Controls {
     /// No gates and no queues yet.
     pub fn new() -> Controls {
-        let shared = Shared {
-            gates: BTreeMap::new(),
-            queues: BTreeMap::new(),
-            metrics: Metrics::new(),
-        };
-        Controls {
-            shared: Arc::new(Mutex::new(shared)),
-        }
+        let shared = Shared { gates: BTreeMap::new(), queues: BTreeMap::new(), metrics: Metrics::new() };
+        Controls { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// The gate of this name, made open if there is none.
     pub fn gate(&self, name: &str) -> Gate {
-        self.lock()
-            .gates
-            .entry(name.to_string())
-            .or_insert_with(|| Gate::new(name))
-            .clone()
+        self.lock().gates.entry(name.to_string()).or_insert_with(|| Gate::new(name)).clone()
     }
 
     /// Makes a queue that can be looked at and is measured; it takes the place of an earlier one of this name.
     pub fn queue<K: QueueKey>(&self, world: &World, name: &str) -> WorkQueue<K> {
         let mut shared = self.lock();
         let queue = WorkQueue::with_metrics(world, name, shared.metrics.queue(name));
-        shared
-            .queues
-            .insert(name.to_string(), Arc::new(queue.clone()));
+        shared.queues.insert(name.to_string(), Arc::new(queue.clone()));
         queue
     }
 
@@ -88,11 +76,7 @@ impl Controls {
 
     /// What is in all queues, by name.
     pub fn queues(&self) -> Vec<QueueSnapshot> {
-        self.lock()
-            .queues
-            .values()
-            .map(|queue| queue.snapshot())
-            .collect()
+        self.lock().queues.values().map(|queue| queue.snapshot()).collect()
     }
 
     /// Adds measurements of a component's own; every name gets the prefix `skiff_`.
@@ -104,9 +88,7 @@ impl Controls {
     pub fn metrics_text(&self) -> String {
         let shared = self.lock();
         for (name, queue) in &shared.queues {
-            shared
-                .metrics
-                .set_depth(name, queue.depth(), queue.oldest_age());
+            shared.metrics.set_depth(name, queue.depth(), queue.oldest_age());
         }
         shared.metrics.text()
     }
@@ -129,19 +111,12 @@ impl Controls {
 
 impl fmt::Debug for Controls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Controls")
-            .field("gates", &self.gates())
-            .field("queues", &self.queues())
-            .finish()
+        f.debug_struct("Controls").field("gates", &self.gates()).field("queues", &self.queues()).finish()
     }
 }
 
 fn print_gate(gate: &Gate) -> String {
-    let mut text = format!(
-        "{}: {}\n",
-        gate.name(),
-        if gate.is_open() { "open" } else { "closed" }
-    );
+    let mut text = format!("{}: {}\n", gate.name(), if gate.is_open() { "open" } else { "closed" });
     for what in gate.standing() {
         let _ = writeln!(text, "  {what}");
     }
@@ -150,12 +125,8 @@ fn print_gate(gate: &Gate) -> String {
 
 fn print_queue(queue: &QueueSnapshot) -> String {
     let mut text = format!("{}:\n", queue.name);
-    let parts = [
-        ("ready", &queue.ready),
-        ("in flight", &queue.in_flight),
-        ("again", &queue.again),
-        ("timer", &queue.timers),
-    ];
+    let parts =
+        [("ready", &queue.ready), ("in flight", &queue.in_flight), ("again", &queue.again), ("timer", &queue.timers)];
     for (place, entries) in parts {
         for entry in entries {
             let _ = writeln!(
@@ -180,26 +151,12 @@ mod tests {
         queue.add("default/web".into(), Trigger::Start("test".into()));
         controls.gate("deployment").close();
 
-        assert!(
-            !controls.gate("deployment").is_open(),
-            "the same name is the same gate"
-        );
+        assert!(!controls.gate("deployment").is_open(), "the same name is the same gate");
         let queues = controls.http_get("/debug/queues").unwrap();
-        assert!(
-            queues.contains("default/web") && queues.contains("start: test"),
-            "{queues}"
-        );
-        assert!(
-            controls
-                .http_get("/debug/gates")
-                .unwrap()
-                .contains("deployment: closed")
-        );
+        assert!(queues.contains("default/web") && queues.contains("start: test"), "{queues}");
+        assert!(controls.http_get("/debug/gates").unwrap().contains("deployment: closed"));
         let metrics = controls.http_get("/metrics").unwrap();
-        assert!(
-            metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"),
-            "{metrics}"
-        );
+        assert!(metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"), "{metrics}");
         assert_eq!(controls.http_get("/other"), None);
     }
 }

@@ -3,9 +3,7 @@
 use serde_json::Value;
 use skiff_proto::skiffv1::{ObjectReply, ResourceInfo};
 
-use crate::api::{
-    DeleteOptions, Deletion, List, ListOptions, Patch, RawEvent, RawWatch, WatchEvent, WriteOptions,
-};
+use crate::api::{DeleteOptions, Deletion, List, ListOptions, Patch, RawEvent, RawWatch, WatchEvent, WriteOptions};
 use crate::client::{Client, JSON};
 use crate::error::Error;
 use crate::key::Resource;
@@ -26,19 +24,12 @@ impl DynamicApi {
 
     /// The verbs of a resource.
     pub fn of(client: &Client, resource: Resource) -> DynamicApi {
-        DynamicApi {
-            client: client.clone(),
-            resource,
-            options: WriteOptions::default(),
-        }
+        DynamicApi { client: client.clone(), resource, options: WriteOptions::default() }
     }
 
     /// The same, writing with these options.
     pub fn with_options(&self, options: WriteOptions) -> DynamicApi {
-        DynamicApi {
-            options,
-            ..self.clone()
-        }
+        DynamicApi { options, ..self.clone() }
     }
 
     /// The whole resource table.
@@ -57,16 +48,8 @@ impl DynamicApi {
     }
 
     /// A subresource of one object.
-    pub async fn get_sub(
-        &self,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
-    ) -> Result<Value, Error> {
-        let reply = self
-            .client
-            .get(&self.resource, namespace, name, subresource, JSON, false)
-            .await?;
+    pub async fn get_sub(&self, namespace: &str, name: &str, subresource: &str) -> Result<Value, Error> {
+        let reply = self.client.get(&self.resource, namespace, name, subresource, JSON, false).await?;
         parse("get", &reply.object)
     }
 
@@ -81,16 +64,9 @@ impl DynamicApi {
 
     /// All objects of a namespace (`""`: of all); pages are followed.
     pub async fn list(&self, namespace: &str, options: &ListOptions) -> Result<List<Value>, Error> {
-        let (items, resource_version) = self
-            .client
-            .list_all(&self.resource, namespace, options, JSON, |item| {
-                parse("list", item)
-            })
-            .await?;
-        Ok(List {
-            items,
-            resource_version,
-        })
+        let (items, resource_version) =
+            self.client.list_all(&self.resource, namespace, options, JSON, |item| parse("list", item)).await?;
+        Ok(List { items, resource_version })
     }
 
     /// What happens after `resource_version`.
@@ -100,28 +76,15 @@ impl DynamicApi {
         options: &ListOptions,
         resource_version: &str,
     ) -> Result<DynamicWatch, Error> {
-        let raw = self
-            .client
-            .open_watch_as(
-                &self.resource,
-                namespace,
-                options,
-                JSON,
-                false,
-                resource_version,
-                0,
-            )
-            .await?;
+        let raw =
+            self.client.open_watch_as(&self.resource, namespace, options, JSON, false, resource_version, 0).await?;
         Ok(DynamicWatch { raw })
     }
 
     /// Makes an object in `namespace`.
     pub async fn create(&self, namespace: &str, object: &Value) -> Result<Value, Error> {
         let body = object.to_string().into_bytes();
-        let reply = self
-            .client
-            .create(&self.resource, namespace, body, JSON, &self.options)
-            .await?;
+        let reply = self.client.create(&self.resource, namespace, body, JSON, &self.options).await?;
         parse("create", &reply.object)
     }
 
@@ -134,41 +97,15 @@ impl DynamicApi {
         body: &Value,
     ) -> Result<Value, Error> {
         let body = body.to_string().into_bytes();
-        let reply = self
-            .client
-            .create_sub(
-                &self.resource,
-                namespace,
-                name,
-                subresource,
-                body,
-                JSON,
-                &self.options,
-            )
-            .await?;
+        let reply =
+            self.client.create_sub(&self.resource, namespace, name, subresource, body, JSON, &self.options).await?;
         parse("create", &reply.object)
     }
 
     /// Replaces an object; its metadata says which, and its resourceVersion must be the current one.
-    pub async fn update(
-        &self,
-        namespace: &str,
-        name: &str,
-        object: &Value,
-    ) -> Result<Value, Error> {
+    pub async fn update(&self, namespace: &str, name: &str, object: &Value) -> Result<Value, Error> {
         let body = object.to_string().into_bytes();
-        let reply = self
-            .client
-            .update(
-                &self.resource,
-                namespace,
-                name,
-                "",
-                body,
-                JSON,
-                &self.options,
-            )
-            .await?;
+        let reply = self.client.update(&self.resource, namespace, name, "", body, JSON, &self.options).await?;
         parse("update", &reply.object)
     }
 
@@ -181,38 +118,15 @@ impl DynamicApi {
         subresource: Option<&str>,
     ) -> Result<Value, Error> {
         let subresource = subresource.unwrap_or_default();
-        let reply = self
-            .client
-            .patch(
-                &self.resource,
-                namespace,
-                name,
-                subresource,
-                patch,
-                JSON,
-                &self.options,
-            )
-            .await?;
+        let reply = self.client.patch(&self.resource, namespace, name, subresource, patch, JSON, &self.options).await?;
         parse("patch", &reply.object)
     }
 
     /// Deletes an object, at once or by its grace period.
-    pub async fn delete(
-        &self,
-        namespace: &str,
-        name: &str,
-        options: &DeleteOptions,
-    ) -> Result<Deletion<Value>, Error> {
-        let ObjectReply {
-            object, deleted, ..
-        } = self
-            .client
-            .delete(&self.resource, namespace, name, JSON, options)
-            .await?;
-        Ok(Deletion {
-            gone: deleted,
-            object: parse("delete", &object)?,
-        })
+    pub async fn delete(&self, namespace: &str, name: &str, options: &DeleteOptions) -> Result<Deletion<Value>, Error> {
+        let ObjectReply { object, deleted, .. } =
+            self.client.delete(&self.resource, namespace, name, JSON, options).await?;
+        Ok(Deletion { gone: deleted, object: parse("delete", &object)? })
     }
 }
 
@@ -220,10 +134,8 @@ fn parse(operation: &str, bytes: &[u8]) -> Result<Value, Error> {
     if bytes.is_empty() {
         return Ok(Value::Null);
     }
-    serde_json::from_slice(bytes).map_err(|error| Error::Decode {
-        operation: operation.to_string(),
-        reason: error.to_string(),
-    })
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::Decode { operation: operation.to_string(), reason: error.to_string() })
 }
 
 /// An open watch on JSON.
@@ -239,26 +151,18 @@ impl DynamicWatch {
             Err(error) => return Some(Err(error)),
         };
         Some(match event {
-            RawEvent::Put {
-                object,
-                revision,
-                added: true,
-            } => parse("watch", &object).map(|object| WatchEvent::Added { object, revision }),
-            RawEvent::Put {
-                object,
-                revision,
-                added: false,
-            } => parse("watch", &object).map(|object| WatchEvent::Modified { object, revision }),
+            RawEvent::Put { object, revision, added: true } => {
+                parse("watch", &object).map(|object| WatchEvent::Added { object, revision })
+            }
+            RawEvent::Put { object, revision, added: false } => {
+                parse("watch", &object).map(|object| WatchEvent::Modified { object, revision })
+            }
             RawEvent::Deleted { object, revision } => {
                 parse("watch", &object).map(|object| WatchEvent::Deleted { object, revision })
             }
-            RawEvent::Bookmark {
-                revision,
-                initial_events_end,
-            } => Ok(WatchEvent::Bookmark {
-                revision,
-                initial_events_end,
-            }),
+            RawEvent::Bookmark { revision, initial_events_end } => {
+                Ok(WatchEvent::Bookmark { revision, initial_events_end })
+            }
         })
     }
 }

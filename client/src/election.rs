@@ -19,8 +19,8 @@ use std::time::Duration;
 use serde_json::json;
 use skiff_proto::coordinationv1::{Lease, LeaseSpec};
 use skiff_proto::metav1::{MicroTime, ObjectMeta};
+use skiff_world::watch;
 use skiff_world::{Task, World};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::api::{Api, Patch};
@@ -42,11 +42,7 @@ pub struct Fence {
 
 impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}/{}",
-            self.namespace, self.name, self.holder, self.transitions
-        )
+        write!(f, "{}/{}/{}/{}", self.namespace, self.name, self.holder, self.transitions)
     }
 }
 
@@ -66,12 +62,7 @@ pub struct Terms {
 impl Default for Terms {
     fn default() -> Self {
         let seconds = Duration::from_secs;
-        Terms {
-            lease: seconds(15),
-            renew: seconds(5),
-            deadline: seconds(10),
-            retry: seconds(2),
-        }
+        Terms { lease: seconds(15), renew: seconds(5), deadline: seconds(10), retry: seconds(2) }
     }
 }
 
@@ -92,10 +83,7 @@ fn decide(lease: Option<&Lease>, unchanged_for: Duration, me: &str, terms: &Term
     };
     let holder = lease.spec.holder_identity.as_deref().unwrap_or_default();
     // The holder's own promise counts, if it made one.
-    let promised = lease
-        .spec
-        .lease_duration_seconds
-        .and_then(|seconds| u64::try_from(seconds).ok());
+    let promised = lease.spec.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     let duration = promised.map_or(terms.lease, Duration::from_secs);
     if holder.is_empty() || holder == me || unchanged_for >= duration {
         let transitions = lease.spec.lease_transitions.unwrap_or(0).saturating_add(1);
@@ -123,13 +111,7 @@ pub struct LeaderElection {
 
 impl LeaderElection {
     /// A candidacy for the Lease `namespace/name`. `identity` stays the same when the process starts again.
-    pub fn new(
-        world: &World,
-        client: &Client,
-        namespace: &str,
-        name: &str,
-        identity: &str,
-    ) -> LeaderElection {
+    pub fn new(world: &World, client: &Client, namespace: &str, name: &str, identity: &str) -> LeaderElection {
         LeaderElection {
             world: world.clone(),
             client: client.clone(),
@@ -181,16 +163,10 @@ impl LeaderElection {
     }
 
     /// One look at the Lease: leading, or how long to wait.
-    async fn try_once(
-        &self,
-        seen: &mut (String, Instant),
-    ) -> Result<Result<Lease, Duration>, Error> {
+    async fn try_once(&self, seen: &mut (String, Instant)) -> Result<Result<Lease, Duration>, Error> {
         let api = Api::<Lease>::new(&self.client);
         let lease = api.get_opt(&self.namespace, &self.name).await?;
-        let version = lease
-            .as_ref()
-            .map(|lease| lease.metadata.resource_version.clone())
-            .unwrap_or_default();
+        let version = lease.as_ref().map(|lease| lease.metadata.resource_version.clone()).unwrap_or_default();
         if seen.0 != version {
             *seen = (version.clone(), self.world.now());
         }
@@ -210,9 +186,7 @@ impl LeaderElection {
                         "leaseTransitions": transitions,
                     },
                 });
-                api.patch(&self.namespace, &self.name, Patch::Merge(patch), None)
-                    .await
-                    .map(Ok)
+                api.patch(&self.namespace, &self.name, Patch::Merge(patch), None).await.map(Ok)
             }
         }
     }
@@ -255,12 +229,7 @@ impl LeaderElection {
             tracing::warn!(why, "the leadership is lost");
             let _ = lost.send(true);
         });
-        Leadership {
-            election: self.clone(),
-            fence,
-            is_lost,
-            task,
-        }
+        Leadership { election: self.clone(), fence, is_lost, task }
     }
 }
 
@@ -280,9 +249,7 @@ impl Renewing {
         let mut wait = terms.renew;
         loop {
             let deadline = self.renewed + terms.deadline;
-            world
-                .sleep(wait.min(deadline.saturating_duration_since(world.now())))
-                .await;
+            world.sleep(wait.min(deadline.saturating_duration_since(world.now()))).await;
             let started = world.now();
             wait = match tokio::time::timeout_at(deadline, self.renew()).await {
                 Ok(Ok(())) => {
@@ -319,9 +286,7 @@ impl Renewing {
                 // Perhaps our own renewal, whose answer was lost.
                 let lease = api.get(namespace, name).await.map_err(Renewal::Failed)?;
                 if !still_ours(&lease, &self.fence) {
-                    return Err(Renewal::Deposed(
-                        lease.spec.holder_identity.unwrap_or_default(),
-                    ));
+                    return Err(Renewal::Deposed(lease.spec.holder_identity.unwrap_or_default()));
                 }
                 self.version = lease.metadata.resource_version;
                 Err(Renewal::Failed(error))
@@ -381,9 +346,7 @@ impl Leadership {
                 "metadata": {"resourceVersion": lease.metadata.resource_version},
                 "spec": {"holderIdentity": "", "leaseDurationSeconds": 1},
             });
-            api.patch(namespace, name, Patch::Merge(patch), None)
-                .await
-                .map(drop)
+            api.patch(namespace, name, Patch::Merge(patch), None).await.map(drop)
         };
         match tokio::time::timeout(self.election.terms.retry, given_back).await {
             Ok(Ok(())) => {}

@@ -81,10 +81,7 @@ pub enum Error {
 impl Error {
     /// An error that the API server answered.
     pub fn api(operation: impl Into<String>, status: metav1::Status) -> Error {
-        Error::Api {
-            operation: operation.into(),
-            status: Box::new(status),
-        }
+        Error::Api { operation: operation.into(), status: Box::new(status) }
     }
 
     /// Reads what gRPC says. A refusal carries a `metav1.Status`; anything without one comes from the wire.
@@ -93,10 +90,7 @@ impl Error {
         if !status.details().is_empty() {
             return match metav1::Status::decode(status.details()) {
                 Ok(status) => Error::api(operation, status),
-                Err(error) => Error::Decode {
-                    operation,
-                    reason: error.to_string(),
-                },
+                Err(error) => Error::Decode { operation, reason: error.to_string() },
             };
         }
         let from_the_wire = std::error::Error::source(status).is_some();
@@ -162,22 +156,13 @@ impl Error {
 
     /// The server does not know the revision asked for *yet*: it is behind, or its history has gone back.
     pub fn is_ahead_of_server(&self) -> bool {
-        let causes = self
-            .status()
-            .and_then(|status| status.details.as_ref())
-            .map(|details| &details.causes);
-        causes
-            .into_iter()
-            .flatten()
-            .any(|cause| cause.reason == "ResourceVersionTooLarge")
+        let causes = self.status().and_then(|status| status.details.as_ref()).map(|details| &details.causes);
+        causes.into_iter().flatten().any(|cause| cause.reason == "ResourceVersionTooLarge")
     }
 
     /// The API server could not be spoken to (it has not refused anything).
     pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Error::Unreachable { .. } | Error::Cut { .. } | Error::Timeout { .. }
-        )
+        matches!(self, Error::Unreachable { .. } | Error::Cut { .. } | Error::Timeout { .. })
     }
 
     /// Whether a write may have happened although this error says nothing about it.
@@ -192,8 +177,8 @@ impl Error {
             Error::Decode { .. } | Error::Encode { .. } | Error::Config { .. } => Retry::Never,
             Error::Api { status, .. } => match status.reason.as_str() {
                 "Conflict" | "Expired" | "Gone" => Retry::Now,
-                "TooManyRequests" | "ServerTimeout" | "Timeout" | "InternalError"
-                | "ServiceUnavailable" | "AlreadyExists" => Retry::Backoff,
+                "TooManyRequests" | "ServerTimeout" | "Timeout" | "InternalError" | "ServiceUnavailable"
+                | "AlreadyExists" => Retry::Backoff,
                 _ if status.code >= 500 => Retry::Backoff,
                 _ => Retry::Never,
             },
@@ -279,11 +264,7 @@ mod tests {
     use super::*;
 
     fn api(reason: &str, code: i32) -> Error {
-        let status = metav1::Status {
-            reason: reason.into(),
-            code,
-            ..metav1::Status::default()
-        };
+        let status = metav1::Status { reason: reason.into(), code, ..metav1::Status::default() };
         Error::api("update pods default/web", status)
     }
 
@@ -321,18 +302,13 @@ mod tests {
 
     #[test]
     fn without_a_status_the_code_tells_refusal_from_a_broken_wire() {
-        let refused = Error::from_grpc(
-            "get nodes n1",
-            &tonic::Status::unauthenticated("who are you?"),
-        );
+        let refused = Error::from_grpc("get nodes n1", &tonic::Status::unauthenticated("who are you?"));
         assert_eq!(refused.reason(), "Unauthorized");
         assert_eq!(refused.retry(), Retry::Never);
 
-        for broken in [
-            tonic::Status::unavailable("gone"),
-            tonic::Status::unknown("h2 reset"),
-            tonic::Status::cancelled("c"),
-        ] {
+        for broken in
+            [tonic::Status::unavailable("gone"), tonic::Status::unknown("h2 reset"), tonic::Status::cancelled("c")]
+        {
             let error = Error::from_grpc("create pods default/web", &broken);
             assert!(error.outcome_unknown() && error.is_unreachable(), "{error}");
         }

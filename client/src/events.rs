@@ -40,11 +40,7 @@ pub const WARNING: &str = "Warning";
 /// The reference to an object that an Event needs.
 pub fn reference<K: Kind>(object: &K) -> ObjectReference {
     let metadata = object.metadata();
-    let group = if K::GROUP.is_empty() {
-        String::new()
-    } else {
-        format!("{}/", K::GROUP)
-    };
+    let group = if K::GROUP.is_empty() { String::new() } else { format!("{}/", K::GROUP) };
     ObjectReference {
         kind: K::KIND.to_string(),
         api_version: format!("{group}{}", K::VERSION),
@@ -181,38 +177,21 @@ impl Id {
         };
         // Kubernetes refuses messages of more than 1,024 characters.
         let message = message.chars().take(1024).collect();
-        Id {
-            involved,
-            kind: kind.to_string(),
-            reason: reason.to_string(),
-            message,
-        }
+        Id { involved, kind: kind.to_string(), reason: reason.to_string(), message }
     }
 }
 
 impl State {
     /// Counts a happening; whether there is something to write.
-    fn note(
-        &mut self,
-        id: Id,
-        involved: &ObjectReference,
-        now: Instant,
-        wall: jiff::Timestamp,
-    ) -> bool {
+    fn note(&mut self, id: Id, involved: &ObjectReference, now: Instant, wall: jiff::Timestamp) -> bool {
         let old = |entry: &Entry| now.saturating_duration_since(entry.last_seen) >= FORGOTTEN_AFTER;
-        if self
-            .entries
-            .get(&id)
-            .is_some_and(|entry| old(entry) && !entry.dirty)
-        {
+        if self.entries.get(&id).is_some_and(|entry| old(entry) && !entry.dirty) {
             self.entries.remove(&id);
         }
         if !self.entries.contains_key(&id) {
             if self.entries.len() >= REMEMBERED {
                 self.entries.retain(|_, entry| entry.dirty || !old(entry));
-                self.budgets.retain(|_, budget| {
-                    now.saturating_duration_since(budget.refilled) < FORGOTTEN_AFTER
-                });
+                self.budgets.retain(|_, budget| now.saturating_duration_since(budget.refilled) < FORGOTTEN_AFTER);
             }
             if self.entries.len() >= REMEMBERED || !self.spend(&id.involved, now) {
                 self.dropped += 1;
@@ -240,16 +219,10 @@ impl State {
     }
 
     fn spend(&mut self, involved: &Involved, now: Instant) -> bool {
-        let budget = self.budgets.entry(involved.clone()).or_insert(Budget {
-            left: BURST,
-            refilled: now,
-        });
+        let budget = self.budgets.entry(involved.clone()).or_insert(Budget { left: BURST, refilled: now });
         let earned = now.saturating_duration_since(budget.refilled).as_secs() / REFILL.as_secs();
         if earned > 0 {
-            budget.left = budget
-                .left
-                .saturating_add(u32::try_from(earned).unwrap_or(BURST))
-                .min(BURST);
+            budget.left = budget.left.saturating_add(u32::try_from(earned).unwrap_or(BURST)).min(BURST);
             budget.refilled = now;
         }
         if budget.left == 0 {
@@ -261,14 +234,8 @@ impl State {
 
     /// The first entry that may be written now; otherwise when one may.
     fn due(&mut self, now: Instant) -> Result<Id, Option<Instant>> {
-        let times = self
-            .dirty
-            .iter()
-            .map(|id| self.entries.get(id).map_or(now, |entry| entry.not_before));
-        let Some((at, time)) = times
-            .enumerate()
-            .min_by_key(|(at, time)| ((*time).max(now), *at))
-        else {
+        let times = self.dirty.iter().map(|id| self.entries.get(id).map_or(now, |entry| entry.not_before));
+        let Some((at, time)) = times.enumerate().min_by_key(|(at, time)| ((*time).max(now), *at)) else {
             return Err(None);
         };
         if time > now {
@@ -301,16 +268,11 @@ impl Shared {
             let suffix = self.world.random_suffix(16);
             // A name is at most 253 characters long, also with the suffix.
             let base: String = id.involved.name.chars().take(236).collect();
-            let metadata = ObjectMeta {
-                name: format!("{base}.{suffix}"),
-                ..draft.metadata
-            };
+            let metadata = ObjectMeta { name: format!("{base}.{suffix}"), ..draft.metadata };
             self.api.create(&Event { metadata, ..draft }).await
         } else {
             let patch = json!({"count": draft.count, "lastTimestamp": draft.last_timestamp});
-            self.api
-                .patch(&namespace, &draft.metadata.name, Patch::Merge(patch), None)
-                .await
+            self.api.patch(&namespace, &draft.metadata.name, Patch::Merge(patch), None).await
         };
         self.written(id, result.map(|event| event.metadata.name));
     }
@@ -321,11 +283,7 @@ impl Shared {
         let entry = state.entries.get_mut(id)?;
         // What happens from here on is for the next write.
         entry.dirty = false;
-        let namespace = if id.involved.namespace.is_empty() {
-            "default"
-        } else {
-            &id.involved.namespace
-        };
+        let namespace = if id.involved.namespace.is_empty() { "default" } else { &id.involved.namespace };
         Some(Event {
             metadata: ObjectMeta {
                 namespace: namespace.to_string(),
@@ -335,10 +293,7 @@ impl Shared {
             involved_object: entry.involved.clone(),
             reason: id.reason.clone(),
             message: id.message.clone(),
-            source: EventSource {
-                component: self.component.clone(),
-                host: self.host.clone(),
-            },
+            source: EventSource { component: self.component.clone(), host: self.host.clone() },
             first_timestamp: Some(Time::from(entry.first)),
             last_timestamp: Some(Time::from(entry.last)),
             count: entry.count,
@@ -352,12 +307,7 @@ impl Shared {
     fn written(&self, id: &Id, result: Result<String, Error>) {
         let now = self.world.now();
         let mut state = self.lock();
-        let State {
-            entries,
-            dirty,
-            dropped,
-            ..
-        } = &mut *state;
+        let State { entries, dirty, dropped, .. } = &mut *state;
         let Some(entry) = entries.get_mut(id) else {
             return;
         };

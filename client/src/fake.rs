@@ -99,9 +99,7 @@ impl Fake {
             behind: None,
             uids: 0,
         };
-        Fake {
-            state: Arc::new(Mutex::new(state)),
-        }
+        Fake { state: Arc::new(Mutex::new(state)) }
     }
 
     /// Serves on the pipe until the World stops.
@@ -134,18 +132,12 @@ impl Fake {
     /// Writes as somebody else would.
     pub(crate) fn put<K: Kind>(&self, object: &K) -> u64 {
         let metadata = object.metadata();
-        let place = (
-            K::RESOURCE.to_string(),
-            metadata.namespace.clone(),
-            metadata.name.clone(),
-        );
+        let place = (K::RESOURCE.to_string(), metadata.namespace.clone(), metadata.name.clone());
         self.lock().write(place, object.encode_to_vec())
     }
 
     pub(crate) fn remove(&self, resource: &str, namespace: &str, name: &str) -> u64 {
-        self.lock()
-            .delete(&(resource.into(), namespace.into(), name.into()))
-            .map_or(0, |stored| stored.revision)
+        self.lock().delete(&(resource.into(), namespace.into(), name.into())).map_or(0, |stored| stored.revision)
     }
 
     pub(crate) fn compact(&self) {
@@ -194,51 +186,26 @@ impl Fake {
     }
 
     pub(crate) fn names(&self, resource: &str) -> Vec<String> {
-        self.lock()
-            .objects
-            .keys()
-            .filter(|place| place.0 == resource)
-            .map(|place| place.2.clone())
-            .collect()
+        self.lock().objects.keys().filter(|place| place.0 == resource).map(|place| place.2.clone()).collect()
     }
 
     pub(crate) fn get<K: Kind>(&self, namespace: &str, name: &str) -> Option<K> {
-        let place = (
-            K::RESOURCE.to_string(),
-            namespace.to_string(),
-            name.to_string(),
-        );
-        self.lock()
-            .objects
-            .get(&place)
-            .map(|stored| K::decode(stored.bytes.as_slice()).unwrap())
+        let place = (K::RESOURCE.to_string(), namespace.to_string(), name.to_string());
+        self.lock().objects.get(&place).map(|stored| K::decode(stored.bytes.as_slice()).unwrap())
     }
 }
 
 impl State {
     fn write(&mut self, place: Place, mut bytes: Vec<u8>) -> u64 {
         self.revision += 1;
-        let old = self
-            .objects
-            .get(&place)
-            .map(|stored| metadata(&stored.bytes).uid);
-        let kind = if old.is_some() {
-            Type::Modified
-        } else {
-            Type::Added
-        };
+        let old = self.objects.get(&place).map(|stored| metadata(&stored.bytes).uid);
+        let kind = if old.is_some() { Type::Modified } else { Type::Added };
         let uid = old.unwrap_or_else(|| {
             self.uids += 1;
             format!("uid-{}", self.uids)
         });
         bytes.extend(stamp(&uid, self.revision));
-        self.objects.insert(
-            place.clone(),
-            Stored {
-                bytes: bytes.clone(),
-                revision: self.revision,
-            },
-        );
+        self.objects.insert(place.clone(), Stored { bytes: bytes.clone(), revision: self.revision });
         self.tell(place, kind, bytes);
         self.revision
     }
@@ -247,33 +214,19 @@ impl State {
         let mut stored = self.objects.remove(place)?;
         self.revision += 1;
         stored.revision = self.revision;
-        stored
-            .bytes
-            .extend(stamp(&metadata(&stored.bytes).uid, self.revision));
+        stored.bytes.extend(stamp(&metadata(&stored.bytes).uid, self.revision));
         self.tell(place.clone(), Type::Deleted, stored.bytes.clone());
         Some(stored)
     }
 
     fn tell(&mut self, place: Place, kind: Type, bytes: Vec<u8>) {
-        self.history.push(Written {
-            revision: self.revision,
-            place,
-            kind,
-            bytes,
-        });
+        self.history.push(Written { revision: self.revision, place, kind, bytes });
         let _ = self.news.send(());
     }
 
     fn reply(&self, place: &Place) -> ObjectReply {
-        let (object, warnings) = (
-            self.objects[place].bytes.clone().into(),
-            self.warnings.clone(),
-        );
-        ObjectReply {
-            object,
-            warnings,
-            ..ObjectReply::default()
-        }
+        let (object, warnings) = (self.objects[place].bytes.clone().into(), self.warnings.clone());
+        ObjectReply { object, warnings, ..ObjectReply::default() }
     }
 
     fn check(&mut self, place: &Place, version: &str) -> Result<(), tonic::Status> {
@@ -289,11 +242,7 @@ impl State {
 
 /// Protobuf merges a repeated message: appended metadata overrides.
 fn stamp(uid: &str, revision: u64) -> Vec<u8> {
-    let metadata = ObjectMeta {
-        uid: uid.into(),
-        resource_version: revision.to_string(),
-        ..ObjectMeta::default()
-    };
+    let metadata = ObjectMeta { uid: uid.into(), resource_version: revision.to_string(), ..ObjectMeta::default() };
     PartialObjectMetadata { metadata }.encode_to_vec()
 }
 
@@ -303,21 +252,11 @@ fn metadata(bytes: &[u8]) -> ObjectMeta {
 
 fn status(reason: &str, code: i32) -> Status {
     let message = format!("the test's server says {reason}");
-    Status {
-        status: "Failure".into(),
-        reason: reason.into(),
-        code,
-        message,
-        ..Status::default()
-    }
+    Status { status: "Failure".into(), reason: reason.into(), code, message, ..Status::default() }
 }
 
 fn grpc(status: &Status) -> tonic::Status {
-    tonic::Status::with_details(
-        tonic::Code::Unknown,
-        "refused",
-        status.encode_to_vec().into(),
-    )
+    tonic::Status::with_details(tonic::Code::Unknown, "refused", status.encode_to_vec().into())
 }
 
 fn refuse(reason: &str, code: i32) -> tonic::Status {
@@ -356,15 +295,9 @@ impl Fake {
         if !state.failures.is_empty() {
             return Err(grpc(&state.failures.remove(0)));
         }
-        let cause = request
-            .metadata()
-            .get_bin("skiff-cause-bin")
-            .expect("every write carries a cause");
+        let cause = request.metadata().get_bin("skiff-cause-bin").expect("every write carries a cause");
         let cause = Cause::decode(cause.to_bytes().unwrap()).unwrap();
-        let fence = request
-            .metadata()
-            .get("skiff-fence")
-            .map(|fence| fence.to_str().unwrap().to_string());
+        let fence = request.metadata().get("skiff-fence").map(|fence| fence.to_str().unwrap().to_string());
         state.log.push(Logged { what, cause, fence });
         Ok(())
     }
@@ -372,10 +305,7 @@ impl Fake {
 
 #[tonic::async_trait]
 impl Resources for Fake {
-    async fn get(
-        &self,
-        request: tonic::Request<GetRequest>,
-    ) -> Result<tonic::Response<ObjectReply>, tonic::Status> {
+    async fn get(&self, request: tonic::Request<GetRequest>) -> Result<tonic::Response<ObjectReply>, tonic::Status> {
         let place = place(&request.get_ref().r#ref);
         let state = self.lock();
         if !state.objects.contains_key(&place) {
@@ -384,10 +314,7 @@ impl Resources for Fake {
         Ok(tonic::Response::new(state.reply(&place)))
     }
 
-    async fn list(
-        &self,
-        request: tonic::Request<ListRequest>,
-    ) -> Result<tonic::Response<ListReply>, tonic::Status> {
+    async fn list(&self, request: tonic::Request<ListRequest>) -> Result<tonic::Response<ListReply>, tonic::Status> {
         let request = request.into_inner();
         let (resource, namespace, _) = place(&request.r#ref);
         let mut state = self.lock();
@@ -407,34 +334,18 @@ impl Resources for Fake {
             return Err(refuse("Expired", 410));
         }
         let all: Vec<_> = (state.objects.iter())
-            .filter(|(place, _)| {
-                place.0 == resource && (namespace.is_empty() || place.1 == namespace)
-            })
+            .filter(|(place, _)| place.0 == resource && (namespace.is_empty() || place.1 == namespace))
             .map(|(_, stored)| stored.bytes.clone())
             .collect();
-        let page: Vec<_> = all
-            .iter()
-            .skip(from)
-            .take(state.page)
-            .map(|bytes| bytes.clone().into())
-            .collect();
+        let page: Vec<_> = all.iter().skip(from).take(state.page).map(|bytes| bytes.clone().into()).collect();
         let end = from + page.len();
-        let next = if end < all.len() {
-            format!("{at}:{end}")
-        } else {
-            String::new()
-        };
-        let reply = ListReply {
-            items: page,
-            resource_version: at.to_string(),
-            r#continue: next,
-            ..ListReply::default()
-        };
+        let next = if end < all.len() { format!("{at}:{end}") } else { String::new() };
+        let reply =
+            ListReply { items: page, resource_version: at.to_string(), r#continue: next, ..ListReply::default() };
         Ok(tonic::Response::new(reply))
     }
 
-    type WatchStream =
-        Pin<Box<dyn futures::Stream<Item = Result<WatchEvent, tonic::Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn futures::Stream<Item = Result<WatchEvent, tonic::Status>> + Send>>;
 
     async fn watch(
         &self,
@@ -448,19 +359,8 @@ impl Resources for Fake {
             state.watches += 1;
             (state.news.subscribe(), state.cuts)
         };
-        let watching = Watching {
-            fake: self.clone(),
-            resource,
-            namespace,
-            sent: from,
-            news,
-            cuts,
-            over: false,
-        };
-        Ok(tonic::Response::new(Box::pin(futures::stream::unfold(
-            watching,
-            Watching::next,
-        ))))
+        let watching = Watching { fake: self.clone(), resource, namespace, sent: from, news, cuts, over: false };
+        Ok(tonic::Response::new(Box::pin(futures::stream::unfold(watching, Watching::next))))
     }
 
     async fn create(
@@ -501,12 +401,7 @@ impl Resources for Fake {
         let patch: Value = serde_json::from_slice(&request.get_ref().patch).unwrap();
         self.admit(&request, format!("patch {} {}", place.0, place.2))?;
         let mut state = self.lock();
-        state.check(
-            &place,
-            patch["metadata"]["resourceVersion"]
-                .as_str()
-                .unwrap_or_default(),
-        )?;
+        state.check(&place, patch["metadata"]["resourceVersion"].as_str().unwrap_or_default())?;
         let old = &state.objects[&place].bytes;
         let bytes = match place.0.as_str() {
             "leases" => patched::<coordinationv1::Lease>(old, &patch),
@@ -524,23 +419,14 @@ impl Resources for Fake {
         let place = place(&request.get_ref().r#ref);
         self.admit(&request, format!("delete {} {}", place.0, place.2))?;
         let mut state = self.lock();
-        let stored = state
-            .delete(&place)
-            .ok_or_else(|| refuse("NotFound", 404))?;
-        Ok(tonic::Response::new(ObjectReply {
-            object: stored.bytes.into(),
-            deleted: true,
-            ..ObjectReply::default()
-        }))
+        let stored = state.delete(&place).ok_or_else(|| refuse("NotFound", 404))?;
+        Ok(tonic::Response::new(ObjectReply { object: stored.bytes.into(), deleted: true, ..ObjectReply::default() }))
     }
 
     async fn discover(
         &self,
         _: tonic::Request<DiscoverRequest>,
     ) -> Result<tonic::Response<DiscoverReply>, tonic::Status> {
-        Ok(tonic::Response::new(DiscoverReply {
-            server_version: "fake".into(),
-            ..DiscoverReply::default()
-        }))
+        Ok(tonic::Response::new(DiscoverReply { server_version: "fake".into(), ..DiscoverReply::default() }))
     }
 }

@@ -20,10 +20,7 @@ pub struct ObjectKey {
 impl ObjectKey {
     /// The key of `name` in `namespace` (`""` for a cluster-scoped object).
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> ObjectKey {
-        ObjectKey {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        ObjectKey { namespace: namespace.into(), name: name.into() }
     }
 
     /// The key of the object that has this metadata.
@@ -81,30 +78,17 @@ impl Resource {
 
     /// `apps/v1`, or `v1` for the core group.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_string()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
+        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
     }
 
     /// How a request names one object, or a collection when `name` is empty.
     /// The namespace is left out for a cluster-scoped resource.
-    pub fn reference(
-        &self,
-        namespace: &str,
-        name: &str,
-        subresource: &str,
-    ) -> skiffv1::ResourceRef {
+    pub fn reference(&self, namespace: &str, name: &str, subresource: &str) -> skiffv1::ResourceRef {
         skiffv1::ResourceRef {
             group: self.group.to_string(),
             version: self.version.to_string(),
             resource: self.resource.to_string(),
-            namespace: if self.namespaced {
-                namespace.to_string()
-            } else {
-                String::new()
-            },
+            namespace: if self.namespaced { namespace.to_string() } else { String::new() },
             name: name.to_string(),
             subresource: subresource.to_string(),
         }

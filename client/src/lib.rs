@@ -32,9 +32,7 @@ pub mod tunnel;
 #[cfg(test)]
 mod fake;
 
-pub use api::{
-    Api, DeleteOptions, Deletion, List, ListOptions, Patch, WatchEvent, WatchStream, WriteOptions,
-};
+pub use api::{Api, DeleteOptions, Deletion, List, ListOptions, Patch, WatchEvent, WatchStream, WriteOptions};
 pub use client::{Client, JSON, PROTOBUF, WarningHandler};
 pub use config::{ClientConfig, Pem, TlsFiles};
 pub use controls::Controls;

@@ -57,12 +57,7 @@ pub struct QueueMetrics {
 impl Default for QueueMetrics {
     /// Measurements that nobody reads.
     fn default() -> Self {
-        QueueMetrics {
-            queue: String::new(),
-            waits: seconds(),
-            reconciles: Family::default(),
-            durations: seconds(),
-        }
+        QueueMetrics { queue: String::new(), waits: seconds(), reconciles: Family::default(), durations: seconds() }
     }
 }
 
@@ -72,20 +67,14 @@ impl QueueMetrics {
     }
 
     pub(crate) fn reconciled(&self, ended: Ended, time: Duration) {
-        let label = ResultLabel {
-            queue: self.queue.clone(),
-            result: ended.label(),
-        };
+        let label = ResultLabel { queue: self.queue.clone(), result: ended.label() };
         self.reconciles.get_or_create(&label).inc();
         self.durations.observe(time.as_secs_f64());
     }
 
     /// How many reconciles have ended in this way.
     pub fn reconciles(&self, ended: Ended) -> u64 {
-        let label = ResultLabel {
-            queue: self.queue.clone(),
-            result: ended.label(),
-        };
+        let label = ResultLabel { queue: self.queue.clone(), result: ended.label() };
         self.reconciles.get_or_create(&label).get()
     }
 }
@@ -111,41 +100,18 @@ impl Metrics {
         let depth = Family::default();
         registry.register("queue_depth", "Keys ready to be taken", depth.clone());
         let age = Family::default();
-        registry.register(
-            "queue_oldest_seconds",
-            "How long the oldest ready key has waited",
-            age.clone(),
-        );
-        let waits =
-            Family::<QueueLabel, Histogram>::new_with_constructor(seconds as fn() -> Histogram);
+        registry.register("queue_oldest_seconds", "How long the oldest ready key has waited", age.clone());
+        let waits = Family::<QueueLabel, Histogram>::new_with_constructor(seconds as fn() -> Histogram);
         registry.register("queue_wait_seconds", "From ready to taken", waits.clone());
         let reconciles = Family::default();
-        registry.register(
-            "reconciles",
-            "Reconciles by how they ended",
-            reconciles.clone(),
-        );
-        let durations =
-            Family::<QueueLabel, Histogram>::new_with_constructor(seconds as fn() -> Histogram);
-        registry.register(
-            "reconcile_seconds",
-            "How long reconciles took",
-            durations.clone(),
-        );
-        Metrics {
-            registry,
-            depth,
-            age,
-            waits,
-            reconciles,
-            durations,
-        }
+        registry.register("reconciles", "Reconciles by how they ended", reconciles.clone());
+        let durations = Family::<QueueLabel, Histogram>::new_with_constructor(seconds as fn() -> Histogram);
+        registry.register("reconcile_seconds", "How long reconciles took", durations.clone());
+        Metrics { registry, depth, age, waits, reconciles, durations }
     }
 
     pub(crate) fn queue(&self, name: &str) -> QueueMetrics {
-        let label = QueueLabel {
-            queue: name.to_string(),
-        };
+        let label = QueueLabel { queue: name.to_string() };
         QueueMetrics {
             queue: name.to_string(),
             waits: self.waits.get_or_create(&label).clone(),
@@ -155,12 +121,8 @@ impl Metrics {
     }
 
     pub(crate) fn set_depth(&self, queue: &str, depth: usize, age: Duration) {
-        let label = QueueLabel {
-            queue: queue.to_string(),
-        };
-        self.depth
-            .get_or_create(&label)
-            .set(i64::try_from(depth).unwrap_or(i64::MAX));
+        let label = QueueLabel { queue: queue.to_string() };
+        self.depth.get_or_create(&label).set(i64::try_from(depth).unwrap_or(i64::MAX));
         self.age.get_or_create(&label).set(age.as_secs_f64());
     }
 

@@ -27,11 +27,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 3] = [
-        Mutant::BlindStatus,
-        Mutant::GapBeforeWatch,
-        Mutant::DroppedKey,
-    ];
+    pub const ALL: [Mutant; 3] = [Mutant::BlindStatus, Mutant::GapBeforeWatch, Mutant::DroppedKey];
 }
 
 thread_local! {
@@ -60,10 +56,7 @@ pub(crate) async fn watch_from(client: &Client, resource: &Resource, revision: u
     if !is_awake(Mutant::GapBeforeWatch) {
         return revision;
     }
-    let first = ListOptions {
-        limit: 1,
-        ..ListOptions::default()
-    };
+    let first = ListOptions { limit: 1, ..ListOptions::default() };
     match client.page(resource, "", &first, true, "").await {
         Ok(page) => page.revision.max(revision),
         Err(_) => revision,
@@ -71,11 +64,7 @@ pub(crate) async fn watch_from(client: &Client, resource: &Resource, revision: u
 }
 
 /// Puts an object back as it was a moment ago, before its status is written.
-pub(crate) async fn before_status<K: Kind>(
-    api: &Api<K>,
-    namespace: &str,
-    name: &str,
-) -> Result<(), Error> {
+pub(crate) async fn before_status<K: Kind>(api: &Api<K>, namespace: &str, name: &str) -> Result<(), Error> {
     if !is_awake(Mutant::BlindStatus) || !["Deployment", "ReplicaSet"].contains(&K::KIND) {
         return Ok(());
     }

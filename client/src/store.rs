@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 use skiff_proto::skiffv1::ObjectRef;
 use skiff_world::Task;
-use tokio::sync::watch;
+use skiff_world::watch;
 
 use crate::driver::settled::View;
 use crate::key::{ObjectKey, Resource};
@@ -32,11 +32,7 @@ pub struct Held<O> {
 
 impl<O> Clone for Held<O> {
     fn clone(&self) -> Self {
-        Held {
-            uid: self.uid.clone(),
-            revision: self.revision,
-            value: self.value.clone(),
-        }
+        Held { uid: self.uid.clone(), revision: self.revision, value: self.value.clone() }
     }
 }
 
@@ -61,10 +57,7 @@ impl<O> Change<O> {
     /// What it is now, or last was.
     pub fn latest(&self) -> &Arc<O> {
         // One of the two is always there: nothing makes a change of nothing.
-        self.new
-            .as_ref()
-            .or(self.old.as_ref())
-            .expect("a change has an old or a new state")
+        self.new.as_ref().or(self.old.as_ref()).expect("a change has an old or a new state")
     }
 
     /// Whether the object is gone.
@@ -88,9 +81,7 @@ pub struct Store<O> {
 
 impl<O> Clone for Store<O> {
     fn clone(&self) -> Self {
-        Store {
-            shared: self.shared.clone(),
-        }
+        Store { shared: self.shared.clone() }
     }
 }
 
@@ -129,29 +120,16 @@ impl<O: Send + Sync + 'static> Store<O> {
         selective: bool,
         indexes: Vec<(String, IndexFn<O>)>,
     ) -> Store<O> {
-        let indexes = indexes.into_iter().map(|(name, values)| {
-            (
-                name,
-                Index {
-                    values,
-                    keys: BTreeMap::new(),
-                },
-            )
-        });
+        let indexes = indexes.into_iter().map(|(name, values)| (name, Index { values, keys: BTreeMap::new() }));
         let shared = Shared {
             resource,
             namespace: namespace.to_string(),
             selective,
-            state: RwLock::new(State {
-                objects: OrdMap::new(),
-                indexes: indexes.collect(),
-            }),
+            state: RwLock::new(State { objects: OrdMap::new(), indexes: indexes.collect() }),
             progress: watch::Sender::new(Progress::default()),
             informer: Mutex::new(None),
         };
-        Store {
-            shared: Arc::new(shared),
-        }
+        Store { shared: Arc::new(shared) }
     }
 
     /// A store without an informer, for tests of what reads it: filled by [`Store::put`] and [`Store::remove`].
@@ -179,23 +157,15 @@ impl<O: Send + Sync + 'static> Store<O> {
 
     /// All objects, in the order of their keys.
     pub fn list(&self) -> Vec<Arc<O>> {
-        self.read()
-            .objects
-            .values()
-            .map(|held| held.value.clone())
-            .collect()
+        self.read().objects.values().map(|held| held.value.clone()).collect()
     }
 
     /// The objects of one namespace, in the order of their names.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<O>> {
         let state = self.read();
         let first = ObjectKey::new(namespace, "");
-        let from = state
-            .objects
-            .range((Bound::Included(first), Bound::Unbounded));
-        from.take_while(|(key, _)| key.namespace == namespace)
-            .map(|(_, held)| held.value.clone())
-            .collect()
+        let from = state.objects.range((Bound::Included(first), Bound::Unbounded));
+        from.take_while(|(key, _)| key.namespace == namespace).map(|(_, held)| held.value.clone()).collect()
     }
 
     /// The keys of all objects.
@@ -207,34 +177,20 @@ impl<O: Send + Sync + 'static> Store<O> {
     /// Nothing if there is no such index.
     pub fn by_index(&self, index: &str, value: &str) -> Vec<Arc<O>> {
         let state = self.read();
-        let keys = state
-            .indexes
-            .get(index)
-            .and_then(|index| index.keys.get(value));
-        keys.into_iter()
-            .flatten()
-            .filter_map(|key| state.objects.get(key))
-            .map(|held| held.value.clone())
-            .collect()
+        let keys = state.indexes.get(index).and_then(|index| index.keys.get(value));
+        keys.into_iter().flatten().filter_map(|key| state.objects.get(key)).map(|held| held.value.clone()).collect()
     }
 
     /// Their keys alone.
     pub fn keys_by_index(&self, index: &str, value: &str) -> Vec<ObjectKey> {
         let state = self.read();
-        let keys = state
-            .indexes
-            .get(index)
-            .and_then(|index| index.keys.get(value));
+        let keys = state.indexes.get(index).and_then(|index| index.keys.get(value));
         keys.into_iter().flatten().cloned().collect()
     }
 
     /// The values under which an index has any objects.
     pub fn index_values(&self, index: &str) -> Vec<String> {
-        self.read()
-            .indexes
-            .get(index)
-            .map(|index| index.keys.keys().cloned().collect())
-            .unwrap_or_default()
+        self.read().indexes.get(index).map(|index| index.keys.keys().cloned().collect()).unwrap_or_default()
     }
 
     /// Everything as it is now; later changes don't show in it. Takes constant time.
@@ -281,24 +237,14 @@ impl<O: Send + Sync + 'static> Store<O> {
 
     /// Ends the informer. What is known stays.
     pub fn stop(&self) {
-        if let Some(task) = self
-            .shared
-            .informer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-        {
+        if let Some(task) = self.shared.informer.lock().unwrap_or_else(PoisonError::into_inner).take() {
             task.abort();
         }
         self.shared.progress.send_modify(|p| p.ended = true);
     }
 
     pub(crate) fn fed_by(&self, informer: Task) {
-        *self
-            .shared
-            .informer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(informer);
+        *self.shared.informer.lock().unwrap_or_else(PoisonError::into_inner) = Some(informer);
     }
 
     pub(crate) fn view(&self) -> std::sync::Weak<dyn View> {
@@ -311,10 +257,7 @@ impl<O: Send + Sync + 'static> Store<O> {
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, State<O>> {
-        self.shared
-            .state
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -333,40 +276,21 @@ impl<O: PartialEq + Send + Sync + 'static> Store<O> {
             Some(old) if old.uid == held.uid => {
                 if old.value == held.value {
                     // Kept all the same: the revision is an input of plans.
-                    let held = Held {
-                        value: old.value,
-                        ..held
-                    };
+                    let held = Held { value: old.value, ..held };
                     state.objects.insert(key, held);
                     return changes;
                 }
                 state.unindex(&key, &old.value);
-                changes.push(Change {
-                    object: now(&held),
-                    old: Some(old.value),
-                    new: Some(held.value.clone()),
-                });
+                changes.push(Change { object: now(&held), old: Some(old.value), new: Some(held.value.clone()) });
             }
             Some(old) => {
                 // Deleted and made again, and the deletion went unseen.
                 state.unindex(&key, &old.value);
                 let gone = shared.reference(&key, &old.uid, held.revision);
-                changes.push(Change {
-                    object: gone,
-                    old: Some(old.value),
-                    new: None,
-                });
-                changes.push(Change {
-                    object: now(&held),
-                    old: None,
-                    new: Some(held.value.clone()),
-                });
+                changes.push(Change { object: gone, old: Some(old.value), new: None });
+                changes.push(Change { object: now(&held), old: None, new: Some(held.value.clone()) });
             }
-            None => changes.push(Change {
-                object: now(&held),
-                old: None,
-                new: Some(held.value.clone()),
-            }),
+            None => changes.push(Change { object: now(&held), old: None, new: Some(held.value.clone()) }),
         }
         state.index(&key, &held.value);
         state.objects.insert(key, held);
@@ -382,37 +306,18 @@ impl<O: PartialEq + Send + Sync + 'static> Store<O> {
         let old = state.objects.remove(key)?;
         state.unindex(key, &old.value);
         let object = self.shared.reference(key, &old.uid, revision);
-        Some(Change {
-            object,
-            old: Some(old.value),
-            new: None,
-        })
+        Some(Change { object, old: Some(old.value), new: None })
     }
 
     /// Takes a list for everything there is at `revision`: what is not in it is deleted.
-    pub(crate) fn replace(
-        &self,
-        items: Vec<(ObjectKey, Held<O>)>,
-        revision: u64,
-    ) -> Vec<Change<O>> {
+    pub(crate) fn replace(&self, items: Vec<(ObjectKey, Held<O>)>, revision: u64) -> Vec<Change<O>> {
         // If history has gone back (a restored store), nothing that is here says anything about what is there.
         let backwards = revision < self.revision();
         let listed: BTreeSet<&ObjectKey> = items.iter().map(|(key, _)| key).collect();
-        let gone: Vec<ObjectKey> = self
-            .keys()
-            .into_iter()
-            .filter(|key| backwards || !listed.contains(key))
-            .collect();
+        let gone: Vec<ObjectKey> = self.keys().into_iter().filter(|key| backwards || !listed.contains(key)).collect();
         let until = if backwards { u64::MAX } else { revision };
-        let mut changes: Vec<_> = gone
-            .iter()
-            .filter_map(|key| self.remove(key, until))
-            .collect();
-        changes.extend(
-            items
-                .into_iter()
-                .flat_map(|(key, held)| self.put(key, held)),
-        );
+        let mut changes: Vec<_> = gone.iter().filter_map(|key| self.remove(key, until)).collect();
+        changes.extend(items.into_iter().flat_map(|(key, held)| self.put(key, held)));
         changes
     }
 }
@@ -421,11 +326,7 @@ impl<O> Store<O> {
     /// Says that everything up to `revision` is here and has been told to the handler.
     pub(crate) fn advance(&self, revision: u64, synced: bool) {
         self.shared.progress.send_if_modified(|progress| {
-            let next = Progress {
-                synced: progress.synced || synced,
-                revision,
-                ended: progress.ended,
-            };
+            let next = Progress { synced: progress.synced || synced, revision, ended: progress.ended };
             std::mem::replace(progress, next) != next
         });
     }
@@ -472,10 +373,7 @@ impl<O> Shared<O> {
 
     async fn wait_for(&self, revision: u64) -> bool {
         let mut progress = self.progress.subscribe();
-        match progress
-            .wait_for(|p| p.revision >= revision || p.ended)
-            .await
-        {
+        match progress.wait_for(|p| p.revision >= revision || p.ended).await {
             Ok(progress) => progress.revision >= revision,
             Err(_) => false,
         }

@@ -25,28 +25,19 @@ pub async fn open(client: &Client, request: StreamOpen) -> Result<ClientStream, 
     let operation = format!("open a stream to the {}", request.component);
     let (frames, outgoing) = mpsc::channel(OUTGOING);
     // There is room: it is the first.
-    let _ = frames.try_send(StreamFrame {
-        body: Some(Body::Open(request)),
-    });
+    let _ = frames.try_send(StreamFrame { body: Some(Body::Open(request)) });
     let opened = async {
         let mut api = StreamsClient::with_origin(client.wire().await?, client.origin());
-        api.open(ReceiverStream::new(outgoing))
-            .await
-            .map_err(|status| Error::from_grpc(&operation, &status))
+        api.open(ReceiverStream::new(outgoing)).await.map_err(|status| Error::from_grpc(&operation, &status))
     };
     let incoming = match tokio::time::timeout(OPEN_TIMEOUT, opened).await {
         Ok(opened) => opened?.into_inner(),
         Err(_) => {
-            return Err(Error::Timeout {
-                operation,
-                after: OPEN_TIMEOUT,
-            });
+            return Err(Error::Timeout { operation, after: OPEN_TIMEOUT });
         }
     };
     let (stream, feed) = pair(Sink::Call(frames));
-    client
-        .world()
-        .spawn("stream", feed_from(incoming, feed, operation));
+    client.world().spawn("stream", feed_from(incoming, feed, operation));
     Ok(stream)
 }
 
@@ -62,11 +53,7 @@ async fn feed_from(mut incoming: tonic::Streaming<StreamFrame>, feed: Feed, oper
             Ok(None) => return feed.close(Close::lost()),
             Err(status) => {
                 let error = Error::from_grpc(&operation, &status);
-                let reason = if error.reason().is_empty() {
-                    "ServiceUnavailable"
-                } else {
-                    error.reason()
-                };
+                let reason = if error.reason().is_empty() { "ServiceUnavailable" } else { error.reason() };
                 return feed.close(Close::failed(reason, error.to_string()));
             }
         }

@@ -71,7 +71,14 @@ pub async fn run(layout: &Layout, spec: &ClusterSpec, node: Option<&str>, parts:
 }
 
 /// Starts one part; what is returned ends when the part does.
-async fn start(layout: &Layout, spec: &ClusterSpec, node: Option<&str>, part: Part, shared: bool, world: &World) -> Result<Running> {
+async fn start(
+    layout: &Layout,
+    spec: &ClusterSpec,
+    node: Option<&str>,
+    part: Part,
+    shared: bool,
+    world: &World,
+) -> Result<Running> {
     let own = |component: &str, user: &str| {
         let identity = shared.then(|| Identity { user: user.to_owned(), groups: vec![] });
         world.child(component, identity)
@@ -113,16 +120,13 @@ async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> R
         StoreSpec::Embedded => apiserver::StoreOptions::Embedded { dir: layout.store() },
         StoreSpec::Etcd(endpoints) => apiserver::StoreOptions::Etcd { endpoints: endpoints.clone(), tls: None },
     };
-    let listen = vec![
-        Address::Tcp(format!("{}:{}", spec.host_address(), spec.port)),
-        Address::Pipe(PIPE.to_owned()),
-    ];
+    let listen = vec![Address::Tcp(format!("{}:{}", spec.host_address(), spec.port)), Address::Pipe(PIPE.to_owned())];
     let mut options = apiserver::Options::new(listen, store);
     let own = pki::files(layout, "apiserver");
     options.tls = Some(tls::Files { ca: pki::ca(layout), identity: Some((own.cert, own.key)) });
     options.service_cidr = spec.service_network;
     options.cluster_name = spec.name.clone();
-    options.recorder_dir = None;
+    options.recorder_dir = Some(layout.recorder());
     options.advertise = vec![(spec.host_address().into(), spec.port)];
     let handle = apiserver::run(world, options).await.context("start the API server")?;
     tracing::info!("the API server listens on https://{}:{}", spec.host_address(), spec.port);
@@ -199,7 +203,9 @@ fn docker_socket() -> Result<std::path::PathBuf> {
         Err(_) => Ok(Path::new(DOCKER_SOCKET).to_owned()),
         Ok(host) => match host.strip_prefix("unix://") {
             Some(path) => Ok(Path::new(path).to_owned()),
-            None => bail!("DOCKER_HOST={host}: a kubelet drives the Docker Engine of its own machine; give unix://PATH"),
+            None => {
+                bail!("DOCKER_HOST={host}: a kubelet drives the Docker Engine of its own machine; give unix://PATH")
+            }
         },
     }
 }

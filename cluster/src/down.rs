@@ -88,9 +88,7 @@ async fn stop_processes(world: &World, layout: &Layout) -> Result<()> {
 /// Every process that ever held a lock here: components started by hand are among them.
 fn locks_in(dir: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(dir) else { return vec![] };
-    entries
-        .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned))
-        .collect()
+    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned)).collect()
 }
 
 /// Removes the containers that carry this cluster's label.

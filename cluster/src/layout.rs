@@ -136,10 +136,7 @@ mod tests {
     fn only_the_default_cluster_owns_the_kubeconfig_in_home() {
         let home = Path::new("/h");
         assert_eq!(Layout::new(home, "skiff").admin_kubeconfig(), Path::new("/h/admin.kubeconfig"));
-        assert_eq!(
-            Layout::new(home, "b").admin_kubeconfig(),
-            Path::new("/h/clusters/b/admin.kubeconfig")
-        );
+        assert_eq!(Layout::new(home, "b").admin_kubeconfig(), Path::new("/h/clusters/b/admin.kubeconfig"));
     }
 
     #[test]

@@ -99,7 +99,9 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Down(options) => short(down::run(layout(&options.cluster)?, options)),
         Command::Status(named) => short(status::run(layout(&named)?)),
         Command::Supervise(named) => supervise(layout(&named)?),
-        Command::Server(named) => component(layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler]),
+        Command::Server(named) => {
+            component(layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
+        }
         Command::Apiserver(named) => component(layout(&named)?, None, "apiserver", &[Part::Apiserver]),
         Command::Controllers(named) => component(layout(&named)?, None, "controllers", &[Part::Controllers]),
         Command::Scheduler(named) => component(layout(&named)?, None, "scheduler", &[Part::Scheduler]),
@@ -121,8 +123,9 @@ fn component(layout: Layout, node: Option<&str>, kind: &str, parts: &[Part]) -> 
         Some(node) => format!("{kind}-{node}"),
         None => kind.to_owned(),
     };
-    let spec = spec::ClusterSpec::read(&layout)?
-        .with_context(|| format!("there is no cluster {:?}: `skiff up --name {}` makes it", layout.name(), layout.name()))?;
+    let spec = spec::ClusterSpec::read(&layout)?.with_context(|| {
+        format!("there is no cluster {:?}: `skiff up --name {}` makes it", layout.name(), layout.name())
+    })?;
     if let Some(node) = node {
         anyhow::ensure!(
             spec.nodes().any(|(_, name)| name == node),

@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use jiff::Timestamp;
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 use skiff_world::World;
 
@@ -75,15 +75,18 @@ fn subjects(spec: &ClusterSpec) -> Result<Vec<Subject>> {
         group,
         server_addresses: vec![],
     };
-    let mut addresses: Vec<SanType> = [
-        IpAddr::from(spec.host_address()),
-        IpAddr::from(spec.kubernetes_service()),
-        IpAddr::from([127, 0, 0, 1]),
-    ]
-    .into_iter()
-    .map(SanType::IpAddress)
-    .collect();
-    for name in ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"] {
+    let mut addresses: Vec<SanType> =
+        [IpAddr::from(spec.host_address()), IpAddr::from(spec.kubernetes_service()), IpAddr::from([127, 0, 0, 1])]
+            .into_iter()
+            .map(SanType::IpAddress)
+            .collect();
+    for name in [
+        "localhost",
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+    ] {
         addresses.push(SanType::DnsName(Ia5String::try_from(name)?));
     }
     let mut all = vec![
@@ -180,9 +183,7 @@ fn is_current(files: &KeyFiles, subject: &Subject, now: Timestamp) -> bool {
 
 fn address_of(name: &x509_parser::extensions::GeneralName<'_>) -> Option<IpAddr> {
     match name {
-        x509_parser::extensions::GeneralName::IPAddress(bytes) => {
-            <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from)
-        }
+        x509_parser::extensions::GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from),
         _ => None,
     }
 }
@@ -274,7 +275,11 @@ mod tests {
         spec.node_network = "10.89.7.0/24".parse().unwrap();
         ensure(&layout, &spec, &world).unwrap();
         assert_eq!(before, std::fs::read(&kubelet.cert).unwrap());
-        assert_ne!(server_before, std::fs::read(files(&layout, "apiserver").cert).unwrap(), "a new address needs a new certificate");
+        assert_ne!(
+            server_before,
+            std::fs::read(files(&layout, "apiserver").cert).unwrap(),
+            "a new address needs a new certificate"
+        );
 
         // A key without its certificate, as a crash between the two writes leaves it.
         std::fs::copy(files(&layout, "admin").key, &kubelet.key).unwrap();

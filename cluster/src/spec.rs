@@ -55,9 +55,9 @@ impl std::str::FromStr for StoreSpec {
         if text == "embedded" {
             return Ok(StoreSpec::Embedded);
         }
-        let urls = text.strip_prefix("etcd=").ok_or_else(|| {
-            format!("--store {text:?}: expected `embedded` or `etcd=URL[,URL...]`")
-        })?;
+        let urls = text
+            .strip_prefix("etcd=")
+            .ok_or_else(|| format!("--store {text:?}: expected `embedded` or `etcd=URL[,URL...]`"))?;
         let urls: Vec<String> = urls.split(',').map(str::to_owned).collect();
         match urls.iter().find(|u| !u.starts_with("http://") && !u.starts_with("https://")) {
             Some(url) => Err(format!("--store: {url:?} is not a URL that begins with http:// or https://")),
@@ -77,12 +77,17 @@ impl std::fmt::Display for StoreSpec {
 
 impl ClusterSpec {
     /// A new cluster whose ranges avoid all of `taken` (the host's routes and the other clusters).
-    pub fn choose(name: &str, nodes: u32, zones: Vec<String>, store: StoreSpec, taken: &[Ipv4Net]) -> Result<ClusterSpec, String> {
+    pub fn choose(
+        name: &str,
+        nodes: u32,
+        zones: Vec<String>,
+        store: StoreSpec,
+        taken: &[Ipv4Net],
+    ) -> Result<ClusterSpec, String> {
         let free = |what: &str, candidates: Vec<Ipv4Net>| {
-            candidates
-                .into_iter()
-                .find(|c| !taken.iter().any(|t| overlaps(c, t)))
-                .ok_or_else(|| format!("no free address range for the cluster's {what}: all candidates overlap routes of this host"))
+            candidates.into_iter().find(|c| !taken.iter().any(|t| overlaps(c, t))).ok_or_else(|| {
+                format!("no free address range for the cluster's {what}: all candidates overlap routes of this host")
+            })
         };
         Ok(ClusterSpec {
             name: name.to_owned(),
@@ -131,9 +136,9 @@ impl ClusterSpec {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => anyhow::bail!("read {}: {e}", path.display()),
         };
-        serde_yaml::from_str(&text)
-            .map(Some)
-            .map_err(|e| anyhow::anyhow!("{}: {e}; mend it, or remove the cluster with `skiff down --purge`", path.display()))
+        serde_yaml::from_str(&text).map(Some).map_err(|e| {
+            anyhow::anyhow!("{}: {e}; mend it, or remove the cluster with `skiff down --purge`", path.display())
+        })
     }
 }
 
@@ -150,9 +155,7 @@ fn overlaps(a: &Ipv4Net, b: &Ipv4Net) -> bool {
 fn ranges(first: [u8; 4], prefix: u8) -> Vec<Ipv4Net> {
     let base = u32::from(Ipv4Addr::from(first));
     let size = 1u32 << (32 - prefix);
-    (0..10)
-        .filter_map(|i| Ipv4Net::new(Ipv4Addr::from(base + i * size), prefix).ok())
-        .collect()
+    (0..10).filter_map(|i| Ipv4Net::new(Ipv4Addr::from(base + i * size), prefix).ok()).collect()
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use skiff_world::World;
+use skiff_world::watch;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
 
 use crate::layout::Layout;
 use crate::process;

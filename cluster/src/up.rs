@@ -189,22 +189,24 @@ pub async fn ready_nodes(layout: &Layout) -> Result<Vec<String>> {
     let world = World::real("up");
     let (config, _) = ClientConfig::from_kubeconfig(&layout.admin_kubeconfig(), None)?;
     let client = Client::new(&world, config)?;
-    let list = tokio::time::timeout(
-        Duration::from_secs(3),
-        Api::<Node>::new(&client).list("", &ListOptions::default()),
-    )
-    .await
-    .context("the API server does not answer")??;
-    let ready = |node: &Node| {
-        node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
-    };
+    let list =
+        tokio::time::timeout(Duration::from_secs(3), Api::<Node>::new(&client).list("", &ListOptions::default()))
+            .await
+            .context("the API server does not answer")??;
+    let ready = |node: &Node| node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
     let names = list.items.iter().filter(|n| ready(n)).map(|n| n.metadata.name.clone()).collect();
     world.stop().await;
     Ok(names)
 }
 
 fn print_next(layout: &Layout, spec: &ClusterSpec) {
-    println!("The cluster {:?} runs: {} nodes, API server https://{}:{}.", spec.name, spec.nodes, spec.host_address(), spec.port);
+    println!(
+        "The cluster {:?} runs: {} nodes, API server https://{}:{}.",
+        spec.name,
+        spec.nodes,
+        spec.host_address(),
+        spec.port
+    );
     let config = layout.admin_kubeconfig();
     if spec.name == crate::layout::DEFAULT_CLUSTER {
         println!("\n  skiffctl get nodes -o wide");
@@ -213,7 +215,10 @@ fn print_next(layout: &Layout, spec: &ClusterSpec) {
         println!("  skiffctl get nodes -o wide");
     }
     println!("  skiffctl apply -f examples/guestbook.yaml");
-    println!("  skiff down{}", if spec.name == crate::layout::DEFAULT_CLUSTER { String::new() } else { format!(" --name {}", spec.name) });
+    println!(
+        "  skiff down{}",
+        if spec.name == crate::layout::DEFAULT_CLUSTER { String::new() } else { format!(" --name {}", spec.name) }
+    );
 }
 
 /// A spinner on a terminal; plain lines elsewhere.

@@ -66,7 +66,13 @@ pub trait Listener: Clone + Send + Sync + 'static {
     /// An EndpointSlice changed.
     fn slice(&self, change: &Change<EndpointSlice>);
     /// A pod changed.
-    fn pod(&self, sets: &Store<ReplicaSet>, services: &Store<Service>, nodes: &Store<NodeView>, change: &Change<PodView>);
+    fn pod(
+        &self,
+        sets: &Store<ReplicaSet>,
+        services: &Store<Service>,
+        nodes: &Store<NodeView>,
+        change: &Change<PodView>,
+    );
 }
 
 impl Caches {
@@ -125,9 +131,6 @@ fn orphan_of(key: &ObjectKey, orphan: bool) -> Vec<String> {
 }
 
 /// Labels, or a selector's pairs, as values of an index.
-pub fn label_values<'a>(
-    namespace: &'a str,
-    labels: &'a BTreeMap<String, String>,
-) -> impl Iterator<Item = String> + 'a {
+pub fn label_values<'a>(namespace: &'a str, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = String> + 'a {
     labels.iter().map(move |(key, value)| format!("{namespace}/{key}={value}"))
 }

@@ -32,8 +32,8 @@ pub mod nodelifecycle;
 pub mod nodes;
 pub mod ownership;
 pub mod pods;
-mod replicasets;
 pub mod replicaset;
+mod replicasets;
 
 #[cfg(test)]
 mod model;

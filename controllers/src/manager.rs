@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use skiff_client::queue::QueueKey;
 use skiff_client::{
-    ActError, Change, Client, Controls, EventRecorder, ObjectKey, Reconciler, Resource, Store, Trigger, WorkQueue, driver,
+    ActError, Change, Client, Controls, EventRecorder, ObjectKey, Reconciler, Resource, Store, Trigger, WorkQueue,
+    driver,
 };
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::{Namespace, Service};
@@ -70,8 +71,13 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, options: &
     Ok(())
 }
 
-async fn drive<R: Reconciler>(world: &World, controls: &Controls, controller: R, queue: &WorkQueue<R::Key>, workers: usize)
-where
+async fn drive<R: Reconciler>(
+    world: &World,
+    controls: &Controls,
+    controller: R,
+    queue: &WorkQueue<R::Key>,
+    workers: usize,
+) where
     R::Key: QueueKey,
 {
     driver::run(world.clone(), Arc::new(controller), queue.clone(), controls.gate(R::NAME), workers).await;
@@ -159,7 +165,13 @@ impl Listener for Queues {
         endpointslice::slice_changed(&self.slices, change);
     }
 
-    fn pod(&self, sets: &Store<ReplicaSet>, services: &Store<Service>, nodes: &Store<NodeView>, change: &Change<PodView>) {
+    fn pod(
+        &self,
+        sets: &Store<ReplicaSet>,
+        services: &Store<Service>,
+        nodes: &Store<NodeView>,
+        change: &Change<PodView>,
+    ) {
         replicaset::pod_changed(&self.replica_sets, sets, change);
         deployment::pod_changed(&self.deployments, sets, change);
         endpointslice::pod_changed(&self.slices, services, change);

@@ -55,7 +55,12 @@ pub enum Claim {
 }
 
 /// Decides what the controller `uid` has to do with `object`. A controller that is being deleted takes nothing.
-pub fn claim(object: &impl Owned, uid: &str, deleting: bool, matches: impl Fn(&BTreeMap<String, String>) -> bool) -> Claim {
+pub fn claim(
+    object: &impl Owned,
+    uid: &str,
+    deleting: bool,
+    matches: impl Fn(&BTreeMap<String, String>) -> bool,
+) -> Claim {
     match object.owner() {
         Some(owner) if owner.uid != uid => Claim::NotOurs,
         Some(_) if matches(object.labels()) => Claim::Ours,

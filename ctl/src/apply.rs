@@ -56,9 +56,9 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
                 outcome => outcome.with_context(|| manifest.place.clone())?,
             }
         } else {
-            apply(session, manifest, false)
-                .await
-                .with_context(|| format!("{} ({i} of {} objects were applied before it)", manifest.place, manifests.len()))?
+            apply(session, manifest, false).await.with_context(|| {
+                format!("{} ({i} of {} objects were applied before it)", manifest.place, manifests.len())
+            })?
         };
         output::line(format!("{} {outcome}{suffix}", target::called(&manifest.resource, &manifest.name)))?;
     }
@@ -156,7 +156,8 @@ mod tests {
         let once = with_last_applied(&object).unwrap();
         let twice = with_last_applied(&once).unwrap();
         assert_eq!(once, twice);
-        let held: Value = serde_json::from_str(once["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap()).unwrap();
+        let held: Value =
+            serde_json::from_str(once["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap()).unwrap();
         assert_eq!(held, json!({"metadata": {"name": "x", "annotations": {"a": "b"}}}));
     }
 }

@@ -50,7 +50,8 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         tty: terminal,
         ..ExecRequest::default()
     };
-    let open = StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Exec(request)), ..StreamOpen::default() };
+    let open =
+        StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Exec(request)), ..StreamOpen::default() };
     let stream = streams::open(session.client(), open).await?;
     let _raw = if terminal { Some(RawTerminal::enter()?) } else { None };
     converse(session, stream, options.stdin, terminal).await

@@ -78,7 +78,12 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
 }
 
 /// The objects of one target, and the revision they were listed at.
-async fn fetch(session: &Session, target: &Target, options: &Options, errors: &mut Vec<String>) -> Result<(Vec<Value>, String)> {
+async fn fetch(
+    session: &Session,
+    target: &Target,
+    options: &Options,
+    errors: &mut Vec<String>,
+) -> Result<(Vec<Value>, String)> {
     let api = session.api(&target.resource, false);
     let namespace = namespace(session, &target.resource, options);
     if target.names.is_empty() {
@@ -123,7 +128,8 @@ fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Opti
                     None => Ok(()),
                 };
             }
-            let list = json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
+            let list =
+                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
             output::print(&output::document(&list, format)?)
         }
         Some(Format::Name) => {
@@ -188,7 +194,9 @@ async fn watch(session: &Session, target: &Target, options: &Options, revision: 
     let mut events = api.watch(&namespace, &list, revision).await?;
     while let Some(event) = events.next().await {
         let object = match event? {
-            WatchEvent::Added { object, .. } | WatchEvent::Modified { object, .. } | WatchEvent::Deleted { object, .. } => object,
+            WatchEvent::Added { object, .. }
+            | WatchEvent::Modified { object, .. }
+            | WatchEvent::Deleted { object, .. } => object,
             WatchEvent::Bookmark { .. } => continue,
         };
         let text = match options.output {

@@ -58,7 +58,8 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         previous: options.previous,
         pod_uid: String::new(),
     };
-    let open = StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Logs(request)), ..StreamOpen::default() };
+    let open =
+        StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Logs(request)), ..StreamOpen::default() };
     let mut stream = streams::open(session.client(), open).await?;
     while let Some(event) = stream.recv().await {
         match event {
@@ -100,4 +101,3 @@ pub async fn pod_of(session: &Session, what: &str) -> Result<String> {
     }
     Ok(name(first))
 }
-

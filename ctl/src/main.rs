@@ -120,7 +120,5 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// `skiffctl get pods | head -1` ends when head does; that is no error.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error
-        .downcast_ref::<std::io::Error>()
-        .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-use skiff_proto::skiffv1::ResourceInfo;
 use skiff_proto::json::Problem;
+use skiff_proto::skiffv1::ResourceInfo;
 use skiff_proto::yaml;
 
 use crate::session::Session;
@@ -146,11 +146,7 @@ fn flatten(document: &yaml::Document) -> Vec<yaml::Document> {
 fn placed(file: &str, index: usize, of: usize, object: &Value) -> String {
     let kind = object["kind"].as_str().unwrap_or("?");
     let name = object["metadata"]["name"].as_str().unwrap_or("?");
-    if of == 1 {
-        format!("{file} ({kind} {name})")
-    } else {
-        format!("{file}, document {} ({kind} {name})", index + 1)
-    }
+    if of == 1 { format!("{file} ({kind} {name})") } else { format!("{file}, document {} ({kind} {name})", index + 1) }
 }
 
 /// Checks one document: it names a kind that the server has, and holds only fields of that kind,
@@ -170,7 +166,8 @@ async fn check(session: &Session, place: &str, document: &yaml::Document) -> Res
     }
     let table = session.resources().await.map_err(|e| one(format!("{e:#}")))?;
     let (group, version) = api_version.split_once('/').unwrap_or(("", &api_version));
-    let Some(resource) = table.iter().find(|r| r.group == group && r.version == version && r.kind == kind).cloned() else {
+    let Some(resource) = table.iter().find(|r| r.group == group && r.version == version && r.kind == kind).cloned()
+    else {
         return Err(one(unknown_kind(&table, &api_version, &kind)));
     };
     let problems = field_problems(document, group, version, &kind);

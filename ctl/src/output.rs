@@ -34,7 +34,7 @@ pub fn line(text: impl AsRef<str>) -> Result<()> {
 /// The JSON or YAML text of a value.
 pub fn document(value: &Value, format: Format) -> Result<String> {
     match format {
-        Format::Yaml => serde_yaml::to_string(value).context("write YAML"),
+        Format::Yaml => Ok(skiff_proto::yaml::write(value)),
         _ => Ok(format!("{}\n", serde_json::to_string_pretty(value).context("write JSON")?)),
     }
 }
@@ -42,9 +42,5 @@ pub fn document(value: &Value, format: Format) -> Result<String> {
 /// An error as the last line a person sees: red on a terminal, its causes in one line.
 pub fn error_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}");
-    if std::io::stderr().is_terminal() {
-        format!("\u{1b}[31merror:\u{1b}[0m {text}")
-    } else {
-        format!("error: {text}")
-    }
+    if std::io::stderr().is_terminal() { format!("\u{1b}[31merror:\u{1b}[0m {text}") } else { format!("error: {text}") }
 }

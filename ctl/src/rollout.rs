@@ -80,7 +80,8 @@ pub async fn run(session: &Session, action: Action) -> Result<ExitCode> {
         Action::Undo(options) => undo(session, options).await,
         Action::Restart(what) => {
             let at = session.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let patch = json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": at}}}}});
+            let patch =
+                json!({"spec": {"template": {"metadata": {"annotations": {"kubectl.kubernetes.io/restartedAt": at}}}}});
             change(session, &what, patch, "restarted").await
         }
         Action::Pause(what) => change(session, &what, json!({"spec": {"paused": true}}), "paused").await,
@@ -174,7 +175,8 @@ fn progress(d: &Value) -> Result<Progress> {
     }
     let (wanted, all) = (number(d, "/spec/replicas"), number(d, "/status/replicas"));
     let (updated, available) = (number(d, "/status/updatedReplicas"), number(d, "/status/availableReplicas"));
-    let waiting = |what: String| Progress::Waiting(format!("Waiting for deployment {name:?} rollout to finish: {what}..."));
+    let waiting =
+        |what: String| Progress::Waiting(format!("Waiting for deployment {name:?} rollout to finish: {what}..."));
     Ok(if updated < wanted {
         waiting(format!("{updated} out of {wanted} new replicas have been updated"))
     } else if all > updated {
@@ -192,7 +194,9 @@ async fn revisions(session: &Session, deployment: &Value) -> Result<Vec<Value>> 
     let selector = crate::columns::selector(deployment.pointer("/spec/selector"));
     let options = ListOptions::labels(selector);
     let owned = |rs: &Value| {
-        list(rs, "/metadata/ownerReferences").iter().any(|o| o["controller"] == true && o["uid"] == deployment["metadata"]["uid"])
+        list(rs, "/metadata/ownerReferences")
+            .iter()
+            .any(|o| o["controller"] == true && o["uid"] == deployment["metadata"]["uid"])
     };
     let mut sets: Vec<Value> = session.api(&resource, false).list(session.namespace(), &options).await?.items;
     sets.retain(|rs| owned(rs) && revision(rs) > 0);
@@ -261,7 +265,10 @@ async fn undo(session: &Session, options: Undo) -> Result<ExitCode> {
     };
     let template = template(set);
     if template == object["spec"]["template"] {
-        output::line(format!("{called} skipped rollback (current template already matches revision {})", revision(set)))?;
+        output::line(format!(
+            "{called} skipped rollback (current template already matches revision {})",
+            revision(set)
+        ))?;
         return Ok(ExitCode::SUCCESS);
     }
     // The whole template at once, and only if nobody changed the Deployment since we looked.
@@ -318,9 +325,7 @@ mod tests {
 
     #[test]
     fn progress_is_told_as_kubectl_tells_it() {
-        let d = |generation: i64, status: Value| {
-            json!({"metadata": {"name": "web", "generation": generation}, "spec": {"replicas": 3}, "status": status})
-        };
+        let d = |generation: i64, status: Value| json!({"metadata": {"name": "web", "generation": generation}, "spec": {"replicas": 3}, "status": status});
         let told = |d: Value| match progress(&d).unwrap() {
             Progress::Complete => "complete".to_owned(),
             Progress::Waiting(why) => why,

@@ -77,8 +77,7 @@ pub fn find(table: &[ResourceInfo], word: &str) -> Result<ResourceInfo> {
         None => (lower.as_str(), None),
     };
     let found = table.iter().find(|r| {
-        names(r).any(|n| n == plain)
-            && group.is_none_or(|g| g == r.group || g == format!("{}.{}", r.version, r.group))
+        names(r).any(|n| n == plain) && group.is_none_or(|g| g == r.group || g == format!("{}.{}", r.version, r.group))
     });
     if let Some(found) = found {
         return Ok(found.clone());

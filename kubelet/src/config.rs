@@ -16,9 +16,7 @@ const MIN_SHARES: i64 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// runAsNonRoot, and it would.
-    #[error(
-        "container has runAsNonRoot and image will run as root; set runAsUser to a user other than 0"
-    )]
+    #[error("container has runAsNonRoot and image will run as root; set runAsUser to a user other than 0")]
     WouldRunAsRoot,
     /// runAsNonRoot, and nobody knows who "app" is before it runs.
     #[error(
@@ -47,29 +45,15 @@ pub struct Parts<'a> {
 
 /// The container as the runtime makes it.
 pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError> {
-    let Parts {
-        pod,
-        container,
-        identity,
-        environment,
-        mounts,
-        image_user,
-        node_memory,
-    } = parts;
+    let Parts { pod, container, identity, environment, mounts, image_user, node_memory } = parts;
     let variables: BTreeMap<String, String> = environment.iter().cloned().collect();
-    let expanded = |list: &[String]| {
-        list.iter()
-            .map(|text| expand(text, &variables))
-            .collect::<Vec<String>>()
-    };
+    let expanded = |list: &[String]| list.iter().map(|text| expand(text, &variables)).collect::<Vec<String>>();
     let security = container.security_context.as_deref();
     let sandbox = identity.sandbox.clone();
     let capabilities = security.and_then(|context| context.capabilities.as_deref());
     // Docker takes both spellings in some versions and only the short one in others.
     let short = |list: &[String]| {
-        list.iter()
-            .map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_string())
-            .collect::<Vec<String>>()
+        list.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name).to_string()).collect::<Vec<String>>()
     };
     Ok(ContainerConfig {
         command: expanded(&container.command),
@@ -78,11 +62,7 @@ pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError
         user: user(pod, container, image_user)?,
         groups: groups(pod),
         network: NetworkMode::Container(sandbox.clone()),
-        ipc: if pod.spec.host_ipc {
-            NamespaceMode::Host
-        } else {
-            NamespaceMode::Container(sandbox.clone())
-        },
+        ipc: if pod.spec.host_ipc { NamespaceMode::Host } else { NamespaceMode::Container(sandbox.clone()) },
         pid: match (pod.spec.host_pid, pod.spec.share_process_namespace) {
             (true, _) => NamespaceMode::Host,
             (false, Some(true)) => NamespaceMode::Container(sandbox),
@@ -91,14 +71,9 @@ pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError
         limits: limits(pod, container, node_memory),
         capabilities_add: capabilities.map(|c| short(&c.add)).unwrap_or_default(),
         capabilities_drop: capabilities.map(|c| short(&c.drop)).unwrap_or_default(),
-        read_only_root: security
-            .and_then(|context| context.read_only_root_filesystem)
-            .unwrap_or(false),
-        no_new_privileges: security.and_then(|context| context.allow_privilege_escalation)
-            == Some(false),
-        privileged: security
-            .and_then(|context| context.privileged)
-            .unwrap_or(false),
+        read_only_root: security.and_then(|context| context.read_only_root_filesystem).unwrap_or(false),
+        no_new_privileges: security.and_then(|context| context.allow_privilege_escalation) == Some(false),
+        privileged: security.and_then(|context| context.privileged).unwrap_or(false),
         tty: container.tty,
         stdin: container.stdin,
         stdin_once: container.stdin_once,
@@ -111,16 +86,9 @@ pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError
 fn user(pod: &Pod, container: &Container, image_user: &str) -> Result<String, ConfigError> {
     let own = container.security_context.as_deref();
     let pods = pod.spec.security_context.as_deref();
-    let user = own
-        .and_then(|c| c.run_as_user)
-        .or_else(|| pods.and_then(|p| p.run_as_user));
-    let group = own
-        .and_then(|c| c.run_as_group)
-        .or_else(|| pods.and_then(|p| p.run_as_group));
-    let non_root = own
-        .and_then(|c| c.run_as_non_root)
-        .or_else(|| pods.and_then(|p| p.run_as_non_root))
-        == Some(true);
+    let user = own.and_then(|c| c.run_as_user).or_else(|| pods.and_then(|p| p.run_as_user));
+    let group = own.and_then(|c| c.run_as_group).or_else(|| pods.and_then(|p| p.run_as_group));
+    let non_root = own.and_then(|c| c.run_as_non_root).or_else(|| pods.and_then(|p| p.run_as_non_root)) == Some(true);
     if non_root {
         let image_name = image_user.split(':').next().unwrap_or_default();
         match (user, image_name) {
@@ -135,11 +103,7 @@ fn user(pod: &Pod, container: &Container, image_user: &str) -> Result<String, Co
         (Some(user), Some(group)) => format!("{user}:{group}"),
         (Some(user), None) => user.to_string(),
         (None, Some(group)) => {
-            let name = image_user
-                .split(':')
-                .next()
-                .filter(|name| !name.is_empty())
-                .unwrap_or("0");
+            let name = image_user.split(':').next().filter(|name| !name.is_empty()).unwrap_or("0");
             format!("{name}:{group}")
         }
         (None, None) => String::new(),
@@ -148,9 +112,7 @@ fn user(pod: &Pod, container: &Container, image_user: &str) -> Result<String, Co
 
 fn groups(pod: &Pod) -> Vec<String> {
     let security = pod.spec.security_context.as_deref();
-    let groups = security
-        .into_iter()
-        .flat_map(|context| context.supplemental_groups.iter().chain(&context.fs_group));
+    let groups = security.into_iter().flat_map(|context| context.supplemental_groups.iter().chain(&context.fs_group));
     groups.map(i64::to_string).collect()
 }
 
@@ -158,30 +120,13 @@ fn limits(pod: &Pod, container: &Container, node_memory: i64) -> Limits {
     let resources = &container.resources;
     let milli = |q: &skiff_proto::Quantity| i64::try_from(q.milli()).unwrap_or(i64::MAX);
     let cpu_limit = resources.limits.get("cpu").map(milli);
-    let cpu_request = resources
-        .requests
-        .get("cpu")
-        .map(milli)
-        .or(cpu_limit)
-        .unwrap_or(0);
-    let memory_request = resources
-        .requests
-        .get("memory")
-        .or_else(|| resources.limits.get("memory"));
+    let cpu_request = resources.requests.get("cpu").map(milli).or(cpu_limit).unwrap_or(0);
+    let memory_request = resources.requests.get("memory").or_else(|| resources.limits.get("memory"));
     Limits {
-        memory: resources
-            .limits
-            .get("memory")
-            .map_or(0, |quantity| quantity.value()),
+        memory: resources.limits.get("memory").map_or(0, |quantity| quantity.value()),
         cpu_shares: (cpu_request.saturating_mul(1024) / 1000).max(MIN_SHARES),
-        cpu_quota: cpu_limit
-            .filter(|milli| *milli > 0)
-            .map_or(0, |milli| milli.saturating_mul(100).max(MIN_QUOTA)),
-        oom_score_adj: oom_score_adj(
-            pod,
-            memory_request.map_or(0, |quantity| quantity.value()),
-            node_memory,
-        ),
+        cpu_quota: cpu_limit.filter(|milli| *milli > 0).map_or(0, |milli| milli.saturating_mul(100).max(MIN_QUOTA)),
+        oom_score_adj: oom_score_adj(pod, memory_request.map_or(0, |quantity| quantity.value()), node_memory),
     }
 }
 
@@ -225,11 +170,7 @@ mod tests {
         }
     }
 
-    fn make(
-        pod: &Pod,
-        container: &Container,
-        image_user: &str,
-    ) -> Result<ContainerConfig, ConfigError> {
+    fn make(pod: &Pod, container: &Container, image_user: &str) -> Result<ContainerConfig, ConfigError> {
         container_config(Parts {
             pod,
             container,
@@ -247,10 +188,7 @@ mod tests {
 
     #[test]
     fn commands_are_expanded_and_namespaces_joined() {
-        let container = Container {
-            args: vec!["--port=$(PORT)".into(), "$(NOT)".into()],
-            ..Container::default()
-        };
+        let container = Container { args: vec!["--port=$(PORT)".into(), "$(NOT)".into()], ..Container::default() };
         let config = make(&Pod::default(), &container, "").expect("config");
         assert_eq!(config.args, ["--port=8080", "$(NOT)"]);
         assert_eq!(config.network, NetworkMode::Container("pause".into()));
@@ -261,43 +199,18 @@ mod tests {
     #[test]
     fn limits_in_the_kernels_terms() {
         let mut container = Container::default();
-        container
-            .resources
-            .limits
-            .insert("cpu".into(), quantity("500m"));
-        container
-            .resources
-            .limits
-            .insert("memory".into(), quantity("64Mi"));
-        container
-            .resources
-            .requests
-            .insert("cpu".into(), quantity("250m"));
+        container.resources.limits.insert("cpu".into(), quantity("500m"));
+        container.resources.limits.insert("memory".into(), quantity("64Mi"));
+        container.resources.requests.insert("cpu".into(), quantity("250m"));
         let pod = Pod {
-            spec: skiff_proto::corev1::PodSpec {
-                containers: vec![container.clone()],
-                ..Default::default()
-            },
+            spec: skiff_proto::corev1::PodSpec { containers: vec![container.clone()], ..Default::default() },
             ..Pod::default()
         };
         let limits = make(&pod, &container, "").expect("config").limits;
-        assert_eq!(
-            (limits.cpu_quota, limits.cpu_shares, limits.memory),
-            (50_000, 256, 64 << 20)
-        );
+        assert_eq!((limits.cpu_quota, limits.cpu_shares, limits.memory), (50_000, 256, 64 << 20));
         assert_eq!(limits.oom_score_adj, 1000 - 64);
-        let nothing = make(&Pod::default(), &Container::default(), "")
-            .expect("config")
-            .limits;
-        assert_eq!(
-            (
-                nothing.cpu_quota,
-                nothing.cpu_shares,
-                nothing.memory,
-                nothing.oom_score_adj
-            ),
-            (0, 2, 0, 1000)
-        );
+        let nothing = make(&Pod::default(), &Container::default(), "").expect("config").limits;
+        assert_eq!((nothing.cpu_quota, nothing.cpu_shares, nothing.memory, nothing.oom_score_adj), (0, 2, 0, 1000));
     }
 
     #[test]
@@ -315,62 +228,31 @@ mod tests {
             (None, Some(6), None, "7", Ok("7:6")),
             (None, None, Some(true), "7", Ok("")),
             (None, None, Some(true), "", Err(ConfigError::WouldRunAsRoot)),
-            (
-                Some(0),
-                None,
-                Some(true),
-                "7",
-                Err(ConfigError::WouldRunAsRoot),
-            ),
-            (
-                None,
-                None,
-                Some(true),
-                "app",
-                Err(ConfigError::UnknownUser("app".into())),
-            ),
+            (Some(0), None, Some(true), "7", Err(ConfigError::WouldRunAsRoot)),
+            (None, None, Some(true), "app", Err(ConfigError::UnknownUser("app".into()))),
             (Some(5), None, Some(true), "app", Ok("5")),
         ] {
             let security_context = Some(Box::new(security(user, group, non_root)));
-            let container = Container {
-                security_context,
-                ..Container::default()
-            };
+            let container = Container { security_context, ..Container::default() };
             let got = make(&Pod::default(), &container, image).map(|config| config.user);
-            assert_eq!(
-                got,
-                expected.map(String::from),
-                "{user:?} {group:?} {non_root:?} {image}"
-            );
+            assert_eq!(got, expected.map(String::from), "{user:?} {group:?} {non_root:?} {image}");
         }
         let mut pod = Pod::default();
-        pod.spec.security_context = Some(Box::new(PodSecurityContext {
-            run_as_user: Some(9),
-            fs_group: Some(3),
-            ..Default::default()
-        }));
+        pod.spec.security_context =
+            Some(Box::new(PodSecurityContext { run_as_user: Some(9), fs_group: Some(3), ..Default::default() }));
         let config = make(&pod, &Container::default(), "").expect("config");
-        assert_eq!(
-            (config.user.as_str(), config.groups),
-            ("9", vec!["3".to_string()])
-        );
+        assert_eq!((config.user.as_str(), config.groups), ("9", vec!["3".to_string()]));
     }
 
     #[test]
     fn capabilities_without_their_prefix() {
-        let capabilities = Capabilities {
-            add: vec!["CAP_NET_ADMIN".into()],
-            drop: vec!["ALL".into()],
-        };
+        let capabilities = Capabilities { add: vec!["CAP_NET_ADMIN".into()], drop: vec!["ALL".into()] };
         let security = SecurityContext {
             capabilities: Some(Box::new(capabilities)),
             allow_privilege_escalation: Some(false),
             ..Default::default()
         };
-        let container = Container {
-            security_context: Some(Box::new(security)),
-            ..Container::default()
-        };
+        let container = Container { security_context: Some(Box::new(security)), ..Container::default() };
         let config = make(&Pod::default(), &container, "").expect("config");
         assert_eq!(config.capabilities_add, ["NET_ADMIN"]);
         assert_eq!(config.capabilities_drop, ["ALL"]);

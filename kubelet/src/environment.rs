@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skiff_proto::Quantity;
-use skiff_proto::corev1::{
-    Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service,
-};
+use skiff_proto::corev1::{Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Service};
 
 /// A ConfigMap or Secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,28 +83,15 @@ pub fn needs(container: &Container) -> BTreeSet<SourceRef> {
     let mut needed = BTreeSet::new();
     for from in &container.env_from {
         if let Some(map) = &from.config_map_ref {
-            needed.insert((
-                SourceKind::ConfigMap,
-                map.local_object_reference.name.clone(),
-            ));
+            needed.insert((SourceKind::ConfigMap, map.local_object_reference.name.clone()));
         }
         if let Some(secret) = &from.secret_ref {
-            needed.insert((
-                SourceKind::Secret,
-                secret.local_object_reference.name.clone(),
-            ));
+            needed.insert((SourceKind::Secret, secret.local_object_reference.name.clone()));
         }
     }
-    for source in container
-        .env
-        .iter()
-        .filter_map(|variable| variable.value_from.as_ref())
-    {
+    for source in container.env.iter().filter_map(|variable| variable.value_from.as_ref()) {
         if let Some(key) = &source.config_map_key_ref {
-            needed.insert((
-                SourceKind::ConfigMap,
-                key.local_object_reference.name.clone(),
-            ));
+            needed.insert((SourceKind::ConfigMap, key.local_object_reference.name.clone()));
         }
         if let Some(key) = &source.secret_key_ref {
             needed.insert((SourceKind::Secret, key.local_object_reference.name.clone()));
@@ -130,23 +115,11 @@ pub fn environment(
     for from in &container.env_from {
         if let Some(map) = &from.config_map_ref {
             let name = &map.local_object_reference.name;
-            variables.all_of(
-                SourceKind::ConfigMap,
-                name,
-                map.optional,
-                &from.prefix,
-                sources,
-            )?;
+            variables.all_of(SourceKind::ConfigMap, name, map.optional, &from.prefix, sources)?;
         }
         if let Some(secret) = &from.secret_ref {
             let name = &secret.local_object_reference.name;
-            variables.all_of(
-                SourceKind::Secret,
-                name,
-                secret.optional,
-                &from.prefix,
-                sources,
-            )?;
+            variables.all_of(SourceKind::Secret, name, secret.optional, &from.prefix, sources)?;
         }
     }
     for variable in &container.env {
@@ -182,26 +155,13 @@ impl Variables {
         prefix: &str,
         sources: &Sources,
     ) -> Result<(), EnvironmentError> {
-        let Some(data) = sources
-            .get(&(kind, name.to_string()))
-            .and_then(Option::as_ref)
-        else {
-            let missing = EnvironmentError::NoSource {
-                kind,
-                name: name.to_string(),
-            };
-            return if optional == Some(true) {
-                Ok(())
-            } else {
-                Err(missing)
-            };
+        let Some(data) = sources.get(&(kind, name.to_string())).and_then(Option::as_ref) else {
+            let missing = EnvironmentError::NoSource { kind, name: name.to_string() };
+            return if optional == Some(true) { Ok(()) } else { Err(missing) };
         };
         for (key, value) in data {
             // A key that cannot be a variable, or a value that is not text, is skipped, as in Kubernetes.
-            if let (true, Ok(text)) = (
-                !key.is_empty() && !key.contains('='),
-                std::str::from_utf8(value),
-            ) {
+            if let (true, Ok(text)) = (!key.is_empty() && !key.contains('='), std::str::from_utf8(value)) {
                 self.set(&format!("{prefix}{key}"), text.to_string());
             }
         }
@@ -210,10 +170,7 @@ impl Variables {
 
     fn ordered(self) -> Vec<(String, String)> {
         let Variables { order, mut by_name } = self;
-        order
-            .into_iter()
-            .filter_map(|name| by_name.remove_entry(&name))
-            .collect()
+        order.into_iter().filter_map(|name| by_name.remove_entry(&name)).collect()
     }
 }
 
@@ -226,43 +183,22 @@ fn from_source(
 ) -> Result<Option<String>, EnvironmentError> {
     let key_of = |kind, name: &str, key: &str, optional: Option<bool>| {
         let optional = optional == Some(true);
-        let Some(data) = sources
-            .get(&(kind, name.to_string()))
-            .and_then(Option::as_ref)
-        else {
-            let missing = EnvironmentError::NoSource {
-                kind,
-                name: name.to_string(),
-            };
+        let Some(data) = sources.get(&(kind, name.to_string())).and_then(Option::as_ref) else {
+            let missing = EnvironmentError::NoSource { kind, name: name.to_string() };
             return if optional { Ok(None) } else { Err(missing) };
         };
         let (name, key) = (name.to_string(), key.to_string());
         let Some(value) = data.get(&key) else {
-            return if optional {
-                Ok(None)
-            } else {
-                Err(EnvironmentError::NoKey { kind, name, key })
-            };
+            return if optional { Ok(None) } else { Err(EnvironmentError::NoKey { kind, name, key }) };
         };
         let text = String::from_utf8(value.clone());
-        text.map(Some)
-            .map_err(|_| EnvironmentError::NotText { kind, name, key })
+        text.map(Some).map_err(|_| EnvironmentError::NotText { kind, name, key })
     };
     if let Some(key) = &source.config_map_key_ref {
-        return key_of(
-            SourceKind::ConfigMap,
-            &key.local_object_reference.name,
-            &key.key,
-            key.optional,
-        );
+        return key_of(SourceKind::ConfigMap, &key.local_object_reference.name, &key.key, key.optional);
     }
     if let Some(key) = &source.secret_key_ref {
-        return key_of(
-            SourceKind::Secret,
-            &key.local_object_reference.name,
-            &key.key,
-            key.optional,
-        );
+        return key_of(SourceKind::Secret, &key.local_object_reference.name, &key.key, key.optional);
     }
     if let Some(field) = &source.field_ref {
         return self::field(pod, field, facts).map(Some);
@@ -274,18 +210,10 @@ fn from_source(
 }
 
 /// A field of the Pod, as the downward API gives it.
-pub fn field(
-    pod: &Pod,
-    selector: &ObjectFieldSelector,
-    facts: &Facts,
-) -> Result<String, EnvironmentError> {
+pub fn field(pod: &Pod, selector: &ObjectFieldSelector, facts: &Facts) -> Result<String, EnvironmentError> {
     let path = selector.field_path.as_str();
     let metadata = &pod.metadata;
-    let subscript = |prefix: &str| {
-        path.strip_prefix(prefix)?
-            .strip_prefix("['")?
-            .strip_suffix("']")
-    };
+    let subscript = |prefix: &str| path.strip_prefix(prefix)?.strip_prefix("['")?.strip_suffix("']");
     if let Some(key) = subscript("metadata.labels") {
         return Ok(metadata.labels.get(key).cloned().unwrap_or_default());
     }
@@ -293,10 +221,7 @@ pub fn field(
         return Ok(metadata.annotations.get(key).cloned().unwrap_or_default());
     }
     let lines = |map: &BTreeMap<String, String>| {
-        map.iter()
-            .map(|(key, value)| format!("{key}={value:?}"))
-            .collect::<Vec<_>>()
-            .join("\n")
+        map.iter().map(|(key, value)| format!("{key}={value:?}")).collect::<Vec<_>>().join("\n")
     };
     Ok(match path {
         "metadata.name" => metadata.name.clone(),
@@ -325,24 +250,12 @@ pub fn resource(
     let container = named.unwrap_or(container);
     let (list, name) = selector.resource.split_once('.').ok_or_else(unsupported)?;
     let value = match list {
-        "limits" => container
-            .resources
-            .limits
-            .get(name)
-            .or_else(|| facts.allocatable.get(name)),
-        "requests" => container
-            .resources
-            .requests
-            .get(name)
-            .or_else(|| container.resources.limits.get(name)),
+        "limits" => container.resources.limits.get(name).or_else(|| facts.allocatable.get(name)),
+        "requests" => container.resources.requests.get(name).or_else(|| container.resources.limits.get(name)),
         _ => return Err(unsupported()),
     };
     let milli = value.map_or(0, Quantity::milli);
-    let divisor = if selector.divisor.is_zero() {
-        1000
-    } else {
-        selector.divisor.milli()
-    };
+    let divisor = if selector.divisor.is_zero() { 1000 } else { selector.divisor.milli() };
     Ok((milli + divisor - 1).div_euclid(divisor).to_string())
 }
 
@@ -356,10 +269,7 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
         if let Some(after) = rest.strip_prefix('$') {
             out.push('$');
             rest = after;
-        } else if let Some((name, after)) = rest
-            .strip_prefix('(')
-            .and_then(|inner| inner.split_once(')'))
-        {
+        } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
             match variables.get(name) {
                 Some(value) => out.push_str(value),
                 None => {
@@ -386,38 +296,18 @@ pub fn service_variables<'a>(services: impl Iterator<Item = &'a Service>) -> Vec
             continue;
         }
         let name = variable_name(&service.metadata.name);
-        let host = if ip.contains(':') {
-            format!("[{ip}]")
-        } else {
-            ip.clone()
-        };
+        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
         let first = &service.spec.ports[0];
         let protocol = |text: &str| {
-            if text.is_empty() {
-                "TCP".to_string()
-            } else {
-                text.to_uppercase()
-            }
+            if text.is_empty() { "TCP".to_string() } else { text.to_uppercase() }
         };
         variables.push((format!("{name}_SERVICE_HOST"), ip.clone()));
         variables.push((format!("{name}_SERVICE_PORT"), first.port.to_string()));
-        for port in service
-            .spec
-            .ports
-            .iter()
-            .filter(|port| !port.name.is_empty())
-        {
-            variables.push((
-                format!("{name}_SERVICE_PORT_{}", variable_name(&port.name)),
-                port.port.to_string(),
-            ));
+        for port in service.spec.ports.iter().filter(|port| !port.name.is_empty()) {
+            variables.push((format!("{name}_SERVICE_PORT_{}", variable_name(&port.name)), port.port.to_string()));
         }
-        let url =
-            |protocol: &str, port: i32| format!("{}://{host}:{port}", protocol.to_lowercase());
-        variables.push((
-            format!("{name}_PORT"),
-            url(&protocol(&first.protocol), first.port),
-        ));
+        let url = |protocol: &str, port: i32| format!("{}://{host}:{port}", protocol.to_lowercase());
+        variables.push((format!("{name}_PORT"), url(&protocol(&first.protocol), first.port)));
         for port in &service.spec.ports {
             let protocol = protocol(&port.protocol);
             let prefix = format!("{name}_PORT_{}_{protocol}", port.port);

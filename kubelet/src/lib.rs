@@ -34,9 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skiff_client::{
-    Client, Controls, EventRecorder, Informer, ListOptions, Project, Whole, driver, tunnel,
-};
+use skiff_client::{Client, Controls, EventRecorder, Informer, ListOptions, Project, Whole, driver, tunnel};
 use skiff_proto::corev1::{Node, NodeSystemInfo, Pod, Service, ServiceSpec, Taint};
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1::Hello;
@@ -104,10 +102,7 @@ impl Options {
             runtime,
             network,
             memory: Memory::Tmpfs,
-            dns: DnsSettings {
-                cluster_domain: "cluster.local".into(),
-                ..DnsSettings::default()
-            },
+            dns: DnsSettings { cluster_domain: "cluster.local".into(), ..DnsSettings::default() },
             labels: BTreeMap::new(),
             taints: Vec::new(),
             capacity: Capacity::of_machine(1),
@@ -134,12 +129,7 @@ impl Options {
             dns: DnsSettings::default(),
             labels: BTreeMap::new(),
             taints: Vec::new(),
-            capacity: Capacity {
-                cpu_milli: 4000,
-                memory: 8 << 30,
-                ephemeral_storage: 64 << 30,
-                pods: 110,
-            },
+            capacity: Capacity { cpu_milli: 4000, memory: 8 << 30, ephemeral_storage: 64 << 30, pods: 110 },
             machine: NodeSystemInfo::default(),
             controls: Controls::new(),
         }
@@ -149,17 +139,7 @@ impl Options {
 /// Runs the kubelet until its World is stopped. The process must be in the node's network namespace, and in the
 /// container engine's mount namespace.
 pub async fn run(world: World, client: Client, options: Options) {
-    let Options {
-        cluster,
-        node_name,
-        address,
-        directory,
-        runtime,
-        network,
-        memory,
-        dns,
-        ..
-    } = options;
+    let Options { cluster, node_name, address, directory, runtime, network, memory, dns, .. } = options;
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),
@@ -182,30 +162,15 @@ pub async fn run(world: World, client: Client, options: Options) {
         capacity: options.capacity,
         machine: node::object::with_runtime(&options.machine, &RuntimeInfo::default()),
     };
-    world.spawn(
-        "node-status",
-        node::heartbeat::keep_status(pods.clone(), client.clone(), facts),
-    );
-    world.spawn(
-        "node-lease",
-        node::heartbeat::renew_lease(pods.clone(), client.clone(), node_name.clone()),
-    );
+    world.spawn("node-status", node::heartbeat::keep_status(pods.clone(), client.clone(), facts));
+    world.spawn("node-lease", node::heartbeat::renew_lease(pods.clone(), client.clone(), node_name.clone()));
     world.spawn("routes", keep_routes(pods.clone(), client.clone()));
     watch_api(&world, &client, &pods);
 
-    let hello = Hello {
-        component: "kubelet".into(),
-        node: node_name,
-        instance: world.uuid(),
-    };
-    let server = Arc::new(server::Server {
-        pods: pods.clone(),
-        controls,
-    });
+    let hello = Hello { component: "kubelet".into(), node: node_name, instance: world.uuid() };
+    let server = Arc::new(server::Server { pods: pods.clone(), controls });
     let (tunnel_world, tunnel_client) = (world.clone(), client.clone());
-    world.spawn("tunnel", async move {
-        tunnel::serve(&tunnel_world, &tunnel_client, hello, server).await
-    });
+    world.spawn("tunnel", async move { tunnel::serve(&tunnel_world, &tunnel_client, hello, server).await });
 
     // What runs already is adopted before anything is decided.
     while let Err(error) = pods.look_at_everything().await {
@@ -218,17 +183,10 @@ pub async fn run(world: World, client: Client, options: Options) {
 
 /// The Pods bound to this node, and all Services.
 fn watch_api(world: &World, client: &Client, pods: &Arc<Pods>) {
-    let services = Informer::<Service, ServiceAddress>::start(
-        world,
-        client,
-        "",
-        ListOptions::default(),
-        |_| {},
-    );
+    let services = Informer::<Service, ServiceAddress>::start(world, client, "", ListOptions::default(), |_| {});
     let own = ListOptions::fields(format!("spec.nodeName={}", pods.shared.node_name));
     let woken = pods.clone();
-    let store =
-        Informer::<Pod, Whole>::start(world, client, "", own, move |change| woken.changed(&change));
+    let store = Informer::<Pod, Whole>::start(world, client, "", own, move |change| woken.changed(&change));
     // Each is set once, here, before the first worker starts.
     let _ = pods.services.set(services);
     let _ = pods.store.set(store);
@@ -239,18 +197,12 @@ async fn keep_routes(pods: Arc<Pods>, client: Client) {
     let world = pods.shared.world.clone();
     let changed = Arc::new(tokio::sync::Notify::new());
     let (tell, own) = (changed.clone(), pods.clone());
-    let nodes = Informer::<Node, NodeRoute>::start(
-        &world,
-        &client,
-        "",
-        ListOptions::default(),
-        move |change| {
-            if change.latest().name == own.shared.node_name {
-                own.node_changed.notify_one();
-            }
-            tell.notify_one();
-        },
-    );
+    let nodes = Informer::<Node, NodeRoute>::start(&world, &client, "", ListOptions::default(), move |change| {
+        if change.latest().name == own.shared.node_name {
+            own.node_changed.notify_one();
+        }
+        tell.notify_one();
+    });
     nodes.synced().await;
     loop {
         let all = nodes.list();

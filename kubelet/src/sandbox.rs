@@ -7,12 +7,7 @@ use crate::runtime::{BindMount, ContainerConfig, Identity, Limits, NamespaceMode
 
 /// Pause in the namespace of the file: it starts in the engine's host network, moves over, and drops what it needed
 /// for that. The hostname is what containers that join its network have, too.
-pub fn pause_config(
-    identity: Identity,
-    image: &str,
-    namespace: &Path,
-    hostname: &str,
-) -> ContainerConfig {
+pub fn pause_config(identity: Identity, image: &str, namespace: &Path, hostname: &str) -> ContainerConfig {
     ContainerConfig {
         args: vec!["--netns".into(), NAMESPACE_TARGET.into()],
         hostname: hostname.to_string(),
@@ -31,10 +26,7 @@ pub fn pause_config(
         no_new_privileges: true,
         // No negative oom_score_adj: it takes CAP_SYS_RESOURCE, which an engine inside a container or VM may lack,
         // and then nothing would start at all.
-        limits: Limits {
-            cpu_shares: 2,
-            ..Limits::default()
-        },
+        limits: Limits { cpu_shares: 2, ..Limits::default() },
         ..ContainerConfig::new(identity, image)
     }
 }

@@ -13,9 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::lifecycle::PodKey;
 use crate::pods::Pods;
-use crate::runtime::{
-    ContainerReport, ExecConfig, LogOptions, Output, Role, RuntimeError, Session,
-};
+use crate::runtime::{ContainerReport, ExecConfig, LogOptions, Output, Role, RuntimeError, Session};
 
 /// After its output has ended a process may take a moment to be counted as ended.
 const EXIT_CODE_TRIES: u32 = 50;
@@ -37,24 +35,16 @@ impl TunnelHandler for Server {
         let served = match request.request {
             Some(Request::Logs(logs)) => self.logs(&logs, &sender).await,
             Some(Request::Exec(exec)) => self.exec(&exec, &sender, receiver).await,
-            Some(Request::PortForward(forward)) => {
-                self.port_forward(&forward, &sender, receiver).await
-            }
+            Some(Request::PortForward(forward)) => self.port_forward(&forward, &sender, receiver).await,
             Some(Request::HttpGet(get)) => match self.controls.http_get(&get.path) {
                 Some(text) => {
                     // If it cannot be sent, nobody is there to be told.
                     let _ = sender.send(Channel::Stdout, text).await;
                     Ok(Close::Done)
                 }
-                None => Err(Close::failed(
-                    "NotFound",
-                    format!("there is nothing at {}", get.path),
-                )),
+                None => Err(Close::failed("NotFound", format!("there is nothing at {}", get.path))),
             },
-            None => Err(Close::failed(
-                "BadRequest",
-                "the stream asks for nothing that a kubelet knows",
-            )),
+            None => Err(Close::failed("BadRequest", "the stream asks for nothing that a kubelet knows")),
         };
         sender.close(served.unwrap_or_else(|close| close)).await;
     }
@@ -65,11 +55,7 @@ fn internal(error: impl std::fmt::Display) -> Close {
 }
 
 fn runtime(error: RuntimeError) -> Close {
-    if error.is_not_found() {
-        Close::failed("NotFound", error.to_string())
-    } else {
-        internal(error)
-    }
+    if error.is_not_found() { Close::failed("NotFound", error.to_string()) } else { internal(error) }
 }
 
 impl Server {
@@ -79,65 +65,34 @@ impl Server {
         let found = keys.find(|key| {
             key.namespace == namespace
                 && key.name == name
-                && (if uid.is_empty() {
-                    self.pods.pod(key).is_some()
-                } else {
-                    key.uid == uid
-                })
+                && (if uid.is_empty() { self.pods.pod(key).is_some() } else { key.uid == uid })
         });
-        found.ok_or_else(|| {
-            Close::failed(
-                "NotFound",
-                format!("Pod {namespace}/{name} is not on this node"),
-            )
-        })
+        found.ok_or_else(|| Close::failed("NotFound", format!("Pod {namespace}/{name} is not on this node")))
     }
 
     /// The latest container of the name, or the one before.
-    fn container(
-        &self,
-        key: &PodKey,
-        name: &str,
-        previous: bool,
-    ) -> Result<ContainerReport, Close> {
+    fn container(&self, key: &PodKey, name: &str, previous: bool) -> Result<ContainerReport, Close> {
         let name = match name {
             "" => self.only_container(key)?,
             name => name.to_string(),
         };
         let mut all = self.pods.containers(key);
-        all.retain(|report| {
-            report.identity.role != Role::Sandbox && report.identity.container == name
-        });
+        all.retain(|report| report.identity.role != Role::Sandbox && report.identity.container == name);
         all.sort_by_key(|report| report.identity.attempt);
         let latest = all.pop();
         let found = if previous { all.pop() } else { latest };
         found.ok_or_else(|| {
-            let which = if previous {
-                "previous terminated container"
-            } else {
-                "container"
-            };
+            let which = if previous { "previous terminated container" } else { "container" };
             Close::failed(
                 "BadRequest",
-                format!(
-                    "{which} \"{name}\" in pod \"{}\" not found or not started yet",
-                    key.name
-                ),
+                format!("{which} \"{name}\" in pod \"{}\" not found or not started yet", key.name),
             )
         })
     }
 
     fn only_container(&self, key: &PodKey) -> Result<String, Close> {
-        let pod = self
-            .pods
-            .pod(key)
-            .ok_or_else(|| Close::failed("NotFound", format!("Pod {key} is gone")))?;
-        let names: Vec<&str> = pod
-            .spec
-            .containers
-            .iter()
-            .map(|container| container.name.as_str())
-            .collect();
+        let pod = self.pods.pod(key).ok_or_else(|| Close::failed("NotFound", format!("Pod {key} is gone")))?;
+        let names: Vec<&str> = pod.spec.containers.iter().map(|container| container.name.as_str()).collect();
         match names.as_slice() {
             [one] => Ok(one.to_string()),
             several => {
@@ -155,24 +110,14 @@ impl Server {
         let key = self.pod(&request.namespace, &request.pod, &request.pod_uid)?;
         let container = self.container(&key, &request.container, request.previous)?;
         let now = self.pods.shared.world.wall();
-        let seconds = request
-            .since_seconds
-            .and_then(|seconds| u64::try_from(seconds).ok());
+        let seconds = request.since_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         let options = LogOptions {
             follow: request.follow,
-            tail: request
-                .tail_lines
-                .and_then(|lines| u64::try_from(lines).ok()),
+            tail: request.tail_lines.and_then(|lines| u64::try_from(lines).ok()),
             since: seconds.and_then(|seconds| now.checked_sub(Duration::from_secs(seconds)).ok()),
             timestamps: request.timestamps,
         };
-        let mut log = self
-            .pods
-            .shared
-            .runtime
-            .logs(&container.id, &options)
-            .await
-            .map_err(runtime)?;
+        let mut log = self.pods.shared.runtime.logs(&container.id, &options).await.map_err(runtime)?;
         while let Some(piece) = log.next().await {
             // A log is one text, whichever way it was printed.
             let (Output::Stdout(bytes) | Output::Stderr(bytes)) = piece.map_err(runtime)?;
@@ -183,39 +128,23 @@ impl Server {
         Ok(Close::Done)
     }
 
-    async fn exec(
-        &self,
-        request: &ExecRequest,
-        sender: &StreamSender,
-        input: StreamReceiver,
-    ) -> Result<Close, Close> {
+    async fn exec(&self, request: &ExecRequest, sender: &StreamSender, input: StreamReceiver) -> Result<Close, Close> {
         let key = self.pod(&request.namespace, &request.pod, &request.pod_uid)?;
         let container = self.container(&key, &request.container, false)?;
         if !container.is_running() {
             let name = &container.identity.container;
-            return Err(Close::failed(
-                "BadRequest",
-                format!("container {name} of pod {} is not running", key.name),
-            ));
+            return Err(Close::failed("BadRequest", format!("container {name} of pod {} is not running", key.name)));
         }
         let runtime_of = &self.pods.shared.runtime;
         let session = if request.attach {
             runtime_of.attach(&container.id, request.stdin).await
         } else if request.command.is_empty() {
-            return Err(Close::failed(
-                "BadRequest",
-                "you must specify at least one command for the container",
-            ));
+            return Err(Close::failed("BadRequest", "you must specify at least one command for the container"));
         } else {
-            let config = ExecConfig {
-                command: request.command.clone(),
-                stdin: request.stdin,
-                tty: request.tty,
-            };
+            let config = ExecConfig { command: request.command.clone(), stdin: request.stdin, tty: request.tty };
             runtime_of.exec(&container.id, &config).await
         };
-        self.converse(session.map_err(runtime)?, sender, input)
-            .await
+        self.converse(session.map_err(runtime)?, sender, input).await
     }
 
     /// Between a process and the user, until the process has ended or the user is gone.
@@ -225,11 +154,7 @@ impl Server {
         sender: &StreamSender,
         mut user: StreamReceiver,
     ) -> Result<Close, Close> {
-        let Session {
-            target,
-            mut output,
-            mut input,
-        } = session;
+        let Session { target, mut output, mut input } = session;
         let runtime_of = &self.pods.shared.runtime;
         let mut stdin_open = true;
         loop {
@@ -285,28 +210,15 @@ impl Server {
     ) -> Result<Close, Close> {
         let key = self.pod(&request.namespace, &request.pod, &request.pod_uid)?;
         let bad = || Close::failed("BadRequest", format!("{} is not a port", request.port));
-        let port = u16::try_from(request.port)
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or_else(bad)?;
+        let port = u16::try_from(request.port).ok().filter(|port| *port > 0).ok_or_else(bad)?;
         let host_network = self.pods.pod(&key).is_some_and(|pod| pod.spec.host_network);
         let uid = (!host_network).then_some(key.uid.as_str());
-        let connection = self
-            .pods
-            .shared
-            .network
-            .dial(uid, port)
-            .await
-            .map_err(internal)?;
+        let connection = self.pods.shared.network.dial(uid, port).await.map_err(internal)?;
         let (mut from_pod, mut to_pod) = tokio::io::split(connection);
         let out = async {
             let mut buffer = vec![0; READ_SIZE];
             while let Ok(length @ 1..) = from_pod.read(&mut buffer).await {
-                if sender
-                    .send(Channel::Stdout, buffer[..length].to_vec())
-                    .await
-                    .is_err()
-                {
+                if sender.send(Channel::Stdout, buffer[..length].to_vec()).await.is_err() {
                     return;
                 }
             }
@@ -315,10 +227,7 @@ impl Server {
         let inward = async {
             while let Some(event) = user.recv().await {
                 match event {
-                    StreamEvent::Data {
-                        channel: Channel::Stdin,
-                        bytes,
-                    } => {
+                    StreamEvent::Data { channel: Channel::Stdin, bytes } => {
                         let written = to_pod.write_all(&bytes).await;
                         if written.is_err() {
                             return;

@@ -26,24 +26,16 @@ struct Cluster {
 
 impl Cluster {
     async fn start(sim: &Sim) -> Cluster {
-        let server = sim.machine("server").world(
-            "apiserver",
-            Some(Identity::new("system:apiserver", &["system:masters"])),
-        );
+        let server =
+            sim.machine("server").world("apiserver", Some(Identity::new("system:apiserver", &["system:masters"])));
         let options = skiff_apiserver::Options::new(
             vec![Address::Pipe("server".into())],
-            StoreOptions::Embedded {
-                dir: "/store".into(),
-            },
+            StoreOptions::Embedded { dir: "/store".into() },
         );
-        let handle = skiff_apiserver::run(server.clone(), options)
-            .await
-            .expect("the API server");
+        let handle = skiff_apiserver::run(server.clone(), options).await.expect("the API server");
         server.spawn("server", async move { handle.stopping().await });
         let kernel = sim.machine("kernel").world("kernel", None);
-        let admin = sim
-            .machine("admin")
-            .world("admin", Some(Identity::new("admin", &["system:masters"])));
+        let admin = sim.machine("admin").world("admin", Some(Identity::new("admin", &["system:masters"])));
         let cluster = Cluster {
             sim: sim.clone(),
             machine: sim.machine(NODE),
@@ -53,35 +45,18 @@ impl Cluster {
         };
         cluster.start_kubelet();
         let nodes = Api::<Node>::new(&cluster.admin);
-        cluster
-            .until("the node registers", async || {
-                nodes.get_opt("", NODE).await.ok().flatten().is_some()
-            })
-            .await;
+        cluster.until("the node registers", async || nodes.get_opt("", NODE).await.ok().flatten().is_some()).await;
         let patch = Patch::Merge(json!({ "spec": { "podCIDR": "10.244.1.0/24" } }));
-        nodes
-            .patch("", NODE, patch, None)
-            .await
-            .expect("the Pod CIDR");
-        cluster
-            .until("the node is ready", async || cluster.node_is("True").await)
-            .await;
+        nodes.patch("", NODE, patch, None).await.expect("the Pod CIDR");
+        cluster.until("the node is ready", async || cluster.node_is("True").await).await;
         cluster
     }
 
     fn start_kubelet(&self) {
         let identity = Identity::new(&format!("system:node:{NODE}"), &["system:nodes"]);
         let world = self.machine.world("kubelet", Some(identity));
-        let options = skiff_kubelet::Options::simulated(
-            NODE,
-            [10, 89, 0, 2].into(),
-            &self.engine,
-            &self.network,
-        );
-        world.spawn(
-            "kubelet",
-            skiff_kubelet::run(world.clone(), client(&world), options),
-        );
+        let options = skiff_kubelet::Options::simulated(NODE, [10, 89, 0, 2].into(), &self.engine, &self.network);
+        world.spawn("kubelet", skiff_kubelet::run(world.clone(), client(&world), options));
     }
 
     fn pods(&self) -> Api<Pod> {
@@ -105,20 +80,14 @@ impl Cluster {
         let Ok(node) = Api::<Node>::new(&self.admin).get("", NODE).await else {
             return false;
         };
-        node.status
-            .conditions
-            .iter()
-            .any(|c| c.r#type == "Ready" && c.status == ready)
+        node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == ready)
     }
 
     async fn is_ready(&self, name: &str) -> bool {
         let Ok(pod) = self.pods().get("default", name).await else {
             return false;
         };
-        pod.status
-            .conditions
-            .iter()
-            .any(|c| c.r#type == "Ready" && c.status == "True")
+        pod.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
     }
 
     async fn until(&self, what: &str, is: impl AsyncFn() -> bool) {
@@ -128,16 +97,8 @@ impl Cluster {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let pods = self
-            .pods()
-            .list("default", &ListOptions::default())
-            .await
-            .map(|list| list.items);
-        panic!(
-            "not within 5 minutes: {what}: {:#?} {:#?}",
-            self.engine.all(),
-            pods
-        );
+        let pods = self.pods().list("default", &ListOptions::default()).await.map(|list| list.items);
+        panic!("not within 5 minutes: {what}: {:#?} {:#?}", self.engine.all(), pods);
     }
 }
 
@@ -159,36 +120,17 @@ fn simulate<F: Future<Output = ()>>(seed: u64, story: impl FnOnce(Cluster) -> F)
 fn pods_run_restart_and_go() {
     simulate(1, |cluster| async move {
         cluster.create("web", "demo:1", "Always").await;
-        cluster
-            .until("ready", async || cluster.is_ready("web").await)
-            .await;
+        cluster.until("ready", async || cluster.is_ready("web").await).await;
         let pod = cluster.get("web").await;
         assert_eq!(pod.status.pod_ip, "10.244.1.2");
-        let app = cluster
-            .engine
-            .all()
-            .into_iter()
-            .find(|r| r.identity.role == Role::App)
-            .expect("the app");
+        let app = cluster.engine.all().into_iter().find(|r| r.identity.role == Role::App).expect("the app");
         cluster.engine.end(&app.id, 1);
         cluster
-            .until("restarted", async || {
-                cluster.get("web").await.status.container_statuses[0].restart_count == 1
-            })
+            .until("restarted", async || cluster.get("web").await.status.container_statuses[0].restart_count == 1)
             .await;
+        cluster.pods().delete("default", "web", &DeleteOptions::default()).await.expect("deleted");
         cluster
-            .pods()
-            .delete("default", "web", &DeleteOptions::default())
-            .await
-            .expect("deleted");
-        cluster
-            .until("gone", async || {
-                cluster
-                    .pods()
-                    .get_opt("default", "web")
-                    .await
-                    .is_ok_and(|pod| pod.is_none())
-            })
+            .until("gone", async || cluster.pods().get_opt("default", "web").await.is_ok_and(|pod| pod.is_none()))
             .await;
         assert!(cluster.engine.all().is_empty());
         assert!(cluster.network.taken().is_empty());
@@ -208,9 +150,7 @@ fn a_kubelet_killed_at_any_moment_leaves_one_of_each() {
                 cluster.start_kubelet();
             }
             for name in ["a", "b", "c"] {
-                cluster
-                    .until("ready", async || cluster.is_ready(name).await)
-                    .await;
+                cluster.until("ready", async || cluster.is_ready(name).await).await;
             }
             let running: Vec<String> = cluster
                 .engine
@@ -221,19 +161,11 @@ fn a_kubelet_killed_at_any_moment_leaves_one_of_each() {
                 .collect();
             assert_eq!(running.len(), 6, "seed {seed}: {running:?}");
             assert_eq!(cluster.network.taken().len(), 3, "seed {seed}");
-            assert_eq!(
-                cluster.engine.starts(),
-                6,
-                "seed {seed}: nothing was started twice"
-            );
+            assert_eq!(cluster.engine.starts(), 6, "seed {seed}: nothing was started twice");
 
             // Killed in the middle of deletions.
             for name in ["a", "b", "c"] {
-                cluster
-                    .pods()
-                    .delete("default", name, &DeleteOptions::default())
-                    .await
-                    .expect("deleted");
+                cluster.pods().delete("default", name, &DeleteOptions::default()).await.expect("deleted");
             }
             for _ in 0..3 {
                 tokio::time::sleep(Duration::from_millis(cluster.sim.random_below(300))).await;
@@ -242,10 +174,7 @@ fn a_kubelet_killed_at_any_moment_leaves_one_of_each() {
             }
             cluster
                 .until("all gone", async || {
-                    let pods = cluster
-                        .pods()
-                        .list("default", &ListOptions::default())
-                        .await;
+                    let pods = cluster.pods().list("default", &ListOptions::default()).await;
                     pods.is_ok_and(|pods| pods.items.is_empty())
                         && cluster.engine.all().is_empty()
                         && cluster.network.taken().is_empty()
@@ -259,35 +188,22 @@ fn a_kubelet_killed_at_any_moment_leaves_one_of_each() {
 fn a_hung_engine_makes_the_node_not_ready_and_nothing_worse() {
     simulate(7, |cluster| async move {
         cluster.create("web", "demo:1", "Always").await;
-        cluster
-            .until("ready", async || cluster.is_ready("web").await)
-            .await;
+        cluster.until("ready", async || cluster.is_ready("web").await).await;
         for health in [Health::Hung, Health::Down] {
             cluster.engine.set_health(health);
-            cluster
-                .until("not ready", async || cluster.node_is("False").await)
-                .await;
+            cluster.until("not ready", async || cluster.node_is("False").await).await;
             cluster.engine.set_health(Health::Well);
-            cluster
-                .until("ready again", async || cluster.node_is("True").await)
-                .await;
+            cluster.until("ready again", async || cluster.node_is("True").await).await;
             assert_eq!(cluster.engine.starts(), 2, "nothing was touched");
         }
         // What ended while nobody could look is seen.
         cluster.engine.set_health(Health::Down);
-        let app = cluster
-            .engine
-            .all()
-            .into_iter()
-            .find(|r| r.identity.role == Role::App)
-            .expect("the app");
+        let app = cluster.engine.all().into_iter().find(|r| r.identity.role == Role::App).expect("the app");
         cluster.engine.end(&app.id, 1);
         tokio::time::sleep(Duration::from_secs(30)).await;
         cluster.engine.set_health(Health::Well);
         cluster
-            .until("restarted", async || {
-                cluster.get("web").await.status.container_statuses[0].restart_count == 1
-            })
+            .until("restarted", async || cluster.get("web").await.status.container_statuses[0].restart_count == 1)
             .await;
     });
 }
@@ -295,29 +211,19 @@ fn a_hung_engine_makes_the_node_not_ready_and_nothing_worse() {
 #[test]
 fn jobs_end_and_crash_loops_slow_down() {
     simulate(3, |cluster| async move {
-        let exits = |after: u64, code| Script {
-            exits: Some((Duration::from_secs(after), code)),
-            ..Script::default()
-        };
+        let exits = |after: u64, code| Script { exits: Some((Duration::from_secs(after), code)), ..Script::default() };
         cluster.engine.script("job:1", exits(5, 0));
         cluster.engine.script("crash:1", exits(1, 1));
         cluster.create("job", "job:1", "Never").await;
         cluster.create("crash", "crash:1", "Always").await;
-        cluster
-            .until("done", async || {
-                cluster.get("job").await.status.phase == "Succeeded"
-            })
-            .await;
+        cluster.until("done", async || cluster.get("job").await.status.phase == "Succeeded").await;
         tokio::time::sleep(Duration::from_secs(300)).await;
         let crash = cluster.get("crash").await;
         let restarts = crash.status.container_statuses[0].restart_count;
         // 0, 10, 30, 70, 150 and 310 seconds: five restarts in about five minutes.
         assert!((4..=6).contains(&restarts), "{restarts}");
-        let kept = cluster
-            .engine
-            .all()
-            .into_iter()
-            .filter(|r| r.identity.pod_name == "crash" && r.identity.role == Role::App);
+        let kept =
+            cluster.engine.all().into_iter().filter(|r| r.identity.pod_name == "crash" && r.identity.role == Role::App);
         assert!(kept.count() <= 2, "the present and the last one");
     });
 }
@@ -326,9 +232,7 @@ fn jobs_end_and_crash_loops_slow_down() {
 fn one_seed_is_one_run() {
     let story = |cluster: Cluster| async move {
         cluster.create("web", "demo:1", "Always").await;
-        cluster
-            .until("ready", async || cluster.is_ready("web").await)
-            .await;
+        cluster.until("ready", async || cluster.is_ready("web").await).await;
         cluster.machine.kill().await;
         cluster.start_kubelet();
         tokio::time::sleep(Duration::from_secs(100)).await;

@@ -54,34 +54,16 @@ impl RuleApplier for Sized {
 
 fn view(n: u32, endpoints: u32) -> (ServiceName, ServiceView) {
     let name = ServiceName::new(format!("team-{}", n % 50), format!("service-{n}"));
-    let address =
-        |e: u32| Ipv4Addr::from(u32::from_be_bytes([10, 244, 0, 0]) | ((n * 7 + e) % 65_000 + 2));
-    let cluster: Vec<_> = (0..endpoints)
-        .map(|e| Backend {
-            address: address(e),
-            port: 8080,
-        })
-        .collect();
-    let port = ServicePort {
-        name: "http".into(),
-        protocol: Protocol::Tcp,
-        port: 80,
-        node_port: None,
-    };
+    let address = |e: u32| Ipv4Addr::from(u32::from_be_bytes([10, 244, 0, 0]) | ((n * 7 + e) % 65_000 + 2));
+    let cluster: Vec<_> = (0..endpoints).map(|e| Backend { address: address(e), port: 8080 }).collect();
+    let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
     let view = ServiceView {
         name: name.clone(),
-        cluster_ip: Some(Ipv4Addr::from(
-            u32::from_be_bytes([10, 96, 0, 0]) | (n * 40_503 % 65_536),
-        )),
+        cluster_ip: Some(Ipv4Addr::from(u32::from_be_bytes([10, 96, 0, 0]) | (n * 40_503 % 65_536))),
         affinity_seconds: None,
         internal_local: false,
         external_local: false,
-        ports: vec![PortView {
-            port,
-            cluster,
-            local: Vec::new(),
-            here: Vec::new(),
-        }],
+        ports: vec![PortView { port, cluster, local: Vec::new(), here: Vec::new() }],
     };
     (name, view)
 }
@@ -92,21 +74,13 @@ fn milliseconds(time: Duration) -> String {
 
 fn memory(when: &str) -> std::io::Result<()> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let figures = status
-        .lines()
-        .filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
-    let figures: Vec<String> = figures
-        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect();
+    let figures = status.lines().filter(|line| line.starts_with("VmHWM") || line.starts_with("VmRSS"));
+    let figures: Vec<String> = figures.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     println!("{:34} {}", format!("memory, {when}"), figures.join(", "));
     Ok(())
 }
 
-async fn repeated(
-    what: &str,
-    tables: &Tables,
-    mut change: impl FnMut(u32),
-) -> Result<(), ApplyError> {
+async fn repeated(what: &str, tables: &Tables, mut change: impl FnMut(u32)) -> Result<(), ApplyError> {
     let mut times = Vec::new();
     for round in 0..30 {
         let began = Instant::now();
@@ -115,11 +89,7 @@ async fn repeated(
         times.push(began.elapsed());
     }
     times.sort();
-    println!(
-        "{what:34} median {:>10}   worst of 30 {:>10}",
-        milliseconds(times[15]),
-        milliseconds(times[29])
-    );
+    println!("{what:34} median {:>10}   worst of 30 {:>10}", milliseconds(times[15]), milliseconds(times[29]));
     Ok(())
 }
 
@@ -129,11 +99,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let backend = args.get(1).map_or("nft", String::as_str);
     let limit = args.get(2).map(|n| n.parse()).transpose()?;
     let namespace = Namespace(format!("skpx-scale-{}", std::process::id()));
-    if !Command::new("ip")
-        .args(["netns", "add", &namespace.0])
-        .status()?
-        .success()
-    {
+    if !Command::new("ip").args(["netns", "add", &namespace.0]).status()?.success() {
         return Err("cannot make a network namespace: run as root".into());
     }
     // As a node's process does it: in before the runtime starts, and all children with it.
@@ -141,9 +107,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::fs::File::open(format!("/run/netns/{}", namespace.0))?,
         nix::sched::CloneFlags::CLONE_NEWNET,
     )?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(measure(count, backend, limit, &namespace))
 }
 
@@ -153,8 +117,7 @@ async fn measure(
     limit: Option<usize>,
     namespace: &Namespace,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut options =
-        IptablesOptions::new(std::env::temp_dir().join(format!("{}.lock", namespace.0)));
+    let mut options = IptablesOptions::new(std::env::temp_dir().join(format!("{}.lock", namespace.0)));
     let lock_file = options.lock_file.clone();
     options.restore = format!("iptables-{backend}-restore").into();
     options.save = format!("iptables-{backend}-save").into();
@@ -165,16 +128,8 @@ async fn measure(
         pod_cidr: None,
         node_port_addresses: Vec::new(),
     };
-    let applier = Arc::new(Sized {
-        inner: Iptables::new(options),
-        limit,
-    });
-    let tables = Tables::new(
-        &World::real("scale"),
-        applier,
-        facts,
-        Duration::from_secs(3600),
-    );
+    let applier = Arc::new(Sized { inner: Iptables::new(options), limit });
+    let tables = Tables::new(&World::real("scale"), applier, facts, Duration::from_secs(3600));
 
     let began = Instant::now();
     for n in 0..count {
@@ -187,25 +142,12 @@ async fn measure(
     let actions = tables.settle().await?;
     let (chains, rules) = tables.size();
     println!("{count} Services with 2 endpoints on {backend}: {chains} chains, {rules} rules");
-    println!(
-        "{:34} {}, in {} restores",
-        "first sync",
-        milliseconds(began.elapsed()),
-        actions.len() - 1
-    );
-    println!(
-        "{:34} {}",
-        "  of it, the rules as data",
-        milliseconds(modelled)
-    );
+    println!("{:34} {}, in {} restores", "first sync", milliseconds(began.elapsed()), actions.len() - 1);
+    println!("{:34} {}", "  of it, the rules as data", milliseconds(modelled));
     memory("after the first sync")?;
     let began = Instant::now();
     tables.read_back().await?;
-    println!(
-        "{:34} {}",
-        "check for tampering",
-        milliseconds(began.elapsed())
-    );
+    println!("{:34} {}", "check for tampering", milliseconds(began.elapsed()));
     repeated("one endpoint more or less", &tables, |round| {
         let (name, view) = view(777 % count, 1 + round % 2);
         tables.set(&name, Some(view));

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use skiff_client::{
-    ActError, Change, Client, Controls, Informer, ListOptions, ObjectKey, Plan, Project,
-    Reconciler, Store, Trigger, WorkQueue, driver,
+    ActError, Change, Client, Controls, Informer, ListOptions, ObjectKey, Plan, Project, Reconciler, Store, Trigger,
+    WorkQueue, driver,
 };
 use skiff_proto::corev1::Service;
 use skiff_proto::discoveryv1::EndpointSlice;
@@ -51,12 +51,7 @@ pub struct Options {
 
 impl Options {
     /// What a node needs to say; the rest as usual.
-    pub fn new(
-        cluster: &str,
-        node_name: &str,
-        cluster_cidr: Ipv4Net,
-        applier: Arc<dyn RuleApplier>,
-    ) -> Options {
+    pub fn new(cluster: &str, node_name: &str, cluster_cidr: Ipv4Net, applier: Arc<dyn RuleApplier>) -> Options {
         Options {
             cluster: cluster.to_owned(),
             node_name: node_name.to_owned(),
@@ -104,10 +99,7 @@ struct Dirty(Mutex<BTreeSet<ServiceName>>);
 
 impl Dirty {
     fn add(&self, name: ServiceName) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
     }
 
     fn take(&self) -> BTreeSet<ServiceName> {
@@ -143,45 +135,20 @@ pub async fn run(world: World, client: Client, options: Options) {
     let tables = Tables::new(&world, options.applier, facts, options.check_every);
     queue.add(Rules, Trigger::Start("the proxy started".to_owned()));
     let gate = options.controls.gate(Proxy::NAME);
-    let proxy = Proxy {
-        node_name: options.node_name,
-        services,
-        slices,
-        dirty,
-        tables,
-        queue: queue.clone(),
-    };
+    let proxy = Proxy { node_name: options.node_name, services, slices, dirty, tables, queue: queue.clone() };
     driver::run(world, Arc::new(proxy), queue, gate, 1).await;
 }
 
-fn watch_services(
-    world: &World,
-    client: &Client,
-    dirty: &Arc<Dirty>,
-    queue: &WorkQueue<Rules>,
-) -> Store<ServiceSpec> {
+fn watch_services(world: &World, client: &Client, dirty: &Arc<Dirty>, queue: &WorkQueue<Rules>) -> Store<ServiceSpec> {
     let (dirty, queue) = (dirty.clone(), queue.clone());
     let handler = move |change| service_changed(&dirty, &queue, &change);
-    Informer::<Service, ServiceProjection>::start(
-        world,
-        client,
-        "",
-        ListOptions::default(),
-        handler,
-    )
+    Informer::<Service, ServiceProjection>::start(world, client, "", ListOptions::default(), handler)
 }
 
-fn watch_slices(
-    world: &World,
-    client: &Client,
-    dirty: &Arc<Dirty>,
-    queue: &WorkQueue<Rules>,
-) -> Store<SliceSpec> {
+fn watch_slices(world: &World, client: &Client, dirty: &Arc<Dirty>, queue: &WorkQueue<Rules>) -> Store<SliceSpec> {
     let (dirty, queue) = (dirty.clone(), queue.clone());
     let handler = move |change| slice_changed(&dirty, &queue, &change);
-    Informer::<EndpointSlice, SliceProjection>::of(client)
-        .index(BY_SERVICE, service_of)
-        .run(world, handler)
+    Informer::<EndpointSlice, SliceProjection>::of(client).index(BY_SERVICE, service_of).run(world, handler)
 }
 
 /// The Service that a slice belongs to, as the index has it.
@@ -195,10 +162,7 @@ fn service_of(key: &ObjectKey, slice: &SliceSpec) -> Vec<String> {
 fn service_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<ServiceSpec>) {
     let key = change.key();
     if let Some(spec) = &change.new
-        && change
-            .old
-            .as_ref()
-            .is_none_or(|old| old.refused != spec.refused)
+        && change.old.as_ref().is_none_or(|old| old.refused != spec.refused)
     {
         for words in &spec.refused {
             tracing::warn!(service = %key, "not served: {words}");
@@ -226,12 +190,7 @@ impl Proxy {
             let key = ObjectKey::new(name.namespace.as_str(), name.name.as_str());
             let view = self.services.get(&key).map(|spec| {
                 let slices = self.slices.by_index(BY_SERVICE, &name.to_string());
-                services::view(
-                    &name,
-                    &spec,
-                    slices.iter().map(|slice| &**slice),
-                    &self.node_name,
-                )
+                services::view(&name, &spec, slices.iter().map(|slice| &**slice), &self.node_name)
             });
             self.tables.set(&name, view);
         }
@@ -256,11 +215,7 @@ impl Reconciler for Proxy {
     async fn act(&self, _: &Rules, action: &Action) -> Result<(), ActError> {
         let result = self.tables.act(action).await;
         if result.is_err() {
-            self.queue.add_after(
-                Rules,
-                Trigger::Timer("the last attempt failed".to_owned()),
-                RETRY,
-            );
+            self.queue.add_after(Rules, Trigger::Timer("the last attempt failed".to_owned()), RETRY);
         }
         result.map_err(ActError::failed)
     }
@@ -304,41 +259,20 @@ mod tests {
                 tables: Tables::new(&world, applier.clone(), facts, Duration::from_secs(30)),
                 queue: WorkQueue::new(&world, "proxy"),
             };
-            Setup {
-                proxy: Arc::new(proxy),
-                applier,
-                world,
-                revision: 0,
-            }
+            Setup { proxy: Arc::new(proxy), applier, world, revision: 0 }
         }
 
         fn held<O>(&mut self, value: O) -> Held<O> {
             self.revision += 1;
-            Held {
-                uid: "uid".into(),
-                revision: self.revision,
-                value: Arc::new(value),
-            }
+            Held { uid: "uid".into(), revision: self.revision, value: Arc::new(value) }
         }
 
         fn put_service(&mut self, last: u8) {
-            let port = ServicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: 80,
-                node_port: None,
-            };
-            let spec = ServiceSpec {
-                cluster_ip: Some([10, 96, 0, last].into()),
-                ports: vec![port],
-                ..Default::default()
-            };
+            let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
+            let spec =
+                ServiceSpec { cluster_ip: Some([10, 96, 0, last].into()), ports: vec![port], ..Default::default() };
             let held = self.held(spec);
-            for change in self
-                .proxy
-                .services
-                .put(ObjectKey::new("default", format!("s{last}")), held)
-            {
+            for change in self.proxy.services.put(ObjectKey::new("default", format!("s{last}")), held) {
                 service_changed(&self.proxy.dirty, &self.proxy.queue, &change);
             }
         }
@@ -351,16 +285,8 @@ mod tests {
                 terminating: false,
                 node: "n1".into(),
             });
-            let ports = vec![SlicePort {
-                name: "http".into(),
-                protocol: Protocol::Tcp,
-                port: 8080,
-            }];
-            let slice = SliceSpec {
-                service: format!("s{service}"),
-                ports,
-                endpoints: endpoints.collect(),
-            };
+            let ports = vec![SlicePort { name: "http".into(), protocol: Protocol::Tcp, port: 8080 }];
+            let slice = SliceSpec { service: format!("s{service}"), ports, endpoints: endpoints.collect() };
             let held = self.held(slice);
             for change in self.proxy.slices.put(ObjectKey::new("default", name), held) {
                 slice_changed(&self.proxy.dirty, &self.proxy.queue, &change);
@@ -370,13 +296,7 @@ mod tests {
         /// Lets the driver work for a while, of time that passes at once.
         async fn work(&self, time: Duration) {
             let queue = self.proxy.queue.clone();
-            let driver = driver::run(
-                self.world.clone(),
-                self.proxy.clone(),
-                queue,
-                Gate::new("proxy"),
-                1,
-            );
+            let driver = driver::run(self.world.clone(), self.proxy.clone(), queue, Gate::new("proxy"), 1);
             tokio::select! {
                 biased;
                 () = driver => {}
@@ -394,11 +314,8 @@ mod tests {
                 port: 80,
                 protocol: Protocol::Tcp,
             };
-            let mut ends: Vec<_> = node
-                .walk(&packet)
-                .iter()
-                .map(|(_, end)| format!("{:?} {}", end.verdict, end.to))
-                .collect();
+            let mut ends: Vec<_> =
+                node.walk(&packet).iter().map(|(_, end)| format!("{:?} {}", end.verdict, end.to)).collect();
             ends.sort();
             ends
         }
@@ -413,21 +330,14 @@ mod tests {
         setup.put_slice("a", 1, &[2]);
         setup.put_slice("b", 1, &[3]);
         setup.work(Duration::from_secs(1)).await;
-        assert_eq!(
-            setup.reached(1),
-            ["Delivered 10.244.0.2:8080", "Delivered 10.244.0.3:8080"]
-        );
+        assert_eq!(setup.reached(1), ["Delivered 10.244.0.2:8080", "Delivered 10.244.0.3:8080"]);
         // A slice changes its Service.
         setup.put_service(2);
         setup.put_slice("b", 2, &[3]);
         setup.work(Duration::from_secs(1)).await;
         assert_eq!(setup.reached(1), ["Delivered 10.244.0.2:8080"]);
         assert_eq!(setup.reached(2), ["Delivered 10.244.0.3:8080"]);
-        let change = setup
-            .proxy
-            .services
-            .remove(&ObjectKey::new("default", "s1"), 100)
-            .expect("it was there");
+        let change = setup.proxy.services.remove(&ObjectKey::new("default", "s1"), 100).expect("it was there");
         service_changed(&setup.proxy.dirty, &setup.proxy.queue, &change);
         setup.work(Duration::from_secs(1)).await;
         assert_eq!(setup.reached(1), ["Delivered 10.96.0.1:80"]);
@@ -441,9 +351,7 @@ mod tests {
         setup.applier.fail_next(20);
         setup.work(Duration::from_secs(250)).await;
         assert_eq!(setup.reached(1), ["Delivered 10.244.0.2:8080"]);
-        setup
-            .applier
-            .tamper(|tables| *tables = crate::apply::fake::Tables::default());
+        setup.applier.tamper(|tables| *tables = crate::apply::fake::Tables::default());
         setup.work(Duration::from_secs(31)).await;
         assert_eq!(setup.reached(1), ["Delivered 10.244.0.2:8080"]);
     }

@@ -120,7 +120,12 @@ impl Reconciler for Binder {
         };
         self.forget(key, &bind.uid);
         // If nobody listens, the scheduler has ended.
-        let _ = self.results.send(Event::Bound { pod: key.clone(), uid: bind.uid.clone(), node: bind.node.clone(), failure });
+        let _ = self.results.send(Event::Bound {
+            pod: key.clone(),
+            uid: bind.uid.clone(),
+            node: bind.node.clone(),
+            failure,
+        });
         Ok(())
     }
 }

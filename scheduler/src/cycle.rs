@@ -153,15 +153,18 @@ impl Evaluation {
     /// The best node for one pod of the template. The evaluation has to be up to date.
     pub fn decide(&mut self, pod: &Request<'_>, snapshot: &Snapshot, profile: &Profile) -> Decision {
         let outcome = match self.best(pod, snapshot, profile) {
-            Some((view, score)) => {
-                Outcome::Node { name: view.info.name.clone(), score, feasible: self.feasible }
-            }
+            Some((view, score)) => Outcome::Node { name: view.info.name.clone(), score, feasible: self.feasible },
             None => Outcome::Unschedulable(self.failure(snapshot, profile)),
         };
         Decision { outcome, revision: self.revision }
     }
 
-    fn best<'s>(&mut self, pod: &Request<'_>, snapshot: &'s Snapshot, profile: &Profile) -> Option<(NodeView<'s>, i64)> {
+    fn best<'s>(
+        &mut self,
+        pod: &Request<'_>,
+        snapshot: &'s Snapshot,
+        profile: &Profile,
+    ) -> Option<(NodeView<'s>, i64)> {
         if self.feasible == 0 {
             return None;
         }

@@ -171,7 +171,8 @@ fn ports(spec: &PodSpec) -> Vec<HostPort> {
         .filter_map(|p| {
             // On the host's network every container port is one of the host's.
             let port = if spec.host_network && p.host_port == 0 { p.container_port } else { p.host_port };
-            let or = |value: &str, default: &str| if value.is_empty() { default.to_string() } else { value.to_string() };
+            let or =
+                |value: &str, default: &str| if value.is_empty() { default.to_string() } else { value.to_string() };
             (port > 0).then(|| HostPort { port, protocol: or(&p.protocol, "TCP"), ip: or(&p.host_ip, "0.0.0.0") })
         })
         .collect()

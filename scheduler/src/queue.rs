@@ -99,8 +99,7 @@ impl Queue {
         }
         self.arrivals += 1;
         let uid = pod.uid.clone();
-        let entry =
-            Entry { pod, arrival: self.arrivals, attempts: 0, place: Place::InHand, tried: Duration::ZERO };
+        let entry = Entry { pod, arrival: self.arrivals, attempts: 0, place: Place::InHand, tried: Duration::ZERO };
         self.entries.insert(uid.clone(), entry);
         self.put(&uid, Place::Active);
     }

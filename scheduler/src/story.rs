@@ -84,7 +84,11 @@ impl fmt::Display for Story {
             }
             writeln!(f, "  {}: {}", node.node, node.total)?;
             for score in &node.scores {
-                writeln!(f, "    {}: raw {}, scaled {}, weighted {}", score.plugin, score.raw, score.scaled, score.weighted)?;
+                writeln!(
+                    f,
+                    "    {}: raw {}, scaled {}, weighted {}",
+                    score.plugin, score.raw, score.scaled, score.weighted
+                )?;
             }
         }
         Ok(())

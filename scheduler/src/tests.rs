@@ -115,7 +115,10 @@ fn pods_known_before_their_node_count_once_it_appears() {
     let placed = Placed { node: "n".into(), template: template(900), owner: None };
     snapshot.place(&"early".into(), placed);
     snapshot.set_node(Arc::new(node("n", 1000, "")));
-    assert_eq!(message(&snapshot, &template(200)), "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory.");
+    assert_eq!(
+        message(&snapshot, &template(200)),
+        "0/1 nodes are available: 1 Insufficient cpu, 1 Insufficient memory."
+    );
     // The node goes and comes back: its pods are still there.
     snapshot.remove_node("n");
     snapshot.set_node(Arc::new(node("n", 1000, "")));

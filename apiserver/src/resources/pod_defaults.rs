@@ -2,18 +2,6 @@
 
 use skiff_proto::corev1::{Container, HttpGetAction, PodSpec, Probe};
 
-/// The image's tag, "" when it names none. A digest counts as a fixed version.
-fn is_moving(image: &str) -> bool {
-    if image.contains('@') {
-        return false;
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    match last.split_once(':') {
-        Some((_, tag)) => tag == "latest",
-        None => true,
-    }
-}
-
 fn set(field: &mut String, value: &str) {
     if field.is_empty() {
         *field = value.into();
@@ -61,9 +49,8 @@ pub fn pod_spec(spec: &mut PodSpec) {
 }
 
 fn defaults_of_container(container: &mut Container, host_network: bool) {
-    if container.image_pull_policy.is_empty() {
-        container.image_pull_policy = if is_moving(&container.image) { "Always" } else { "IfNotPresent" }.into();
-    }
+    // Whatever the tag, unlike Kubernetes: an image that the engine has is used, without asking a registry.
+    set(&mut container.image_pull_policy, "IfNotPresent");
     set(&mut container.termination_message_path, "/dev/termination-log");
     set(&mut container.termination_message_policy, "File");
     for port in &mut container.ports {
@@ -125,25 +112,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pull_policy_follows_the_tag() {
-        for (image, moving) in [
-            ("nginx", true),
-            ("nginx:latest", true),
-            ("nginx:1.27", false),
-            ("registry:5000/nginx", true),
-            ("registry:5000/nginx:1", false),
-            ("nginx@sha256:abc", false),
-        ] {
-            assert_eq!(is_moving(image), moving, "{image}");
-        }
-    }
-
-    #[test]
     fn requests_follow_limits_and_probes_are_completed() {
         let mut spec = PodSpec {
             containers: vec![Container {
                 name: "a".into(),
-                image: "a:1".into(),
+                image: "a".into(),
                 readiness_probe: Some(Box::new(Probe { period_seconds: 2, ..Default::default() })),
                 ..Default::default()
             }],

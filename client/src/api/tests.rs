@@ -14,11 +14,7 @@ use crate::{Retry, cause};
 
 fn map(name: &str, value: &str) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            namespace: "default".into(),
-            name: name.into(),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { namespace: "default".into(), name: name.into(), ..ObjectMeta::default() },
         data: [("v".to_string(), value.to_string())].into(),
         ..ConfigMap::default()
     }
@@ -45,50 +41,20 @@ fn what_is_written_is_read_and_versions_are_compared() {
         let made = api.create(&map("a", "1")).await.unwrap();
         assert!(!made.metadata.uid.is_empty());
         assert_eq!(api.get("default", "a").await.unwrap(), made);
-        assert!(
-            api.create(&map("a", "1"))
-                .await
-                .unwrap_err()
-                .is_already_exists()
-        );
+        assert!(api.create(&map("a", "1")).await.unwrap_err().is_already_exists());
 
-        let changed = api
-            .update(&ConfigMap {
-                data: map("a", "2").data,
-                ..made.clone()
-            })
-            .await
-            .unwrap();
+        let changed = api.update(&ConfigMap { data: map("a", "2").data, ..made.clone() }).await.unwrap();
         assert_eq!(changed.data["v"], "2");
         let stale = api.update(&made).await.unwrap_err();
-        assert!(
-            stale.is_conflict() && stale.retry() == Retry::Now,
-            "{stale}"
-        );
+        assert!(stale.is_conflict() && stale.retry() == Retry::Now, "{stale}");
 
         let patch = Patch::Merge(json!({"data": {"w": "3"}}));
-        assert_eq!(
-            api.patch("default", "a", patch, None)
-                .await
-                .unwrap()
-                .data
-                .len(),
-            2
-        );
-        let deletion = api
-            .delete("default", "a", &DeleteOptions::default())
-            .await
-            .unwrap();
+        assert_eq!(api.patch("default", "a", patch, None).await.unwrap().data.len(), 2);
+        let deletion = api.delete("default", "a", &DeleteOptions::default()).await.unwrap();
         assert!(deletion.gone && deletion.object.data["v"] == "2");
         assert_eq!(api.get_opt("default", "a").await.unwrap(), None);
-        let gone = api
-            .delete("default", "a", &DeleteOptions::default())
-            .await
-            .unwrap_err();
-        assert!(
-            gone.is_not_found() && gone.retry() == Retry::Never,
-            "{gone}"
-        );
+        let gone = api.delete("default", "a", &DeleteOptions::default()).await.unwrap_err();
+        assert!(gone.is_not_found() && gone.retry() == Retry::Never, "{gone}");
     });
 }
 
@@ -100,14 +66,8 @@ fn a_list_follows_its_pages_and_a_watch_goes_on_from_it() {
             fake.put(&map(&format!("m{n}"), "1"));
         }
         let list = api.list("", &ListOptions::default()).await.unwrap();
-        assert_eq!(
-            (list.items.len(), list.resource_version.as_str()),
-            (8, "18")
-        );
-        let mut watch = api
-            .watch("default", &ListOptions::default(), &list.resource_version)
-            .await
-            .unwrap();
+        assert_eq!((list.items.len(), list.resource_version.as_str()), (8, "18"));
+        let mut watch = api.watch("default", &ListOptions::default(), &list.resource_version).await.unwrap();
         fake.put(&map("m0", "2"));
         fake.put(&map("new", "1"));
         fake.remove("configmaps", "default", "m1");
@@ -148,34 +108,16 @@ fn a_watch_of_what_is_compacted_says_expired() {
 fn a_users_cause_travels_with_each_write_and_each_has_its_own_request() {
     simulate(async |sim: Sim| {
         let (fake, _client, api) = scene(&sim).await;
-        let why = skiffv1::Cause {
-            reason: "skiffctl apply -f web.yaml".into(),
-            ..skiffv1::Cause::default()
-        };
+        let why = skiffv1::Cause { reason: "skiffctl apply -f web.yaml".into(), ..skiffv1::Cause::default() };
         cause::with(why, async {
             api.create(&map("a", "1")).await.unwrap();
             api.create(&map("b", "1")).await.unwrap();
         })
         .await;
         api.create(&map("c", "1")).await.unwrap();
-        let reasons: Vec<_> = fake
-            .log()
-            .into_iter()
-            .map(|write| write.cause.reason)
-            .collect();
-        assert_eq!(
-            reasons,
-            [
-                "skiffctl apply -f web.yaml",
-                "skiffctl apply -f web.yaml",
-                ""
-            ]
-        );
-        let mut requests: Vec<_> = fake
-            .log()
-            .into_iter()
-            .map(|write| write.cause.request_id)
-            .collect();
+        let reasons: Vec<_> = fake.log().into_iter().map(|write| write.cause.reason).collect();
+        assert_eq!(reasons, ["skiffctl apply -f web.yaml", "skiffctl apply -f web.yaml", ""]);
+        let mut requests: Vec<_> = fake.log().into_iter().map(|write| write.cause.request_id).collect();
         requests.sort();
         requests.dedup();
         assert_eq!(requests.len(), 3);
@@ -190,14 +132,8 @@ fn no_answer_in_time_is_a_timeout_whose_outcome_is_unknown() {
         sim.partition("server", "node");
         let hasty = Api::<ConfigMap>::new(&client.with_timeout(Duration::from_secs(2)));
         let error = hasty.create(&map("b", "1")).await.unwrap_err();
-        assert!(
-            matches!(error, Error::Timeout { .. }) && error.outcome_unknown(),
-            "{error}"
-        );
-        assert!(
-            error.to_string().contains("create configmaps in default"),
-            "{error}"
-        );
+        assert!(matches!(error, Error::Timeout { .. }) && error.outcome_unknown(), "{error}");
+        assert!(error.to_string().contains("create configmaps in default"), "{error}");
     });
 }
 
@@ -207,9 +143,7 @@ fn warnings_reach_their_handler() {
         let (fake, client, _api) = scene(&sim).await;
         let heard = Arc::new(Mutex::new(Vec::new()));
         let into = heard.clone();
-        let client = client.with_warnings(Arc::new(move |warning| {
-            into.lock().unwrap().push(warning.to_string())
-        }));
+        let client = client.with_warnings(Arc::new(move |warning| into.lock().unwrap().push(warning.to_string())));
         fake.warn("spec.hostPID: not honoured");
         Api::new(&client).create(&map("a", "1")).await.unwrap();
         assert_eq!(*heard.lock().unwrap(), ["spec.hostPID: not honoured"]);

@@ -23,12 +23,7 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target {
-            resource,
-            namespace,
-            name: "",
-            subresource: "",
-        };
+        let target = Target { resource, namespace, name: "", subresource: "" };
         self.post(target, object, content_type, options).await
     }
 
@@ -44,12 +39,7 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target {
-            resource,
-            namespace,
-            name,
-            subresource,
-        };
+        let target = Target { resource, namespace, name, subresource };
         self.post(target, object, content_type, options).await
     }
 
@@ -71,9 +61,7 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("create");
-        let reply = self
-            .call(&operation, async |mut api| api.create(request).await)
-            .await?;
+        let reply = self.call(&operation, async |mut api| api.create(request).await).await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -89,12 +77,7 @@ impl Client {
         content_type: &str,
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target {
-            resource,
-            namespace,
-            name,
-            subresource,
-        };
+        let target = Target { resource, namespace, name, subresource };
         let request = skiffv1::UpdateRequest {
             r#ref: Some(target.reference()),
             object: object.into(),
@@ -106,9 +89,7 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("update");
-        let reply = self
-            .call(&operation, async |mut api| api.update(request).await)
-            .await?;
+        let reply = self.call(&operation, async |mut api| api.update(request).await).await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -125,21 +106,12 @@ impl Client {
         options: &WriteOptions,
     ) -> Result<ObjectReply, Error> {
         use skiffv1::patch_request::Type;
-        let target = Target {
-            resource,
-            namespace,
-            name,
-            subresource,
-        };
+        let target = Target { resource, namespace, name, subresource };
         let (kind, body, manager, force) = match patch {
             Patch::Json(body) => (Type::Json, body, None, false),
             Patch::Merge(body) => (Type::Merge, body, None, false),
             Patch::Strategic(body) => (Type::Strategic, body, None, false),
-            Patch::Apply {
-                object,
-                manager,
-                force,
-            } => (Type::Apply, object, Some(manager), force),
+            Patch::Apply { object, manager, force } => (Type::Apply, object, Some(manager), force),
         };
         let request = skiffv1::PatchRequest {
             r#ref: Some(target.reference()),
@@ -153,9 +125,7 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("patch");
-        let reply = self
-            .call(&operation, async |mut api| api.patch(request).await)
-            .await?;
+        let reply = self.call(&operation, async |mut api| api.patch(request).await).await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -168,12 +138,7 @@ impl Client {
         accept: &str,
         options: &DeleteOptions,
     ) -> Result<ObjectReply, Error> {
-        let target = Target {
-            resource,
-            namespace,
-            name,
-            subresource: "",
-        };
+        let target = Target { resource, namespace, name, subresource: "" };
         let request = skiffv1::DeleteRequest {
             r#ref: Some(target.reference()),
             accept: accept.to_string(),
@@ -185,9 +150,7 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("delete");
-        let reply = self
-            .call(&operation, async |mut api| api.delete(request).await)
-            .await?;
+        let reply = self.call(&operation, async |mut api| api.delete(request).await).await?;
         Ok(self.written(target, options.dry_run, reply))
     }
 
@@ -195,9 +158,7 @@ impl Client {
     fn write_request<T>(&self, message: T) -> Result<tonic::Request<T>, Error> {
         let mut request = tonic::Request::new(message);
         let cause = cause::current(self.world.random_suffix(12));
-        request
-            .metadata_mut()
-            .insert_bin("skiff-cause-bin", MetadataValue::from_bytes(&cause));
+        request.metadata_mut().insert_bin("skiff-cause-bin", MetadataValue::from_bytes(&cause));
         if let Some(fence) = &self.fence {
             let text = fence.to_string();
             let value = text.parse().map_err(|_| Error::Encode {
@@ -226,27 +187,12 @@ impl Client {
     }
 
     fn note(&self, target: Target<'_>, reply: &ObjectReply) -> Write {
-        let written = metadata_of(reply)
-            .filter(|_| target.subresource.is_empty() || target.subresource == "status");
+        let written = metadata_of(reply).filter(|_| target.subresource.is_empty() || target.subresource == "status");
         let revision = written.as_ref().map_or(0, crate::key::revision_of);
-        let name = written
-            .as_ref()
-            .map_or(target.name, |metadata| metadata.name.as_str());
-        let object = ObjectKey::new(
-            if target.resource.namespaced {
-                target.namespace
-            } else {
-                ""
-            },
-            name,
-        );
+        let name = written.as_ref().map_or(target.name, |metadata| metadata.name.as_str());
+        let object = ObjectKey::new(if target.resource.namespaced { target.namespace } else { "" }, name);
         let views = self.views.awaiting(target.resource, &object, revision);
-        Write {
-            resource: target.resource.clone(),
-            object,
-            revision,
-            views,
-        }
+        Write { resource: target.resource.clone(), object, revision, views }
     }
 }
 
@@ -260,18 +206,11 @@ struct Target<'a> {
 
 impl Target<'_> {
     fn reference(&self) -> skiffv1::ResourceRef {
-        self.resource
-            .reference(self.namespace, self.name, self.subresource)
+        self.resource.reference(self.namespace, self.name, self.subresource)
     }
 
     fn operation(&self, verb: &str) -> String {
-        operation(
-            verb,
-            self.resource,
-            self.namespace,
-            self.name,
-            self.subresource,
-        )
+        operation(verb, self.resource, self.namespace, self.name, self.subresource)
     }
 }
 
@@ -280,12 +219,7 @@ fn metadata_of(reply: &ObjectReply) -> Option<ObjectMeta> {
     let bytes: &Bytes = &reply.object;
     if reply.content_type.starts_with(JSON) {
         let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-        let text = |name: &str| {
-            value["metadata"][name]
-                .as_str()
-                .unwrap_or_default()
-                .to_string()
-        };
+        let text = |name: &str| value["metadata"][name].as_str().unwrap_or_default().to_string();
         let metadata = ObjectMeta {
             name: text("name"),
             namespace: text("namespace"),
@@ -295,7 +229,5 @@ fn metadata_of(reply: &ObjectReply) -> Option<ObjectMeta> {
         };
         return Some(metadata);
     }
-    PartialObjectMetadata::decode(bytes.clone())
-        .ok()
-        .map(|object| object.metadata)
+    PartialObjectMetadata::decode(bytes.clone()).ok().map(|object| object.metadata)
 }

@@ -43,47 +43,20 @@ fn a_context_without_a_namespace_means_default() {
 
 #[test]
 fn the_servers_port_may_be_left_out() {
-    for (server, address) in [
-        ("https://a.example", "a.example:443"),
-        ("https://[::1]:6443/", "[::1]:6443"),
-    ] {
-        assert_eq!(
-            address_of(server),
-            Ok(Address::Tcp(address.into())),
-            "{server}"
-        );
+    for (server, address) in [("https://a.example", "a.example:443"), ("https://[::1]:6443/", "[::1]:6443")] {
+        assert_eq!(address_of(server), Ok(Address::Tcp(address.into())), "{server}");
     }
 }
 
 #[test]
 fn problems_say_what_is_wrong_and_what_there_is() {
     for (text, context, said) in [
-        (
-            GOOD.to_string(),
-            Some("stage"),
-            "no context \"stage\"; there are: dev, prod, lost",
-        ),
-        (
-            GOOD.to_string(),
-            Some("lost"),
-            "no cluster \"nowhere\"; there are: c1",
-        ),
-        (
-            GOOD.replace("current-context: dev", ""),
-            None,
-            "current-context is not set",
-        ),
-        (
-            GOOD.replace("aGVsbG8=", "a-key"),
-            None,
-            "client-certificate-data is not base64",
-        ),
+        (GOOD.to_string(), Some("stage"), "no context \"stage\"; there are: dev, prod, lost"),
+        (GOOD.to_string(), Some("lost"), "no cluster \"nowhere\"; there are: c1"),
+        (GOOD.replace("current-context: dev", ""), None, "current-context is not set"),
+        (GOOD.replace("aGVsbG8=", "a-key"), None, "client-certificate-data is not base64"),
         (GOOD.replace("https:", "http:"), None, "only speaks TLS"),
-        (
-            GOOD.replace("client-key: /abs/key.pem", "token: abc"),
-            None,
-            "neither client-key nor client-key-data",
-        ),
+        (GOOD.replace("client-key: /abs/key.pem", "token: abc"), None, "neither client-key nor client-key-data"),
         ("- 1\n".to_string(), None, "not a kubeconfig"),
     ] {
         let error = parse(&text, context).unwrap_err();
@@ -103,10 +76,7 @@ fn certificates(names: &[&str]) -> (String, Vec<(String, String)>) {
         let key = KeyPair::generate().unwrap();
         let mut leaf = CertificateParams::new(vec![name.to_string()]).unwrap();
         leaf.distinguished_name.push(DnType::CommonName, *name);
-        (
-            leaf.signed_by(&key, &issuer).unwrap().pem(),
-            key.serialize_pem(),
-        )
+        (leaf.signed_by(&key, &issuer).unwrap().pem(), key.serialize_pem())
     };
     (ca_pem, names.iter().map(leaf).collect())
 }
@@ -121,26 +91,12 @@ async fn inline_data_speaks_tls_as_well_as_files_do_and_to_nobody_else() {
         path
     };
     let ca_file = write("ca", &ca);
-    let server = (
-        write("server", &leaves[0].0),
-        write("server-key", &leaves[0].1),
-    );
-    let server = tls::ServerTls::new(tls::Files {
-        ca: ca_file.clone(),
-        identity: Some(server),
-    })
-    .unwrap();
+    let server = (write("server", &leaves[0].0), write("server-key", &leaves[0].1));
+    let server = tls::ServerTls::new(tls::Files { ca: ca_file.clone(), identity: Some(server) }).unwrap();
     let (cert, key) = leaves[1].clone();
     let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
-    let inline = TlsFiles {
-        ca: text(&ca),
-        cert: text(&cert),
-        key: text(&key),
-    };
-    let mixed = TlsFiles {
-        cert: Pem::File(write("cert", &cert)),
-        ..inline.clone()
-    };
+    let inline = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
+    let mixed = TlsFiles { cert: Pem::File(write("cert", &cert)), ..inline.clone() };
     let files = TlsFiles::new(ca_file, write("cert", &cert), write("key", &key));
     for files in [inline.clone(), mixed, files] {
         let (near, far) = tokio::io::duplex(1 << 16);
@@ -150,10 +106,7 @@ async fn inline_data_speaks_tls_as_well_as_files_do_and_to_nobody_else() {
         assert_eq!(far.unwrap().1.unwrap().user, "kubernetes-admin");
     }
     // A server by another authority.
-    let stranger = TlsFiles {
-        ca: text(&certificates(&[]).0),
-        ..inline
-    };
+    let stranger = TlsFiles { ca: text(&certificates(&[]).0), ..inline };
     let (near, far) = tokio::io::duplex(1 << 16);
     let client = Tls::new(&stranger).unwrap();
     let (near, _) = tokio::join!(client.secure(near, "127.0.0.1"), tls::accept(far, &server));
@@ -165,45 +118,15 @@ fn tls_that_is_no_good_says_what() {
     let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
     let (ca, leaves) = certificates(&["x"]);
     let (cert, key) = leaves[0].clone();
-    let good = TlsFiles {
-        ca: text(&ca),
-        cert: text(&cert),
-        key: text(&key),
-    };
+    let good = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
     assert!(Tls::new(&good).is_ok());
     for (files, said) in [
-        (
-            TlsFiles {
-                ca: text("x"),
-                ..good.clone()
-            },
-            "certificate authority",
-        ),
-        (
-            TlsFiles {
-                cert: text(""),
-                ..good.clone()
-            },
-            "client certificate",
-        ),
-        (
-            TlsFiles {
-                key: text(&cert),
-                ..good.clone()
-            },
-            "no private key",
-        ),
-        (
-            TlsFiles {
-                key: Pem::File("/nowhere/key".into()),
-                ..good
-            },
-            "/nowhere/key",
-        ),
+        (TlsFiles { ca: text("x"), ..good.clone() }, "certificate authority"),
+        (TlsFiles { cert: text(""), ..good.clone() }, "client certificate"),
+        (TlsFiles { key: text(&cert), ..good.clone() }, "no private key"),
+        (TlsFiles { key: Pem::File("/nowhere/key".into()), ..good }, "/nowhere/key"),
     ] {
-        let Err(error) = Tls::new(&files) else {
-            panic!("{files:?} is no good")
-        };
+        let Err(error) = Tls::new(&files) else { panic!("{files:?} is no good") };
         assert!(error.to_string().contains(said), "{error}");
     }
 }

@@ -38,9 +38,7 @@ impl Gate {
             state: Mutex::default(),
             changed: Notify::new(),
         };
-        Gate {
-            shared: Arc::new(shared),
-        }
+        Gate { shared: Arc::new(shared) }
     }
 
     /// The gate's name.
@@ -105,10 +103,7 @@ impl Gate {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -163,9 +158,7 @@ mod tests {
     #[test]
     fn open_lets_through_without_asking_what() {
         let gate = Gate::new("g");
-        let passed = gate
-            .pass(|| panic!("an open gate prints nothing"))
-            .now_or_never();
+        let passed = gate.pass(|| panic!("an open gate prints nothing")).now_or_never();
         assert_eq!(passed, Some(false));
     }
 
@@ -182,10 +175,7 @@ mod tests {
         assert!(futures::poll!(&mut b).is_pending());
         assert!(futures::poll!(&mut a).is_ready());
         assert_eq!(gate.standing(), ["b"]);
-        assert!(
-            futures::poll!(&mut b).is_pending(),
-            "one step is one action"
-        );
+        assert!(futures::poll!(&mut b).is_pending(), "one step is one action");
 
         gate.open();
         assert!(b.await);

@@ -51,11 +51,7 @@ pub trait Reconciler: Send + Sync + 'static {
     /// What to do about it. Pure: no client, clock, randomness or logging.
     fn plan(&self, observed: &Self::Observed, now: jiff::Timestamp) -> Plan<Self::Action>;
     /// Does one thing.
-    fn act(
-        &self,
-        key: &Self::Key,
-        action: &Self::Action,
-    ) -> impl Future<Output = Result<(), ActError>> + Send;
+    fn act(&self, key: &Self::Key, action: &Self::Action) -> impl Future<Output = Result<(), ActError>> + Send;
 }
 
 /// Drives a reconciler with `workers` keys at a time, until the queue is closed. Dropping the future stops it, and
@@ -67,27 +63,14 @@ pub async fn run<R: Reconciler>(
     gate: Gate,
     workers: usize,
 ) {
-    let driver = Driver {
-        world,
-        reconciler,
-        queue,
-        gate,
-    };
+    let driver = Driver { world, reconciler, queue, gate };
     let worker = async || {
         while let Some(work) = driver.queue.next().await {
             let started = driver.world.now();
             let id = driver.world.random_suffix(10);
-            let span =
-                tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
-            let outcome = driver
-                .reconcile(&work, &id)
-                .instrument(span.clone())
-                .await
-                .unwrap_or_else(|early| early);
-            driver.queue.metrics().reconciled(
-                outcome.ended(),
-                driver.world.now().saturating_duration_since(started),
-            );
+            let span = tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
+            let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await.unwrap_or_else(|early| early);
+            driver.queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
             span.in_scope(|| finish(work, outcome));
         }
     };
@@ -175,31 +158,18 @@ impl Outcome {
 fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
     match outcome {
         Outcome::Done(None) => work.done(),
-        Outcome::Done(Some(time)) => {
-            work.done_until(time, Trigger::Timer("asked for by the last plan".into()))
-        }
+        Outcome::Done(Some(time)) => work.done_until(time, Trigger::Timer("asked for by the last plan".into())),
         Outcome::Stale => {
             let wait = work.retry(Duration::ZERO, UNREACHABLE_CAP);
-            tracing::debug!(
-                ?wait,
-                "the informers don't show yet what was written for this key"
-            );
+            tracing::debug!(?wait, "the informers don't show yet what was written for this key");
         }
         Outcome::Failed(action, error) if error.retry() == Retry::Now => {
             let wait = work.retry(Duration::ZERO, CONFLICT_CAP);
             tracing::debug!(action, %error, ?wait, "changed meanwhile; looking again");
         }
         Outcome::Failed(action, error) => {
-            let cap = if error.is_unreachable() {
-                UNREACHABLE_CAP
-            } else {
-                KEY_BACKOFF.max
-            };
-            let floor = if error.outcome_unknown() {
-                UNKNOWN_FLOOR
-            } else {
-                Duration::ZERO
-            };
+            let cap = if error.is_unreachable() { UNREACHABLE_CAP } else { KEY_BACKOFF.max };
+            let floor = if error.outcome_unknown() { UNKNOWN_FLOOR } else { Duration::ZERO };
             let wait = work.retry(error.retry_after().unwrap_or(floor), cap);
             tracing::warn!(action, %error, ?wait, "failed; trying again");
         }

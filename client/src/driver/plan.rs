@@ -27,11 +27,7 @@ pub struct Plan<A> {
 
 impl<A> Default for Plan<A> {
     fn default() -> Self {
-        Plan {
-            steps: Vec::new(),
-            requeue_after: None,
-            inputs: Vec::new(),
-        }
+        Plan { steps: Vec::new(), requeue_after: None, inputs: Vec::new() }
     }
 }
 
@@ -43,18 +39,12 @@ impl<A> Plan<A> {
 
     /// A plan to do nothing yet.
     pub fn wait(time: Duration) -> Plan<A> {
-        Plan {
-            requeue_after: Some(time),
-            ..Plan::default()
-        }
+        Plan { requeue_after: Some(time), ..Plan::default() }
     }
 
     /// Adds a step.
     pub fn step(&mut self, action: A, reason: impl Into<String>) -> &mut Self {
-        self.steps.push(Step {
-            action,
-            reason: reason.into(),
-        });
+        self.steps.push(Step { action, reason: reason.into() });
         self
     }
 

@@ -78,33 +78,18 @@ type ByResource = BTreeMap<(String, String), Vec<Weak<dyn View>>>;
 
 impl Views {
     pub(crate) fn add(&self, resource: &Resource, view: Weak<dyn View>) {
-        let mut all = self
-            .by_resource
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let views = all
-            .entry((resource.group.to_string(), resource.resource.to_string()))
-            .or_default();
+        let mut all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        let views = all.entry((resource.group.to_string(), resource.resource.to_string())).or_default();
         views.retain(|view| view.strong_count() > 0);
         views.push(view);
     }
 
     /// The views that have yet to see a write, and certainly will.
-    pub(crate) fn awaiting(
-        &self,
-        resource: &Resource,
-        object: &ObjectKey,
-        revision: u64,
-    ) -> Vec<Arc<dyn View>> {
-        let all = self
-            .by_resource
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn awaiting(&self, resource: &Resource, object: &ObjectKey, revision: u64) -> Vec<Arc<dyn View>> {
+        let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
         let views = all.get(&(resource.group.to_string(), resource.resource.to_string()));
         let living = views.into_iter().flatten().filter_map(Weak::upgrade);
-        living
-            .filter(|view| view.revision() < revision && view.awaits(object))
-            .collect()
+        living.filter(|view| view.revision() < revision && view.awaits(object)).collect()
     }
 }
 
@@ -121,10 +106,7 @@ struct Pending {
 
 impl<K: QueueKey> Unseen<K> {
     pub(crate) fn new(world: &World) -> Unseen<K> {
-        Unseen {
-            world: world.clone(),
-            by_key: Mutex::default(),
-        }
+        Unseen { world: world.clone(), by_key: Mutex::default() }
     }
 
     /// Files what a step of this key wrote.
@@ -134,18 +116,14 @@ impl<K: QueueKey> Unseen<K> {
         }
         let since = self.world.now();
         let mut by_key = self.lock();
-        let pending = by_key.entry(key.clone()).or_insert_with(|| Pending {
-            writes: Vec::new(),
-            since,
-        });
+        let pending = by_key.entry(key.clone()).or_insert_with(|| Pending { writes: Vec::new(), since });
         pending.since = since;
         pending.writes.push(write);
     }
 
     /// Waits until the views show all that this key has written: whether it may be observed now.
     pub(crate) async fn settled(&self, key: &K) -> bool {
-        let Some((writes, since)) = self.lock().get(key).map(|p| (p.writes.clone(), p.since))
-        else {
+        let Some((writes, since)) = self.lock().get(key).map(|p| (p.writes.clone(), p.since)) else {
             return true;
         };
         let all_seen = async {

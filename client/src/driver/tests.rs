@@ -54,28 +54,14 @@ impl Reconciler for Copier {
 
     fn observe(&self, key: &ObjectKey) -> Option<Seen> {
         let original = self.store.get(key)?;
-        let copies: Vec<ObjectKey> = self
-            .store
-            .keys()
-            .into_iter()
-            .filter(|k| k.name.starts_with(&format!("{}-", key.name)))
-            .collect();
-        let inputs = std::iter::once(key)
-            .chain(&copies)
-            .filter_map(|key| self.store.reference(key))
-            .collect();
-        Some(Seen {
-            original,
-            inputs,
-            copies: copies.into_iter().map(|key| key.name).collect(),
-        })
+        let copies: Vec<ObjectKey> =
+            self.store.keys().into_iter().filter(|k| k.name.starts_with(&format!("{}-", key.name))).collect();
+        let inputs = std::iter::once(key).chain(&copies).filter_map(|key| self.store.reference(key)).collect();
+        Some(Seen { original, inputs, copies: copies.into_iter().map(|key| key.name).collect() })
     }
 
     fn plan(&self, seen: &Seen, _: jiff::Timestamp) -> Plan<Act> {
-        let mut plan = Plan {
-            inputs: seen.inputs.clone(),
-            ..Plan::default()
-        };
+        let mut plan = Plan { inputs: seen.inputs.clone(), ..Plan::default() };
         let wanted: usize = seen.original.data["copies"].parse().unwrap();
         for n in seen.copies.len()..wanted {
             plan.step(Act::Create, format!("{n} of {wanted} copies exist"));
@@ -83,8 +69,7 @@ impl Reconciler for Copier {
         for name in seen.copies.iter().skip(wanted) {
             plan.step(Act::Delete(name.clone()), format!("{wanted} are wanted"));
         }
-        if plan.is_empty() && seen.original.data.get("have") != Some(&seen.copies.len().to_string())
-        {
+        if plan.is_empty() && seen.original.data.get("have") != Some(&seen.copies.len().to_string()) {
             plan.step(Act::Count(seen.copies.len()), "the count is old");
         }
         plan
@@ -96,16 +81,10 @@ impl Reconciler for Copier {
                 let name = format!("{}-{}", key.name, self.world.random_suffix(5));
                 self.api.create(&map(&name, 0)).await?;
             }
-            Act::Delete(name) => drop(
-                self.api
-                    .delete(&key.namespace, name, &DeleteOptions::default())
-                    .await?,
-            ),
+            Act::Delete(name) => drop(self.api.delete(&key.namespace, name, &DeleteOptions::default()).await?),
             Act::Count(count) => {
                 let patch = serde_json::json!({"data": {"have": count.to_string()}});
-                self.api
-                    .patch(&key.namespace, &key.name, Patch::Merge(patch), None)
-                    .await?;
+                self.api.patch(&key.namespace, &key.name, Patch::Merge(patch), None).await?;
             }
         }
         Ok(())
@@ -114,11 +93,7 @@ impl Reconciler for Copier {
 
 fn map(name: &str, copies: usize) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            namespace: "default".into(),
-            name: name.into(),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { namespace: "default".into(), name: name.into(), ..ObjectMeta::default() },
         data: [("copies".to_string(), copies.to_string())].into(),
         ..ConfigMap::default()
     }
@@ -139,38 +114,16 @@ async fn scene(sim: &Sim, original: ConfigMap) -> Scene {
     let world = sim.machine("node").world("copier", None);
     let client = Fake::client(&world);
     let controls = crate::Controls::new();
-    let (queue, gate) = (
-        controls.queue::<ObjectKey>(&world, "copier"),
-        controls.gate("copier"),
-    );
+    let (queue, gate) = (controls.queue::<ObjectKey>(&world, "copier"), controls.gate("copier"));
     let into = queue.clone();
-    let store = Informer::<ConfigMap, Whole>::start(
-        &world,
-        &client,
-        "",
-        ListOptions::default(),
-        move |change| {
-            let name = change.object.name.split('-').next().unwrap_or_default();
-            into.add(ObjectKey::new("default", name), change.trigger());
-        },
-    );
-    store.synced().await;
-    let copier = Arc::new(Copier {
-        api: Api::new(&client),
-        world: world.clone(),
-        store: store.clone(),
+    let store = Informer::<ConfigMap, Whole>::start(&world, &client, "", ListOptions::default(), move |change| {
+        let name = change.object.name.split('-').next().unwrap_or_default();
+        into.add(ObjectKey::new("default", name), change.trigger());
     });
-    world.spawn(
-        "copier",
-        run(world.clone(), copier, queue.clone(), gate.clone(), 2),
-    );
-    Scene {
-        fake,
-        world,
-        queue,
-        gate,
-        store,
-    }
+    store.synced().await;
+    let copier = Arc::new(Copier { api: Api::new(&client), world: world.clone(), store: store.clone() });
+    world.spawn("copier", run(world.clone(), copier, queue.clone(), gate.clone(), 2));
+    Scene { fake, world, queue, gate, store }
 }
 
 impl Scene {
@@ -179,11 +132,7 @@ impl Scene {
     }
 
     fn have(&self) -> Option<String> {
-        self.fake
-            .get::<ConfigMap>("default", "web")?
-            .data
-            .get("have")
-            .cloned()
+        self.fake.get::<ConfigMap>("default", "web")?.data.get("have").cloned()
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Scene) -> bool) {
@@ -207,25 +156,12 @@ fn simulate<F: Future<Output = ()>>(scenario: impl Fn(Sim) -> F + Copy) {
 fn it_converges_up_and_down_and_nothing_is_done_twice() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 3)).await;
-        scene
-            .until("three copies, counted", |s| s.have() == Some("3".into()))
-            .await;
+        scene.until("three copies, counted", |s| s.have() == Some("3".into())).await;
         scene.fake.put(&map("web", 1));
-        scene
-            .until("one copy, counted", |s| s.have() == Some("1".into()))
-            .await;
-        let log: Vec<String> = scene
-            .fake
-            .log()
-            .into_iter()
-            .map(|write| write.what)
-            .collect();
+        scene.until("one copy, counted", |s| s.have() == Some("1".into())).await;
+        let log: Vec<String> = scene.fake.log().into_iter().map(|write| write.what).collect();
         let count = |what: &str| log.iter().filter(|line| line.starts_with(what)).count();
-        assert_eq!(
-            (count("create"), count("delete"), count("patch")),
-            (3, 2, 2),
-            "{log:?}"
-        );
+        assert_eq!((count("create"), count("delete"), count("patch")), (3, 2, 2), "{log:?}");
     });
 }
 
@@ -238,18 +174,13 @@ fn it_waits_for_its_own_writes_when_the_informer_lags() {
         scene.until("three copies", |s| s.copies() == 3).await;
         // Woken again and again, it never looks at what is old.
         for _ in 0..40 {
-            scene.queue.add(
-                ObjectKey::new("default", "web"),
-                Trigger::Resync("test".into()),
-            );
+            scene.queue.add(ObjectKey::new("default", "web"), Trigger::Resync("test".into()));
             scene.world.sleep(Duration::from_millis(250)).await;
         }
         assert_eq!((scene.copies(), scene.store.len()), (3, 1));
         assert!(scene.queue.metrics().reconciles(Ended::Stale) > 0);
         scene.fake.hold_watches(false);
-        scene
-            .until("counted", |s| s.have() == Some("3".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("3".into())).await;
         assert_eq!(scene.copies(), 3);
     });
 }
@@ -258,9 +189,7 @@ fn it_waits_for_its_own_writes_when_the_informer_lags() {
 fn other_keys_go_on_while_one_waits_for_its_writes() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 1)).await;
-        scene
-            .until("counted", |s| s.have() == Some("1".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("1".into())).await;
         scene.fake.put(&map("web", 2));
         scene.until("seen", |s| s.copies() == 2).await;
         scene.fake.hold_watches(true);
@@ -278,18 +207,10 @@ fn a_write_whose_view_never_comes_is_forgotten_in_the_end() {
         scene.fake.hold_watches(true);
         scene.until("one copy", |s| s.copies() == 1).await;
         let before = scene.world.now();
-        scene.queue.add(
-            ObjectKey::new("default", "web"),
-            Trigger::Resync("test".into()),
-        );
-        scene
-            .until("acts again on what it can see", |s| s.copies() == 2)
-            .await;
+        scene.queue.add(ObjectKey::new("default", "web"), Trigger::Resync("test".into()));
+        scene.until("acts again on what it can see", |s| s.copies() == 2).await;
         let waited = scene.world.now() - before;
-        assert!(
-            waited >= settled::FORGET_AFTER - Duration::from_secs(1),
-            "{waited:?}"
-        );
+        assert!(waited >= settled::FORGET_AFTER - Duration::from_secs(1), "{waited:?}");
     });
 }
 
@@ -297,16 +218,12 @@ fn a_write_whose_view_never_comes_is_forgotten_in_the_end() {
 fn refusals_conflicts_and_outages_are_got_over() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 0)).await;
-        scene
-            .until("counted", |s| s.have() == Some("0".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("0".into())).await;
         scene.fake.fail_next("Conflict", 409);
         scene.fake.fail_next("Invalid", 422);
         scene.fake.fail_next("InternalError", 500);
         scene.fake.put(&map("web", 2));
-        scene
-            .until("counted", |s| s.have() == Some("2".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("2".into())).await;
         assert_eq!(scene.queue.metrics().reconciles(Ended::Conflict), 1);
         assert_eq!(scene.queue.metrics().reconciles(Ended::Failed), 2);
         sim.partition("server", "node");
@@ -314,9 +231,7 @@ fn refusals_conflicts_and_outages_are_got_over() {
         scene.world.sleep(Duration::from_secs(120)).await;
         assert_eq!(scene.copies(), 2);
         sim.heal("server", "node");
-        scene
-            .until("counted", |s| s.have() == Some("4".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("4".into())).await;
         assert_eq!(scene.copies(), 4);
     });
 }
@@ -325,38 +240,20 @@ fn refusals_conflicts_and_outages_are_got_over() {
 fn every_write_says_why() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 2)).await;
-        scene
-            .until("counted", |s| s.have() == Some("2".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("2".into())).await;
         let log = scene.fake.log();
         let (first, second) = (&log[0].cause, &log[1].cause);
-        assert_eq!(
-            (first.step, first.reason.as_str()),
-            (0, "0 of 2 copies exist")
-        );
-        assert_eq!(
-            (second.step, second.reason.as_str()),
-            (1, "1 of 2 copies exist")
-        );
+        assert_eq!((first.step, first.reason.as_str()), (0, "0 of 2 copies exist"));
+        assert_eq!((second.step, second.reason.as_str()), (1, "1 of 2 copies exist"));
         assert_eq!(first.reconcile_id, second.reconcile_id);
         assert_ne!(first.request_id, second.request_id);
         let input = &first.inputs[0];
-        assert_eq!(
-            (input.resource.as_str(), input.name.as_str(), input.revision),
-            ("configmaps", "web", 11)
-        );
+        assert_eq!((input.resource.as_str(), input.name.as_str(), input.revision), ("configmaps", "web", 11));
         let woken: Vec<Trigger> = vec![Trigger::Object(input.clone())];
-        assert_eq!(
-            first.triggers,
-            woken.into_iter().map(Into::into).collect::<Vec<_>>()
-        );
+        assert_eq!(first.triggers, woken.into_iter().map(Into::into).collect::<Vec<_>>());
         let last = log.last().unwrap();
         assert_eq!(last.cause.reason, "the count is old");
-        assert!(
-            last.cause.triggers.len() >= 2,
-            "woken by its own copies: {:?}",
-            last.cause.triggers
-        );
+        assert!(last.cause.triggers.len() >= 2, "woken by its own copies: {:?}", last.cause.triggers);
     });
 }
 
@@ -364,36 +261,20 @@ fn every_write_says_why() {
 fn a_closed_gate_lets_one_action_through_at_a_time() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 0)).await;
-        scene
-            .until("counted", |s| s.have() == Some("0".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("0".into())).await;
         scene.gate.close();
         scene.fake.put(&map("web", 3));
         for copies in 0..3 {
-            scene
-                .until("stands at the gate", |s| s.gate.standing().len() == 1)
-                .await;
-            assert_eq!(
-                scene.gate.standing(),
-                [format!(
-                    "default/web: create a copy ({copies} of 3 copies exist)"
-                )]
-            );
+            scene.until("stands at the gate", |s| s.gate.standing().len() == 1).await;
+            assert_eq!(scene.gate.standing(), [format!("default/web: create a copy ({copies} of 3 copies exist)")]);
             assert_eq!(scene.copies(), copies);
             scene.gate.step(1);
             scene.until("one more", |s| s.copies() == copies + 1).await;
         }
-        scene
-            .until("stands at the gate", |s| s.gate.standing().len() == 1)
-            .await;
-        assert_eq!(
-            scene.gate.standing(),
-            ["default/web: count 3 (the count is old)"]
-        );
+        scene.until("stands at the gate", |s| s.gate.standing().len() == 1).await;
+        assert_eq!(scene.gate.standing(), ["default/web: count 3 (the count is old)"]);
         scene.gate.open();
-        scene
-            .until("counted", |s| s.have() == Some("3".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("3".into())).await;
     });
 }
 
@@ -401,24 +282,17 @@ fn a_closed_gate_lets_one_action_through_at_a_time() {
 fn what_changed_behind_a_closed_gate_is_planned_again_and_not_let_through_unseen() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, map("web", 1)).await;
-        scene
-            .until("counted", |s| s.have() == Some("1".into()))
-            .await;
+        scene.until("counted", |s| s.have() == Some("1".into())).await;
         scene.gate.close();
         scene.fake.put(&map("web", 2));
-        scene
-            .until("stands at the gate", |s| s.gate.standing().len() == 1)
-            .await;
+        scene.until("stands at the gate", |s| s.gate.standing().len() == 1).await;
         // Now the opposite is wanted. The step was given for a creation: the deletion has to be let through anew.
         let revision = scene.fake.put(&map("web", 0));
         scene.store.wait_for_revision(revision).await;
         scene.gate.step(1);
         scene
             .until("the new plan stands there", |s| {
-                s.gate
-                    .standing()
-                    .first()
-                    .is_some_and(|what| what.contains("delete web-"))
+                s.gate.standing().first().is_some_and(|what| what.contains("delete web-"))
             })
             .await;
         assert_eq!(scene.copies(), 1);
@@ -436,37 +310,16 @@ fn stopped_in_the_middle_it_goes_on_where_it_was() {
         let client = Fake::client(&world);
         let queue: WorkQueue<ObjectKey> = WorkQueue::new(&world, "copier");
         let into = queue.clone();
-        let store = Informer::<ConfigMap, Whole>::start(
-            &world,
-            &client,
-            "",
-            ListOptions::default(),
-            move |change| {
-                into.add(ObjectKey::new("default", "web"), change.trigger());
-            },
-        );
-        store.synced().await;
-        let copier = Arc::new(Copier {
-            api: Api::new(&client),
-            world: world.clone(),
-            store: store.clone(),
+        let store = Informer::<ConfigMap, Whole>::start(&world, &client, "", ListOptions::default(), move |change| {
+            into.add(ObjectKey::new("default", "web"), change.trigger());
         });
-        let running = || {
-            run(
-                world.clone(),
-                copier.clone(),
-                queue.clone(),
-                Gate::new("copier"),
-                1,
-            )
-        };
+        store.synced().await;
+        let copier = Arc::new(Copier { api: Api::new(&client), world: world.clone(), store: store.clone() });
+        let running = || run(world.clone(), copier.clone(), queue.clone(), Gate::new("copier"), 1);
         // Dropped while it is creating, as when the leadership is lost.
         for millis in [20, 1, 15, 10] {
             let _ = tokio::time::timeout(Duration::from_millis(millis), running()).await;
-            assert!(
-                queue.snapshot().in_flight.is_empty(),
-                "the key that was being worked on is back"
-            );
+            assert!(queue.snapshot().in_flight.is_empty(), "the key that was being worked on is back");
         }
         // What was on its way when it was stopped may be one too many, which the next plan sees to.
         let _ = tokio::time::timeout(Duration::from_secs(5), running()).await;
@@ -493,11 +346,7 @@ fn under_faults_it_converges_and_one_seed_is_one_run() {
         }
         sim.calm();
         scene.fake.put(&map("web", 3));
-        scene
-            .until("three copies, counted", |s| {
-                s.have() == Some("3".into()) && s.copies() == 3
-            })
-            .await;
+        scene.until("three copies, counted", |s| s.have() == Some("3".into()) && s.copies() == 3).await;
     };
     for seed in 0..20 {
         let digest = |_| Simulation::new(seed).run(scenario).digest;

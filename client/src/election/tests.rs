@@ -15,10 +15,7 @@ fn lease(holder: &str, seconds: i32, transitions: i32) -> Lease {
         lease_transitions: Some(transitions),
         ..LeaseSpec::default()
     };
-    Lease {
-        spec,
-        ..Lease::default()
-    }
+    Lease { spec, ..Lease::default() }
 }
 
 #[test]
@@ -28,77 +25,29 @@ fn the_decision() {
     for (name, lease, unchanged, decision) in [
         ("no lease", None, 0, Decision::Create),
         ("nobody holds it", Some(lease("", 1, 4)), 0, take(5)),
-        (
-            "another leads",
-            Some(lease("b", 15, 4)),
-            0,
-            Decision::Wait(seconds(2)),
-        ),
-        (
-            "another leads, for a second more",
-            Some(lease("b", 15, 4)),
-            14,
-            Decision::Wait(seconds(1)),
-        ),
-        (
-            "another has not renewed it",
-            Some(lease("b", 15, 4)),
-            15,
-            take(5),
-        ),
-        (
-            "another promised more",
-            Some(lease("b", 60, 4)),
-            20,
-            Decision::Wait(seconds(2)),
-        ),
-        (
-            "ours, from an earlier life",
-            Some(lease("a", 15, 4)),
-            0,
-            take(5),
-        ),
-        (
-            "the last number there is",
-            Some(lease("", 15, i32::MAX)),
-            0,
-            take(i32::MAX),
-        ),
+        ("another leads", Some(lease("b", 15, 4)), 0, Decision::Wait(seconds(2))),
+        ("another leads, for a second more", Some(lease("b", 15, 4)), 14, Decision::Wait(seconds(1))),
+        ("another has not renewed it", Some(lease("b", 15, 4)), 15, take(5)),
+        ("another promised more", Some(lease("b", 60, 4)), 20, Decision::Wait(seconds(2))),
+        ("ours, from an earlier life", Some(lease("a", 15, 4)), 0, take(5)),
+        ("the last number there is", Some(lease("", 15, i32::MAX)), 0, take(i32::MAX)),
     ] {
-        assert_eq!(
-            decide(lease.as_ref(), seconds(unchanged), "a", &Terms::default()),
-            decision,
-            "{name}"
-        );
+        assert_eq!(decide(lease.as_ref(), seconds(unchanged), "a", &Terms::default()), decision, "{name}");
     }
 }
 
 #[test]
 fn a_lease_is_ours_only_in_our_term() {
-    let fence = Fence {
-        namespace: "kube-system".into(),
-        name: "x".into(),
-        holder: "a".into(),
-        transitions: 4,
-    };
+    let fence = Fence { namespace: "kube-system".into(), name: "x".into(), holder: "a".into(), transitions: 4 };
     assert!(still_ours(&lease("a", 15, 4), &fence));
-    assert!(
-        !still_ours(&lease("a", 15, 5), &fence),
-        "we lead again, in another life"
-    );
+    assert!(!still_ours(&lease("a", 15, 5), &fence), "we lead again, in another life");
     assert!(!still_ours(&lease("b", 15, 4), &fence));
     assert_eq!(fence.to_string(), "kube-system/x/a/4");
 }
 
 fn candidate(sim: &Sim, machine: &str, identity: &str) -> (World, LeaderElection) {
     let world = sim.machine(machine).world("candidate", None);
-    let election = LeaderElection::new(
-        &world,
-        &Fake::client(&world),
-        "kube-system",
-        "scheduler",
-        identity,
-    );
+    let election = LeaderElection::new(&world, &Fake::client(&world), "kube-system", "scheduler", identity);
     (world, election)
 }
 
@@ -125,8 +74,7 @@ async fn server(sim: &Sim) -> Fake {
 fn a_leader_keeps_its_lease_and_gives_it_back() {
     simulate(async |sim: Sim| {
         let _fake = server(&sim).await;
-        let ((_w1, first), (_w2, second)) =
-            (candidate(&sim, "m1", "a"), candidate(&sim, "m2", "b"));
+        let ((_w1, first), (_w2, second)) = (candidate(&sim, "m1", "a"), candidate(&sim, "m2", "b"));
         let leader = within(5, "the first leads", first.acquire()).await;
         assert_eq!(leader.fence().transitions, 1);
         let waiting = tokio::time::timeout(Duration::from_secs(120), second.acquire()).await;
@@ -156,8 +104,7 @@ fn a_dead_leaders_lease_runs_out_on_the_others_clock() {
 fn a_leader_that_is_cut_off_knows_before_the_next_one_leads() {
     simulate(async |sim: Sim| {
         let _fake = server(&sim).await;
-        let ((_w1, first), (_w2, second)) =
-            (candidate(&sim, "m1", "a"), candidate(&sim, "m2", "b"));
+        let ((_w1, first), (_w2, second)) = (candidate(&sim, "m1", "a"), candidate(&sim, "m2", "b"));
         let old = within(5, "the first leads", first.acquire()).await;
         sim.partition("server", "m1");
         let mut next = std::pin::pin!(second.acquire());
@@ -192,44 +139,16 @@ fn a_leaders_writes_carry_its_fence() {
         let fake = server(&sim).await;
         let (_w, election) = candidate(&sim, "m1", "a");
         let write = async |client: Client| {
-            let metadata = ObjectMeta {
-                namespace: "n".into(),
-                name: "made".into(),
-                ..ObjectMeta::default()
-            };
-            Api::new(&client)
-                .create(&ConfigMap {
-                    metadata,
-                    ..ConfigMap::default()
-                })
-                .await
-                .map(drop)
-                .unwrap();
+            let metadata = ObjectMeta { namespace: "n".into(), name: "made".into(), ..ObjectMeta::default() };
+            Api::new(&client).create(&ConfigMap { metadata, ..ConfigMap::default() }).await.map(drop).unwrap();
         };
         within(10, "the work is done", election.lead(write)).await;
         let log = fake.log();
-        let fence = |what: &str| {
-            log.iter()
-                .find(|write| write.what == what)
-                .unwrap()
-                .fence
-                .clone()
-        };
-        assert_eq!(
-            fence("create configmaps made"),
-            Some("kube-system/scheduler/a/1".into())
-        );
-        assert_eq!(
-            fence("create leases scheduler"),
-            None,
-            "the Lease itself is taken without one"
-        );
+        let fence = |what: &str| log.iter().find(|write| write.what == what).unwrap().fence.clone();
+        assert_eq!(fence("create configmaps made"), Some("kube-system/scheduler/a/1".into()));
+        assert_eq!(fence("create leases scheduler"), None, "the Lease itself is taken without one");
         let lease: Lease = fake.get("kube-system", "scheduler").unwrap();
-        assert_eq!(
-            lease.spec.holder_identity.as_deref(),
-            Some(""),
-            "given back at the end"
-        );
+        assert_eq!(lease.spec.holder_identity.as_deref(), Some(""), "given back at the end");
     });
 }
 

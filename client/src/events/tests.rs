@@ -12,26 +12,15 @@ struct Scene {
 }
 
 fn pod(name: &str) -> ObjectReference {
-    let metadata = ObjectMeta {
-        namespace: "web".into(),
-        name: name.into(),
-        uid: name.into(),
-        ..ObjectMeta::default()
-    };
-    reference(&Pod {
-        metadata,
-        ..Pod::default()
-    })
+    let metadata = ObjectMeta { namespace: "web".into(), name: name.into(), uid: name.into(), ..ObjectMeta::default() };
+    reference(&Pod { metadata, ..Pod::default() })
 }
 
 async fn scene(sim: &Sim) -> Scene {
     let fake = Fake::new();
     fake.serve(&sim.machine("server").world("api", None)).await;
     let world = sim.machine("node").world("kubelet", None);
-    Scene {
-        fake,
-        recorder: EventRecorder::new(&world, &Fake::client(&world), "kubelet", "n1"),
-    }
+    Scene { fake, recorder: EventRecorder::new(&world, &Fake::client(&world), "kubelet", "n1") }
 }
 
 impl Scene {
@@ -41,14 +30,7 @@ impl Scene {
         // What was taken from the queue last may still be on its way.
         tokio::time::sleep(Duration::from_secs(5)).await;
         let names = self.fake.names("events");
-        names
-            .iter()
-            .filter_map(|name| {
-                self.fake
-                    .get("web", name)
-                    .or_else(|| self.fake.get("default", name))
-            })
-            .collect()
+        names.iter().filter_map(|name| self.fake.get("web", name).or_else(|| self.fake.get("default", name))).collect()
     }
 }
 
@@ -67,29 +49,15 @@ fn the_same_again_is_counted_and_written_seldom() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let events = scene.events().await;
-        let [event] = events.as_slice() else {
-            panic!("one event: {events:?}")
-        };
-        assert_eq!(
-            (event.count, event.r#type.as_str(), event.reason.as_str()),
-            (100, "Warning", "BackOff")
-        );
-        assert_eq!(
-            (
-                event.involved_object.kind.as_str(),
-                event.involved_object.api_version.as_str()
-            ),
-            ("Pod", "v1")
-        );
+        let [event] = events.as_slice() else { panic!("one event: {events:?}") };
+        assert_eq!((event.count, event.r#type.as_str(), event.reason.as_str()), (100, "Warning", "BackOff"));
+        assert_eq!((event.involved_object.kind.as_str(), event.involved_object.api_version.as_str()), ("Pod", "v1"));
         assert!(event.metadata.name.starts_with("a.") && event.source.host == "n1");
         let first = event.first_timestamp.as_ref().unwrap().unix();
         let last = event.last_timestamp.as_ref().unwrap().unix();
         assert!((3..=6).contains(&(last - first)), "{first} to {last}");
         let writes = scene.fake.log().len();
-        assert!(
-            (4..=8).contains(&writes),
-            "about one write a second for five seconds: {writes}"
-        );
+        assert!((4..=8).contains(&writes), "about one write a second for five seconds: {writes}");
     });
 }
 
@@ -100,22 +68,11 @@ fn different_things_are_different_events() {
         scene.recorder.normal(&pod("a"), "Pulled", "image x");
         scene.recorder.normal(&pod("a"), "Pulled", "image y");
         scene.recorder.normal(&pod("b"), "Pulled", "image x");
-        let node = ObjectReference {
-            kind: "Node".into(),
-            name: "n1".into(),
-            ..ObjectReference::default()
-        };
+        let node = ObjectReference { kind: "Node".into(), name: "n1".into(), ..ObjectReference::default() };
         scene.recorder.normal(&node, "NodeReady", "it is ready");
         let events = scene.events().await;
         assert_eq!(events.len(), 4);
-        assert_eq!(
-            events
-                .iter()
-                .filter(|event| event.metadata.namespace == "default")
-                .count(),
-            1,
-            "the node's"
-        );
+        assert_eq!(events.iter().filter(|event| event.metadata.namespace == "default").count(), 1, "the node's");
     });
 }
 
@@ -124,17 +81,13 @@ fn a_flood_is_bounded_per_object_and_counted() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim).await;
         for n in 0..BURST + 10 {
-            scene
-                .recorder
-                .warning(&pod("noisy"), "Failed", &format!("attempt {n}"));
+            scene.recorder.warning(&pod("noisy"), "Failed", &format!("attempt {n}"));
         }
         scene.recorder.warning(&pod("quiet"), "Failed", "once");
         assert_eq!(scene.recorder.dropped(), 10);
         assert_eq!(scene.events().await.len(), BURST as usize + 1);
         tokio::time::sleep(REFILL).await;
-        scene
-            .recorder
-            .warning(&pod("noisy"), "Failed", "a minute later");
+        scene.recorder.warning(&pod("noisy"), "Failed", "a minute later");
         assert_eq!(scene.recorder.dropped(), 10);
     });
 }

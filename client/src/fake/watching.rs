@@ -40,11 +40,7 @@ impl Watching {
             drop(state);
             self.over = true;
             let object = status("Expired", 410).encode_to_vec().into();
-            return Some(Some(Ok(WatchEvent {
-                r#type: Type::Error.into(),
-                object,
-                ..WatchEvent::default()
-            })));
+            return Some(Some(Ok(WatchEvent { r#type: Type::Error.into(), object, ..WatchEvent::default() })));
         }
         let mine = |written: &&Written| {
             written.revision > self.sent

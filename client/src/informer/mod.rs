@@ -58,29 +58,19 @@ impl<K: Kind, P: Project<K>> Informer<K, P> {
         options: ListOptions,
         handler: impl Fn(Change<P::Out>) + Send + Sync + 'static,
     ) -> Store<P::Out> {
-        Self::of(client)
-            .namespace(namespace)
-            .options(options)
-            .run(world, handler)
+        Self::of(client).namespace(namespace).options(options).run(world, handler)
     }
 }
 
 impl<P: Project<PartialObjectMetadata>> Informer<PartialObjectMetadata, P> {
     /// An informer of the metadata of all objects of any resource of the server's table.
     pub fn metadata(client: &Client, resource: &ResourceInfo) -> Self {
-        Self::build(client, Resource::from_info(resource), true, |object| {
-            &object.metadata
-        })
+        Self::build(client, Resource::from_info(resource), true, |object| &object.metadata)
     }
 }
 
 impl<K: Message + Default + 'static, P: Project<K>> Informer<K, P> {
-    fn build(
-        client: &Client,
-        resource: Resource,
-        metadata_only: bool,
-        metadata: fn(&K) -> &ObjectMeta,
-    ) -> Self {
+    fn build(client: &Client, resource: Resource, metadata_only: bool, metadata: fn(&K) -> &ObjectMeta) -> Self {
         Informer {
             client: client.clone(),
             resource,
@@ -116,18 +106,9 @@ impl<K: Message + Default + 'static, P: Project<K>> Informer<K, P> {
     }
 
     /// Starts it. `handler` is told of every change in order, after the store shows it.
-    pub fn run(
-        self,
-        world: &World,
-        handler: impl Fn(Change<P::Out>) + Send + Sync + 'static,
-    ) -> Store<P::Out> {
+    pub fn run(self, world: &World, handler: impl Fn(Change<P::Out>) + Send + Sync + 'static) -> Store<P::Out> {
         let selective = !(self.options.labels.is_empty() && self.options.fields.is_empty());
-        let store = Store::new(
-            self.resource.clone(),
-            &self.namespace,
-            selective,
-            self.indexes,
-        );
+        let store = Store::new(self.resource.clone(), &self.namespace, selective, self.indexes);
         self.client.views().add(&self.resource, store.view());
         let running = Running::<K, P> {
             world: world.clone(),
@@ -136,10 +117,7 @@ impl<K: Message + Default + 'static, P: Project<K>> Informer<K, P> {
             metadata_only: self.metadata_only,
             metadata: self.metadata,
             namespace: self.namespace,
-            options: ListOptions {
-                limit: PAGE,
-                ..self.options
-            },
+            options: ListOptions { limit: PAGE, ..self.options },
             store: store.clone(),
             handler: Box::new(handler),
         };
@@ -181,37 +159,18 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
     async fn take(&self, effect: Effect<Item<P::Out>>) {
         match effect {
             Effect::None => {}
-            Effect::Wait { failures } => {
-                self.world
-                    .sleep(BACKOFF.jittered(failures, &self.world))
-                    .await
-            }
+            Effect::Wait { failures } => self.world.sleep(BACKOFF.jittered(failures, &self.world)).await,
             Effect::Advance { revision } => self.store.advance(revision, true),
             Effect::Replace { items, revision } => {
-                self.store
-                    .replace(items, revision)
-                    .into_iter()
-                    .for_each(&self.handler);
+                self.store.replace(items, revision).into_iter().for_each(&self.handler);
                 self.store.advance(revision, true);
             }
-            Effect::Put {
-                object: (key, held),
-                revision,
-            } => {
-                self.store
-                    .put(key, held)
-                    .into_iter()
-                    .for_each(&self.handler);
+            Effect::Put { object: (key, held), revision } => {
+                self.store.put(key, held).into_iter().for_each(&self.handler);
                 self.store.advance(revision, true);
             }
-            Effect::Remove {
-                object: (key, _),
-                revision,
-            } => {
-                self.store
-                    .remove(&key, revision)
-                    .into_iter()
-                    .for_each(&self.handler);
+            Effect::Remove { object: (key, _), revision } => {
+                self.store.remove(&key, revision).into_iter().for_each(&self.handler);
                 self.store.advance(revision, true);
             }
         }
@@ -222,13 +181,7 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         let mut items = Vec::new();
         let mut token = String::new();
         loop {
-            let page = self.client.page(
-                &self.resource,
-                &self.namespace,
-                &self.options,
-                self.metadata_only,
-                &token,
-            );
+            let page = self.client.page(&self.resource, &self.namespace, &self.options, self.metadata_only, &token);
             let page: Page = match page.await {
                 Ok(page) => page,
                 Err(error) => return self.trouble("list", &error),
@@ -241,10 +194,7 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
             }
             token = page.next;
             if token.is_empty() {
-                return Heard::Listed {
-                    items,
-                    revision: page.revision,
-                };
+                return Heard::Listed { items, revision: page.revision };
             }
         }
     }
@@ -254,22 +204,12 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         let revision = crate::mutants::watch_from(&self.client, &self.resource, revision).await;
         let seconds = WATCH_SECONDS + self.world.random_below(WATCH_SECONDS);
         let (client, from) = (&self.client, revision.to_string());
-        let opened = client.open_watch(
-            &self.resource,
-            &self.namespace,
-            &self.options,
-            self.metadata_only,
-            &from,
-            seconds,
-        );
+        let opened =
+            client.open_watch(&self.resource, &self.namespace, &self.options, self.metadata_only, &from, seconds);
         match opened.await {
             Ok(events) => {
                 let since = self.world.now();
-                *watch = Some(OpenWatch {
-                    events,
-                    since,
-                    until: since + Duration::from_secs(seconds) + WATCH_GRACE,
-                });
+                *watch = Some(OpenWatch { events, since, until: since + Duration::from_secs(seconds) + WATCH_GRACE });
                 Heard::Opened
             }
             Err(error) => self.trouble("watch", &error),
@@ -278,46 +218,30 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
 
     async fn hear(&self, watch: &mut Option<OpenWatch>) -> Heard<Item<P::Out>> {
         let Some(open) = watch else {
-            return Heard::Failed {
-                lived: Duration::ZERO,
-            };
+            return Heard::Failed { lived: Duration::ZERO };
         };
         let heard = match tokio::time::timeout_at(open.until, open.events.next()).await {
             Ok(Some(Ok(event))) => self.event(event),
             Ok(Some(Err(error))) => self.trouble("watch", &error),
-            Ok(None) | Err(_) => Heard::Failed {
-                lived: Duration::ZERO,
-            },
+            Ok(None) | Err(_) => Heard::Failed { lived: Duration::ZERO },
         };
-        if matches!(
-            heard,
-            Heard::Put { .. } | Heard::Removed { .. } | Heard::Bookmark { .. }
-        ) {
+        if matches!(heard, Heard::Put { .. } | Heard::Removed { .. } | Heard::Bookmark { .. }) {
             return heard;
         }
         let lived = self.world.now().saturating_duration_since(open.since);
         *watch = None;
-        if matches!(heard, Heard::Failed { .. }) {
-            Heard::Failed { lived }
-        } else {
-            heard
-        }
+        if matches!(heard, Heard::Failed { .. }) { Heard::Failed { lived } } else { heard }
     }
 
     fn event(&self, event: RawEvent) -> Heard<Item<P::Out>> {
         let (bytes, revision, removed) = match event {
             RawEvent::Bookmark { revision, .. } => return Heard::Bookmark { revision },
-            RawEvent::Put {
-                object, revision, ..
-            } => (object, revision, false),
+            RawEvent::Put { object, revision, .. } => (object, revision, false),
             RawEvent::Deleted { object, revision } => (object, revision, true),
         };
         match self.item(&bytes) {
             Ok(object) if removed => Heard::Removed { object, revision },
-            Ok((key, held)) => Heard::Put {
-                object: (key, Held { revision, ..held }),
-                revision,
-            },
+            Ok((key, held)) => Heard::Put { object: (key, Held { revision, ..held }), revision },
             Err(error) => self.trouble("watch", &error),
         }
     }
@@ -353,9 +277,7 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         if matches!(error, Error::Unreachable { .. }) {
             return Heard::Unreachable;
         }
-        Heard::Failed {
-            lived: Duration::ZERO,
-        }
+        Heard::Failed { lived: Duration::ZERO }
     }
 }
 

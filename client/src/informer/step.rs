@@ -76,10 +76,7 @@ pub(crate) enum Effect<T> {
 
 impl State {
     /// The start: nothing is known.
-    pub(crate) const START: State = State::Listing {
-        seen: 0,
-        failures: 0,
-    };
+    pub(crate) const START: State = State::Listing { seen: 0, failures: 0 };
 
     /// What follows from what was heard.
     pub(crate) fn step<T>(self, heard: Heard<T>) -> (State, Effect<T>) {
@@ -89,65 +86,35 @@ impl State {
                     // A server that is behind. To believe it would be travelling back in time.
                     return State::Listing { seen, failures }.again();
                 }
-                (
-                    State::Opening { revision, failures },
-                    Effect::Replace { items, revision },
-                )
+                (State::Opening { revision, failures }, Effect::Replace { items, revision })
             }
             (State::Opening { revision, failures }, Heard::Opened) => {
                 (State::Watching { revision, failures }, Effect::None)
             }
+            (State::Watching { revision: known, .. }, Heard::Put { object, revision }) => {
+                Self::heard_at(known, revision, Effect::Put { object, revision })
+            }
+            (State::Watching { revision: known, .. }, Heard::Removed { object, revision }) => {
+                Self::heard_at(known, revision, Effect::Remove { object, revision })
+            }
+            (State::Watching { revision: known, .. }, Heard::Bookmark { revision }) => {
+                Self::heard_at(known, revision, Effect::Advance { revision })
+            }
             (
-                State::Watching {
-                    revision: known, ..
-                },
-                Heard::Put { object, revision },
-            ) => Self::heard_at(known, revision, Effect::Put { object, revision }),
-            (
-                State::Watching {
-                    revision: known, ..
-                },
-                Heard::Removed { object, revision },
-            ) => Self::heard_at(known, revision, Effect::Remove { object, revision }),
-            (
-                State::Watching {
-                    revision: known, ..
-                },
-                Heard::Bookmark { revision },
-            ) => Self::heard_at(known, revision, Effect::Advance { revision }),
-            (
-                State::Opening {
-                    revision: seen,
-                    failures,
-                }
-                | State::Watching {
-                    revision: seen,
-                    failures,
-                },
+                State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Expired,
             ) => State::Listing { seen, failures }.again(),
             // A server that catches up is waited for; after so long, only a list can say what is true.
             (
-                State::Opening {
-                    revision: seen,
-                    failures,
-                }
-                | State::Watching {
-                    revision: seen,
-                    failures,
-                },
+                State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Ahead,
             ) if failures >= BACKWARDS => State::Listing { seen, failures }.again(),
             (state @ (State::Listing { .. } | State::Opening { .. }), Heard::Unreachable) => {
                 (state, Effect::Wait { failures: 1 })
             }
-            (State::Watching { revision, .. }, Heard::Failed { lived }) if lived >= LIVED => (
-                State::Opening {
-                    revision,
-                    failures: 0,
-                },
-                Effect::None,
-            ),
+            (State::Watching { revision, .. }, Heard::Failed { lived }) if lived >= LIVED => {
+                (State::Opening { revision, failures: 0 }, Effect::None)
+            }
             (State::Watching { revision, failures }, Heard::Failed { .. }) => {
                 State::Opening { revision, failures }.again()
             }
@@ -159,50 +126,27 @@ impl State {
     /// An event of a watch. One from before what is known is an echo of a resumed watch, and changes nothing.
     fn heard_at<T>(known: u64, revision: u64, effect: Effect<T>) -> (State, Effect<T>) {
         if revision < known {
-            return (
-                State::Watching {
-                    revision: known,
-                    failures: 0,
-                },
-                Effect::None,
-            );
+            return (State::Watching { revision: known, failures: 0 }, Effect::None);
         }
-        (
-            State::Watching {
-                revision,
-                failures: 0,
-            },
-            effect,
-        )
+        (State::Watching { revision, failures: 0 }, effect)
     }
 
     /// The same state, after one more failure.
     fn again<T>(self) -> (State, Effect<T>) {
         let next = match self {
-            State::Listing { seen, failures } => State::Listing {
-                seen,
-                failures: failures.saturating_add(1),
-            },
+            State::Listing { seen, failures } => State::Listing { seen, failures: failures.saturating_add(1) },
             State::Opening { revision, failures } | State::Watching { revision, failures } => {
-                State::Opening {
-                    revision,
-                    failures: failures.saturating_add(1),
-                }
+                State::Opening { revision, failures: failures.saturating_add(1) }
             }
         };
-        (
-            next,
-            Effect::Wait {
-                failures: next.failures(),
-            },
-        )
+        (next, Effect::Wait { failures: next.failures() })
     }
 
     fn failures(self) -> u32 {
         match self {
-            State::Listing { failures, .. }
-            | State::Opening { failures, .. }
-            | State::Watching { failures, .. } => failures,
+            State::Listing { failures, .. } | State::Opening { failures, .. } | State::Watching { failures, .. } => {
+                failures
+            }
         }
     }
 }
@@ -212,9 +156,7 @@ mod tests {
     use super::*;
 
     fn failed<T>() -> Heard<T> {
-        Heard::Failed {
-            lived: Duration::ZERO,
-        }
+        Heard::Failed { lived: Duration::ZERO }
     }
 
     fn listing(seen: u64, failures: u32) -> State {
@@ -230,133 +172,37 @@ mod tests {
     #[test]
     fn every_turn() {
         let wait = |failures| Effect::Wait { failures };
-        let listed = |revision| Heard::Listed {
-            items: vec!['a'],
-            revision,
-        };
-        let replace = |revision| Effect::Replace {
-            items: vec!['a'],
-            revision,
-        };
-        let put = |revision| Heard::Put {
-            object: 'a',
-            revision,
-        };
-        let removed = |revision| Heard::Removed {
-            object: 'a',
-            revision,
-        };
+        let listed = |revision| Heard::Listed { items: vec!['a'], revision };
+        let replace = |revision| Effect::Replace { items: vec!['a'], revision };
+        let put = |revision| Heard::Put { object: 'a', revision };
+        let removed = |revision| Heard::Removed { object: 'a', revision };
         let table = [
-            (
-                "the watch starts where the list ended",
-                listing(0, 0),
-                listed(7),
-                opening(7, 0),
-                replace(7),
-            ),
-            (
-                "a list that works does not yet end the trouble",
-                listing(0, 3),
-                listed(7),
-                opening(7, 3),
-                replace(7),
-            ),
-            (
-                "a failed list is tried again",
-                listing(4, 1),
-                failed(),
-                listing(4, 2),
-                wait(2),
-            ),
-            (
-                "a list token that expired means listing again",
-                listing(4, 1),
-                Heard::Expired,
-                listing(4, 2),
-                wait(2),
-            ),
-            (
-                "a list from a server that is behind is refused",
-                listing(9, 0),
-                listed(8),
-                listing(9, 1),
-                wait(1),
-            ),
-            (
-                "but not for ever",
-                listing(9, 10),
-                listed(8),
-                opening(8, 10),
-                replace(8),
-            ),
-            (
-                "a list at what is known is fine",
-                listing(9, 0),
-                listed(9),
-                opening(9, 0),
-                replace(9),
-            ),
-            (
-                "opening",
-                opening(7, 2),
-                Heard::Opened,
-                watching(7, 2),
-                Effect::None,
-            ),
-            (
-                "a watch that cannot open is tried at the same place",
-                opening(7, 0),
-                failed(),
-                opening(7, 1),
-                wait(1),
-            ),
-            (
-                "expired before it opened: list",
-                opening(7, 1),
-                Heard::Expired,
-                listing(7, 2),
-                wait(2),
-            ),
-            (
-                "a server that is behind is waited for",
-                opening(7, 1),
-                Heard::Ahead,
-                opening(7, 2),
-                wait(2),
-            ),
-            (
-                "but not for ever: list",
-                opening(7, 10),
-                Heard::Ahead,
-                listing(7, 11),
-                wait(11),
-            ),
-            (
-                "expired in the stream: list",
-                watching(7, 0),
-                Heard::Expired,
-                listing(7, 1),
-                wait(1),
-            ),
+            ("the watch starts where the list ended", listing(0, 0), listed(7), opening(7, 0), replace(7)),
+            ("a list that works does not yet end the trouble", listing(0, 3), listed(7), opening(7, 3), replace(7)),
+            ("a failed list is tried again", listing(4, 1), failed(), listing(4, 2), wait(2)),
+            ("a list token that expired means listing again", listing(4, 1), Heard::Expired, listing(4, 2), wait(2)),
+            ("a list from a server that is behind is refused", listing(9, 0), listed(8), listing(9, 1), wait(1)),
+            ("but not for ever", listing(9, 10), listed(8), opening(8, 10), replace(8)),
+            ("a list at what is known is fine", listing(9, 0), listed(9), opening(9, 0), replace(9)),
+            ("opening", opening(7, 2), Heard::Opened, watching(7, 2), Effect::None),
+            ("a watch that cannot open is tried at the same place", opening(7, 0), failed(), opening(7, 1), wait(1)),
+            ("expired before it opened: list", opening(7, 1), Heard::Expired, listing(7, 2), wait(2)),
+            ("a server that is behind is waited for", opening(7, 1), Heard::Ahead, opening(7, 2), wait(2)),
+            ("but not for ever: list", opening(7, 10), Heard::Ahead, listing(7, 11), wait(11)),
+            ("expired in the stream: list", watching(7, 0), Heard::Expired, listing(7, 1), wait(1)),
             (
                 "an event moves on and ends the trouble",
                 watching(7, 2),
                 put(9),
                 watching(9, 0),
-                Effect::Put {
-                    object: 'a',
-                    revision: 9,
-                },
+                Effect::Put { object: 'a', revision: 9 },
             ),
             (
                 "so does a deletion",
                 watching(7, 2),
                 removed(9),
                 watching(9, 0),
-                Effect::Remove {
-                    object: 'a',
-                    revision: 9,
-                },
+                Effect::Remove { object: 'a', revision: 9 },
             ),
             (
                 "and a bookmark",
@@ -370,52 +216,17 @@ mod tests {
                 watching(9, 0),
                 put(9),
                 watching(9, 0),
-                Effect::Put {
-                    object: 'a',
-                    revision: 9,
-                },
+                Effect::Put { object: 'a', revision: 9 },
             ),
-            (
-                "an echo changes nothing",
-                watching(9, 0),
-                put(8),
-                watching(9, 0),
-                Effect::None,
-            ),
-            (
-                "a cut watch resumes at what was last heard",
-                watching(9, 0),
-                failed(),
-                opening(9, 1),
-                wait(1),
-            ),
-            (
-                "cut at once again and again waits longer",
-                watching(9, 4),
-                failed(),
-                opening(9, 5),
-                wait(5),
-            ),
-            (
-                "an outage is waited for where it began",
-                opening(9, 2),
-                Heard::Unreachable,
-                opening(9, 2),
-                wait(1),
-            ),
-            (
-                "also without a list",
-                listing(0, 0),
-                Heard::Unreachable,
-                listing(0, 0),
-                wait(1),
-            ),
+            ("an echo changes nothing", watching(9, 0), put(8), watching(9, 0), Effect::None),
+            ("a cut watch resumes at what was last heard", watching(9, 0), failed(), opening(9, 1), wait(1)),
+            ("cut at once again and again waits longer", watching(9, 4), failed(), opening(9, 5), wait(5)),
+            ("an outage is waited for where it began", opening(9, 2), Heard::Unreachable, opening(9, 2), wait(1)),
+            ("also without a list", listing(0, 0), Heard::Unreachable, listing(0, 0), wait(1)),
             (
                 "a watch that lived long resumes at once",
                 watching(9, 4),
-                Heard::Failed {
-                    lived: Duration::from_secs(60),
-                },
+                Heard::Failed { lived: Duration::from_secs(60) },
                 opening(9, 0),
                 Effect::None,
             ),

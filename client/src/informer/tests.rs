@@ -17,11 +17,7 @@ struct Scene {
 
 fn map(name: &str, value: &str) -> ConfigMap {
     ConfigMap {
-        metadata: ObjectMeta {
-            namespace: "default".into(),
-            name: name.into(),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { namespace: "default".into(), name: name.into(), ..ObjectMeta::default() },
         data: [("v".to_string(), value.to_string())].into(),
         ..ConfigMap::default()
     }
@@ -47,13 +43,10 @@ async fn scene(sim: &Sim, before: &[&str]) -> Scene {
     let world = sim.machine("node").world("component", None);
     let told = Arc::new(Mutex::new(Vec::new()));
     let into = told.clone();
-    let store = Informer::<ConfigMap, Whole>::start(
-        &world,
-        &Fake::client(&world),
-        "",
-        ListOptions::default(),
-        move |change| into.lock().unwrap().push(print(&change)),
-    );
+    let store =
+        Informer::<ConfigMap, Whole>::start(&world, &Fake::client(&world), "", ListOptions::default(), move |change| {
+            into.lock().unwrap().push(print(&change))
+        });
     store.synced().await;
     Scene { fake, store, told }
 }
@@ -62,11 +55,7 @@ impl Scene {
     /// What the handler was told since the last call, once the store has everything.
     async fn told(&self) -> Vec<String> {
         let reached = self.store.wait_for_revision(self.fake.revision());
-        assert!(
-            tokio::time::timeout(Duration::from_secs(60), reached)
-                .await
-                .expect("the informer catches up")
-        );
+        assert!(tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the informer catches up"));
         std::mem::take(&mut *self.told.lock().unwrap())
     }
 }
@@ -81,10 +70,7 @@ fn simulate<F: Future<Output = ()>>(scenario: impl Fn(Sim) -> F + Copy) {
 fn lists_page_by_page_then_watches() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim, &["a", "b", "c", "d", "e", "f", "g"]).await;
-        assert_eq!(
-            scene.told().await,
-            ["+a=1", "+b=1", "+c=1", "+d=1", "+e=1", "+f=1", "+g=1"]
-        );
+        assert_eq!(scene.told().await, ["+a=1", "+b=1", "+c=1", "+d=1", "+e=1", "+f=1", "+g=1"]);
         assert_eq!(scene.fake.counts().0, 3, "three pages of three");
         scene.fake.put(&map("a", "2"));
         scene.fake.remove("configmaps", "default", "b");
@@ -104,20 +90,14 @@ fn what_happens_between_the_list_and_the_watch_is_not_lost() {
         let (writer, told) = (fake.clone(), Arc::new(Mutex::new(Vec::new())));
         let into = told.clone();
         // The handler is told of the list before the watch is opened: this write falls into the gap.
-        let store = Informer::<ConfigMap, Whole>::start(
-            &world,
-            &Fake::client(&world),
-            "",
-            ListOptions::default(),
-            {
-                move |change| {
-                    if change.object.name == "a" {
-                        writer.put(&map("gap", "1"));
-                    }
-                    into.lock().unwrap().push(print(&change));
+        let store = Informer::<ConfigMap, Whole>::start(&world, &Fake::client(&world), "", ListOptions::default(), {
+            move |change| {
+                if change.object.name == "a" {
+                    writer.put(&map("gap", "1"));
                 }
-            },
-        );
+                into.lock().unwrap().push(print(&change));
+            }
+        });
         store.synced().await;
         assert!(store.wait_for_revision(fake.revision()).await);
         assert_eq!(*told.lock().unwrap(), ["+a=1", "+gap=1"]);
@@ -176,10 +156,7 @@ fn compacted_it_lists_again_and_finds_what_was_deleted() {
         scene.fake.hold_watches(false);
         assert_eq!(scene.told().await, ["-a", "b=1>2", "+d=1"]);
         let (lists, _) = scene.fake.counts();
-        assert!(
-            (2..=4).contains(&lists),
-            "lists again once (two pages), and does not spin: {lists}"
-        );
+        assert!((2..=4).contains(&lists), "lists again once (two pages), and does not spin: {lists}");
     });
 }
 
@@ -209,26 +186,16 @@ fn a_restarted_server_is_found_again() {
         let server = sim.machine("server").world("api", None);
         fake.serve(&server).await;
         let world = sim.machine("node").world("component", None);
-        let store = Informer::<ConfigMap, Whole>::start(
-            &world,
-            &Fake::client(&world),
-            "",
-            ListOptions::default(),
-            |_| {},
-        );
+        let store =
+            Informer::<ConfigMap, Whole>::start(&world, &Fake::client(&world), "", ListOptions::default(), |_| {});
         store.synced().await;
         server.stop().await;
         fake.put(&map("b", "1"));
         tokio::time::sleep(Duration::from_secs(120)).await;
-        fake.serve(&sim.machine("server").world("api-again", None))
-            .await;
+        fake.serve(&sim.machine("server").world("api-again", None)).await;
         let reached = store.wait_for_revision(fake.revision());
         let waited = tokio::time::timeout(Duration::from_secs(4), reached).await;
-        assert_eq!(
-            waited,
-            Ok(true),
-            "after a long outage it is back within one wait between dials"
-        );
+        assert_eq!(waited, Ok(true), "after a long outage it is back within one wait between dials");
         assert_eq!(store.len(), 2);
     });
 }
@@ -260,13 +227,7 @@ fn changes_that_the_projection_does_not_show_are_not_told_but_count_as_seen() {
         fake.put(&labelled);
         assert!(store.wait_for_revision(fake.revision()).await);
         assert_eq!(*told.lock().unwrap(), 1);
-        assert_eq!(
-            store
-                .reference(&ObjectKey::new("default", "a"))
-                .unwrap()
-                .revision,
-            fake.revision()
-        );
+        assert_eq!(store.reference(&ObjectKey::new("default", "a")).unwrap().revision, fake.revision());
         assert_eq!(store.keys_by_index("value", "1").len(), 1);
     });
 }
@@ -293,14 +254,7 @@ fn under_faults_it_converges_on_what_is_there() {
             assert_eq!(shown, scene.fake.names("configmaps"));
             for name in shown {
                 let there: ConfigMap = scene.fake.get("default", &name).unwrap();
-                assert_eq!(
-                    scene
-                        .store
-                        .get(&ObjectKey::new("default", name))
-                        .unwrap()
-                        .data,
-                    there.data
-                );
+                assert_eq!(scene.store.get(&ObjectKey::new("default", name)).unwrap().data, there.data);
             }
         });
     }

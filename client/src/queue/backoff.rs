@@ -43,21 +43,10 @@ mod tests {
 
     #[test]
     fn doubles_up_to_the_cap_and_stays_there() {
-        for (failures, millis) in [
-            (0, 5),
-            (1, 5),
-            (2, 10),
-            (3, 20),
-            (11, 5120),
-            (18, 655_360),
-            (19, 1_000_000),
-            (u32::MAX, 1_000_000),
-        ] {
-            assert_eq!(
-                RULE.delay(failures),
-                Duration::from_millis(millis),
-                "{failures} failures"
-            );
+        for (failures, millis) in
+            [(0, 5), (1, 5), (2, 10), (3, 20), (11, 5120), (18, 655_360), (19, 1_000_000), (u32::MAX, 1_000_000)]
+        {
+            assert_eq!(RULE.delay(failures), Duration::from_millis(millis), "{failures} failures");
         }
     }
 
@@ -67,10 +56,7 @@ mod tests {
         for failures in 0..40 {
             let whole = RULE.delay(failures);
             let wait = RULE.jittered(failures, &world);
-            assert!(
-                whole / 2 <= wait && wait <= whole,
-                "{failures}: {wait:?} of {whole:?}"
-            );
+            assert!(whole / 2 <= wait && wait <= whole, "{failures}: {wait:?} of {whole:?}");
         }
     }
 }

@@ -51,9 +51,7 @@ pub struct WorkQueue<K> {
 
 impl<K> Clone for WorkQueue<K> {
     fn clone(&self) -> Self {
-        WorkQueue {
-            shared: self.shared.clone(),
-        }
+        WorkQueue { shared: self.shared.clone() }
     }
 }
 
@@ -97,11 +95,7 @@ impl<K: QueueKey> WorkQueue<K> {
         Self::with_metrics(world, name, QueueMetrics::default())
     }
 
-    pub(crate) fn with_metrics(
-        world: &World,
-        name: impl Into<String>,
-        metrics: QueueMetrics,
-    ) -> WorkQueue<K> {
+    pub(crate) fn with_metrics(world: &World, name: impl Into<String>, metrics: QueueMetrics) -> WorkQueue<K> {
         let state = State {
             ready: VecDeque::new(),
             dirty: BTreeMap::new(),
@@ -120,9 +114,7 @@ impl<K: QueueKey> WorkQueue<K> {
             metrics,
             unseen: Arc::new(Unseen::new(world)),
         };
-        WorkQueue {
-            shared: Arc::new(shared),
-        }
+        WorkQueue { shared: Arc::new(shared) }
     }
 
     /// The queue's name.
@@ -178,15 +170,8 @@ impl<K: QueueKey> WorkQueue<K> {
                     // Whoever waits next looks after the timers and what is left: this worker is busy now, and on several
                     // threads the other may have looked before the earliest timer was set.
                     self.shared.changed.notify_one();
-                    self.shared
-                        .metrics
-                        .waited(now.saturating_duration_since(waiting.since));
-                    return Some(Work {
-                        queue: self.clone(),
-                        key,
-                        triggers: waiting.triggers,
-                        over: false,
-                    });
+                    self.shared.metrics.waited(now.saturating_duration_since(waiting.since));
+                    return Some(Work { queue: self.clone(), key, triggers: waiting.triggers, over: false });
                 }
                 state.timers.keys().next().map(|(at, _)| *at)
             };
@@ -223,11 +208,7 @@ impl<K: QueueKey> WorkQueue<K> {
     pub fn oldest_age(&self) -> Duration {
         let now = self.shared.world.now();
         let state = self.lock();
-        let oldest = state
-            .ready
-            .front()
-            .and_then(|key| state.dirty.get(key))
-            .map(|waiting| waiting.since);
+        let oldest = state.ready.front().and_then(|key| state.dirty.get(key)).map(|waiting| waiting.since);
         oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
@@ -247,28 +228,15 @@ impl<K: QueueKey> WorkQueue<K> {
             triggers,
             failures: state.failures.get(key).copied().unwrap_or(0),
         };
-        let waiting = |key: &K| {
-            state
-                .dirty
-                .get(key)
-                .map(|w| entry(key, age(w.since), w.triggers.to_string()))
-        };
+        let waiting = |key: &K| state.dirty.get(key).map(|w| entry(key, age(w.since), w.triggers.to_string()));
         QueueSnapshot {
             name: self.shared.name.clone(),
             ready: state.ready.iter().filter_map(waiting).collect(),
-            in_flight: state
-                .in_flight
-                .iter()
-                .map(|(key, since)| entry(key, age(*since), String::new()))
-                .collect(),
+            in_flight: state.in_flight.iter().map(|(key, since)| entry(key, age(*since), String::new())).collect(),
             again: state.in_flight.keys().filter_map(waiting).collect(),
             timers: (state.timers.iter())
                 .map(|((at, _), key)| {
-                    let triggers = state
-                        .timer_of
-                        .get(key)
-                        .map(|t| t.triggers.to_string())
-                        .unwrap_or_default();
+                    let triggers = state.timer_of.get(key).map(|t| t.triggers.to_string()).unwrap_or_default();
                     entry(key, at.saturating_duration_since(now), triggers)
                 })
                 .collect(),
@@ -277,31 +245,20 @@ impl<K: QueueKey> WorkQueue<K> {
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
         // Nothing panics while holding the lock, and even then the state would be whole.
-        self.shared
-            .state
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<K: QueueKey> State<K> {
     fn mark(&mut self, key: K, triggers: TriggerSet, now: Instant) {
         #[cfg(feature = "mutants")]
-        if crate::mutants::is_awake(crate::mutants::Mutant::DroppedKey)
-            && self.in_flight.contains_key(&key)
-        {
+        if crate::mutants::is_awake(crate::mutants::Mutant::DroppedKey) && self.in_flight.contains_key(&key) {
             return;
         }
         if let Some(waiting) = self.dirty.get_mut(&key) {
             return waiting.triggers.merge(triggers);
         }
-        self.dirty.insert(
-            key.clone(),
-            Waiting {
-                triggers,
-                since: now,
-            },
-        );
+        self.dirty.insert(key.clone(), Waiting { triggers, since: now });
         if !self.in_flight.contains_key(&key) {
             self.ready.push_back(key);
         }
@@ -343,11 +300,7 @@ impl<K: QueueKey> State<K> {
                 return;
             }
             let key = entry.remove();
-            let triggers = self
-                .timer_of
-                .remove(&key)
-                .map(|t| t.triggers)
-                .unwrap_or_default();
+            let triggers = self.timer_of.remove(&key).map(|t| t.triggers).unwrap_or_default();
             self.mark(key, triggers, now);
         }
     }
@@ -399,8 +352,7 @@ impl<K: QueueKey> Work<K> {
         let delay = KEY_BACKOFF.delay(*failures).min(at_most).max(at_least);
         state.release(&self.key);
         drop(state);
-        self.queue
-            .set_timer(self.key.clone(), std::mem::take(&mut self.triggers), delay);
+        self.queue.set_timer(self.key.clone(), std::mem::take(&mut self.triggers), delay);
         self.queue.shared.changed.notify_one();
         delay
     }

@@ -68,10 +68,7 @@ async fn a_timer_brings_the_key_when_it_is_due_and_the_earliest_counts() {
     queue.add_after(1, why("later"), Duration::from_secs(90));
     let work = queue.next().await.unwrap();
     assert_eq!(world.now() - start, Duration::from_secs(10));
-    assert_eq!(
-        work.triggers().to_string(),
-        "timer: late, timer: early, timer: later"
-    );
+    assert_eq!(work.triggers().to_string(), "timer: late, timer: early, timer: later");
     work.done();
     assert!(queue.next().now_or_never().is_none());
     assert!(queue.snapshot().timers.is_empty());
@@ -103,8 +100,9 @@ async fn a_second_worker_takes_over_the_timers() {
     assert!(futures::poll!(&mut a).is_pending() && futures::poll!(&mut b).is_pending());
     queue.add(3, why("now"));
     let (first, other) = match futures::future::select(a, b).await {
-        futures::future::Either::Left((work, other))
-        | futures::future::Either::Right((work, other)) => (work.unwrap(), other),
+        futures::future::Either::Left((work, other)) | futures::future::Either::Right((work, other)) => {
+            (work.unwrap(), other)
+        }
     };
     assert_eq!(*first.key(), 3);
     assert_eq!(*other.await.unwrap().key(), 2);
@@ -132,20 +130,12 @@ async fn failures_back_off_keep_their_triggers_and_end_with_success() {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_stays_within_its_bounds() {
-    for (at_least, at_most, waits) in [
-        (0, 7, [5, 7, 7]),
-        (8, 100, [8, 10, 20]),
-        (30, 15, [30, 30, 30]),
-    ] {
+    for (at_least, at_most, waits) in [(0, 7, [5, 7, 7]), (8, 100, [8, 10, 20]), (30, 15, [30, 30, 30])] {
         let (queue, millis) = (queue(), Duration::from_millis);
         queue.add(1, why("x"));
         for wait in waits {
             let work = queue.next().await.unwrap();
-            assert_eq!(
-                work.retry(millis(at_least), millis(at_most)),
-                millis(wait),
-                "{at_least}..{at_most}"
-            );
+            assert_eq!(work.retry(millis(at_least), millis(at_most)), millis(wait), "{at_least}..{at_most}");
         }
     }
 }

@@ -44,11 +44,7 @@ impl fmt::Display for Trigger {
                 write!(f, "{}/{} at {}", o.resource, o.name, o.revision)
             }
             Trigger::Object(o) => {
-                write!(
-                    f,
-                    "{}/{}/{} at {}",
-                    o.resource, o.namespace, o.name, o.revision
-                )
+                write!(f, "{}/{}/{} at {}", o.resource, o.namespace, o.name, o.revision)
             }
             Trigger::Timer(why) => write!(f, "timer: {why}"),
             Trigger::Resync(why) => write!(f, "resync: {why}"),
@@ -99,10 +95,7 @@ impl TriggerSet {
 
 impl From<Trigger> for TriggerSet {
     fn from(trigger: Trigger) -> Self {
-        TriggerSet {
-            first: vec![trigger],
-            more: 0,
-        }
+        TriggerSet { first: vec![trigger], more: 0 }
     }
 }
 

@@ -3,13 +3,7 @@
 use super::*;
 
 fn pods() -> Resource {
-    Resource {
-        group: "".into(),
-        version: "v1".into(),
-        resource: "pods".into(),
-        kind: "Pod".into(),
-        namespaced: true,
-    }
+    Resource { group: "".into(), version: "v1".into(), resource: "pods".into(), kind: "Pod".into(), namespaced: true }
 }
 
 /// A store of node names, indexed by them.
@@ -24,29 +18,14 @@ fn key(name: &str) -> ObjectKey {
 }
 
 fn held(uid: &str, revision: u64, node: &str) -> Held<String> {
-    Held {
-        uid: uid.into(),
-        revision,
-        value: Arc::new(node.into()),
-    }
+    Held { uid: uid.into(), revision, value: Arc::new(node.into()) }
 }
 
 /// A change as `name@revision old>new`.
 fn print(changes: impl IntoIterator<Item = Change<String>>) -> Vec<String> {
-    let text = |value: &Option<Arc<String>>| {
-        value
-            .as_ref()
-            .map_or("-".to_string(), |value| value.to_string())
-    };
+    let text = |value: &Option<Arc<String>>| value.as_ref().map_or("-".to_string(), |value| value.to_string());
     let line = |c: Change<String>| {
-        format!(
-            "{}({})@{} {}>{}",
-            c.key(),
-            c.object.uid,
-            c.object.revision,
-            text(&c.old),
-            text(&c.new)
-        )
+        format!("{}({})@{} {}>{}", c.key(), c.object.uid, c.object.revision, text(&c.old), text(&c.new))
     };
     changes.into_iter().map(line).collect()
 }
@@ -58,25 +37,14 @@ fn puts_and_removals_are_told_once_and_in_order_of_revision() {
         ("new", held("u1", 5, "n1"), vec!["a/x(u1)@5 ->n1"]),
         ("the same again", held("u1", 5, "n1"), vec![]),
         ("an echo of the past", held("u1", 4, "n0"), vec![]),
-        (
-            "nothing that is kept has changed",
-            held("u1", 6, "n1"),
-            vec![],
-        ),
+        ("nothing that is kept has changed", held("u1", 6, "n1"), vec![]),
         ("changed", held("u1", 7, "n2"), vec!["a/x(u1)@7 n1>n2"]),
-        (
-            "deleted and made again, unseen",
-            held("u2", 9, "n3"),
-            vec!["a/x(u1)@9 n2>-", "a/x(u2)@9 ->n3"],
-        ),
+        ("deleted and made again, unseen", held("u2", 9, "n3"), vec!["a/x(u1)@9 n2>-", "a/x(u2)@9 ->n3"]),
         ("an echo of its former life", held("u1", 8, "n2"), vec![]),
     ] {
         assert_eq!(print(store.put(key("a/x"), held)), told, "{name}");
     }
-    assert!(
-        store.remove(&key("a/x"), 8).is_none(),
-        "a deletion of its former life"
-    );
+    assert!(store.remove(&key("a/x"), 8).is_none(), "a deletion of its former life");
     assert_eq!(print(store.remove(&key("a/x"), 10)), ["a/x(u2)@10 n3>-"]);
     assert!(store.remove(&key("a/x"), 10).is_none());
     assert!(store.is_empty() && store.index_values("node").is_empty());
@@ -102,14 +70,7 @@ fn a_relist_finds_what_was_deleted_changed_and_made_meanwhile() {
         (key("b/new"), held("u", 7, "n1")),
     ];
     let told = print(store.replace(list, 9));
-    assert_eq!(
-        told,
-        [
-            "a/gone(u)@9 n1>-",
-            "b/changed(u)@8 n1>n2",
-            "b/new(u)@7 ->n1"
-        ]
-    );
+    assert_eq!(told, ["a/gone(u)@9 n1>-", "b/changed(u)@8 n1>n2", "b/new(u)@7 ->n1"]);
     assert_eq!(store.len(), 3);
 }
 
@@ -119,10 +80,7 @@ fn when_history_has_gone_back_everything_starts_over() {
     store.put(key("a/x"), held("u1", 50, "n1"));
     store.advance(50, true);
     let told = print(store.replace(vec![(key("a/x"), held("u1", 3, "n0"))], 4));
-    assert_eq!(
-        told,
-        ["a/x(u1)@18446744073709551615 n1>-", "a/x(u1)@3 ->n0"]
-    );
+    assert_eq!(told, ["a/x(u1)@18446744073709551615 n1>-", "a/x(u1)@3 ->n0"]);
     assert_eq!(*store.get(&key("a/x")).unwrap(), "n0");
 }
 
@@ -134,10 +92,7 @@ fn objects_are_found_by_namespace_and_by_index() {
     }
     assert_eq!(store.in_namespace("a").len(), 2);
     assert_eq!(store.in_namespace("none").len(), 0);
-    assert_eq!(
-        store.keys_by_index("node", "n1"),
-        [key("a/1"), key("aa/1"), key("b/1")]
-    );
+    assert_eq!(store.keys_by_index("node", "n1"), [key("a/1"), key("aa/1"), key("b/1")]);
     store.put(key("b/1"), held("b/1", 2, "n2"));
     assert_eq!(store.keys_by_index("node", "n1"), [key("a/1"), key("aa/1")]);
     assert_eq!(store.by_index("node", "n2").len(), 2);
@@ -155,9 +110,7 @@ fn a_snapshot_does_not_change() {
 
 #[test]
 fn a_view_awaits_what_it_will_certainly_hear_of() {
-    let view = |namespace: &str, selective: bool| {
-        Store::<String>::new(pods(), namespace, selective, vec![])
-    };
+    let view = |namespace: &str, selective: bool| Store::<String>::new(pods(), namespace, selective, vec![]);
     let awaits = |store: &Store<String>, name: &str| store.shared.awaits(&key(name));
     assert!(awaits(&view("", false), "a/x"));
     assert!(awaits(&view("a", false), "a/x"));

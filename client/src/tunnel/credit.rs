@@ -15,10 +15,7 @@ pub(crate) struct Credit {
 
 impl Credit {
     pub(crate) fn new() -> Credit {
-        Credit {
-            left: Mutex::new(Some(u64::from(INITIAL))),
-            changed: Notify::new(),
-        }
+        Credit { left: Mutex::new(Some(u64::from(INITIAL))), changed: Notify::new() }
     }
 
     /// Takes up to `want` bytes of credit, at least one; waits for some. `None` once closed.
@@ -41,12 +38,7 @@ impl Credit {
     }
 
     pub(crate) fn give(&self, bytes: u32) {
-        if let Some(credit) = self
-            .left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
+        if let Some(credit) = self.left.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *credit = credit.saturating_add(u64::from(bytes));
         }
         self.changed.notify_waiters();
@@ -58,10 +50,7 @@ impl Credit {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_none()
+        self.left.lock().unwrap_or_else(PoisonError::into_inner).is_none()
     }
 
     /// Waits until the stream is closed.
@@ -88,21 +77,13 @@ mod tests {
         let credit = Credit::new();
         let all = INITIAL as usize;
         assert_eq!(credit.take(all - 10).now_or_never(), Some(Some(all - 10)));
-        assert_eq!(
-            credit.take(50).now_or_never(),
-            Some(Some(10)),
-            "what is left"
-        );
+        assert_eq!(credit.take(50).now_or_never(), Some(Some(10)), "what is left");
         assert_eq!(credit.take(1).now_or_never(), None, "then one waits");
         credit.give(5);
         assert_eq!(credit.take(50).now_or_never(), Some(Some(5)));
         credit.close();
         assert_eq!(credit.take(1).now_or_never(), Some(None));
         credit.give(5);
-        assert_eq!(
-            credit.take(1).now_or_never(),
-            Some(None),
-            "closed stays closed"
-        );
+        assert_eq!(credit.take(1).now_or_never(), Some(None), "closed stays closed");
     }
 }

@@ -23,9 +23,7 @@ use crate::error::Error;
 use crate::queue::Backoff;
 
 pub use credit::INITIAL as INITIAL_WINDOW;
-pub use stream::{
-    Channel, Close, Closed, MAX_DATA, Stream, StreamEvent, StreamReceiver, StreamSender,
-};
+pub use stream::{Channel, Close, Closed, MAX_DATA, Stream, StreamEvent, StreamReceiver, StreamSender};
 pub(crate) use stream::{Feed, Frame, Sink, pair, tunnel_frame};
 
 /// The component's end of one stream.
@@ -51,26 +49,14 @@ pub trait TunnelHandler: Send + Sync + 'static {
 pub async fn serve(world: &World, client: &Client, hello: Hello, handler: Arc<dyn TunnelHandler>) {
     let config = client.config();
     let ends = config.servers.iter().map(|server| {
-        let config = ClientConfig {
-            servers: vec![server.clone()],
-            ..config.clone()
-        };
+        let config = ClientConfig { servers: vec![server.clone()], ..config.clone() };
         attach_for_ever(world, config, hello.clone(), handler.clone())
     });
     futures::future::join_all(ends).await;
 }
 
-async fn attach_for_ever(
-    world: &World,
-    config: ClientConfig,
-    hello: Hello,
-    handler: Arc<dyn TunnelHandler>,
-) {
-    let server = config
-        .servers
-        .first()
-        .map(ToString::to_string)
-        .unwrap_or_default();
+async fn attach_for_ever(world: &World, config: ClientConfig, hello: Hello, handler: Arc<dyn TunnelHandler>) {
+    let server = config.servers.first().map(ToString::to_string).unwrap_or_default();
     let client = match Client::new(world, config) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "no tunnel"),
@@ -83,51 +69,29 @@ async fn attach_for_ever(
             failures = 0;
         }
         failures = failures.saturating_add(1);
-        let error = ended
-            .err()
-            .map_or("closed by the API server".to_string(), |error| {
-                error.to_string()
-            });
+        let error = ended.err().map_or("closed by the API server".to_string(), |error| error.to_string());
         tracing::debug!(server, error, "the tunnel ended; opening it again");
         world.sleep(BACKOFF.jittered(failures, world)).await;
     }
 }
 
 /// Opens the tunnel once and serves it until it ends.
-async fn attach(
-    world: &World,
-    client: &Client,
-    hello: Hello,
-    handler: &Arc<dyn TunnelHandler>,
-) -> Result<(), Error> {
+async fn attach(world: &World, client: &Client, hello: Hello, handler: &Arc<dyn TunnelHandler>) -> Result<(), Error> {
     let (frames, outgoing) = mpsc::channel(OUTGOING);
-    let greeting = TunnelFrame {
-        stream: 0,
-        body: Some(Body::Hello(hello)),
-    };
+    let greeting = TunnelFrame { stream: 0, body: Some(Body::Hello(hello)) };
     // There is room: it is the first.
     let _ = frames.try_send(greeting);
     let attached = async {
         let mut api = TunnelClient::with_origin(client.wire().await?, client.origin());
-        api.attach(ReceiverStream::new(outgoing))
-            .await
-            .map_err(|status| Error::from_grpc("attach", &status))
+        api.attach(ReceiverStream::new(outgoing)).await.map_err(|status| Error::from_grpc("attach", &status))
     };
     let mut incoming = match tokio::time::timeout(ATTACH_TIMEOUT, attached).await {
         Ok(attached) => attached?.into_inner(),
         Err(_) => {
-            return Err(Error::Timeout {
-                operation: "attach".into(),
-                after: ATTACH_TIMEOUT,
-            });
+            return Err(Error::Timeout { operation: "attach".into(), after: ATTACH_TIMEOUT });
         }
     };
-    let mut streams = Streams {
-        world,
-        handler,
-        frames,
-        open: BTreeMap::new(),
-    };
+    let mut streams = Streams { world, handler, frames, open: BTreeMap::new() };
     loop {
         match incoming.message().await {
             Ok(Some(frame)) => streams.take(frame),
@@ -164,19 +128,11 @@ impl Streams<'_> {
     fn serve(&mut self, id: u64, request: StreamOpen) {
         self.open.retain(|_, feed| !feed.is_over());
         if self.open.len() >= MAX_STREAMS {
-            let close = Close::failed(
-                "TooManyRequests",
-                format!("{MAX_STREAMS} streams are open already"),
-            );
-            let _ = self
-                .frames
-                .try_send(tunnel_frame(id, Frame::Close(close.into())));
+            let close = Close::failed("TooManyRequests", format!("{MAX_STREAMS} streams are open already"));
+            let _ = self.frames.try_send(tunnel_frame(id, Frame::Close(close.into())));
             return;
         }
-        let (stream, feed) = pair(Sink::Tunnel {
-            stream: id,
-            frames: self.frames.clone(),
-        });
+        let (stream, feed) = pair(Sink::Tunnel { stream: id, frames: self.frames.clone() });
         self.open.insert(id, feed);
         let (handler, end) = (self.handler.clone(), stream.sender());
         self.world.spawn("tunnel-stream", async move {
@@ -197,9 +153,7 @@ impl Streams<'_> {
 
 impl Drop for Streams<'_> {
     fn drop(&mut self) {
-        self.open
-            .values()
-            .for_each(|feed| feed.close(Close::lost()));
+        self.open.values().for_each(|feed| feed.close(Close::lost()));
     }
 }
 
@@ -215,16 +169,10 @@ impl TunnelHandler for Inspect {
         let how = match &request.request {
             Some(stream_open::Request::HttpGet(get)) => match self.controls.http_get(&get.path) {
                 // If it cannot be sent, nobody is there to be told.
-                Some(text) => stream
-                    .send(Channel::Stdout, text)
-                    .await
-                    .map_or(Close::Done, |()| Close::Done),
+                Some(text) => stream.send(Channel::Stdout, text).await.map_or(Close::Done, |()| Close::Done),
                 None => Close::failed("NotFound", format!("there is nothing at {}", get.path)),
             },
-            _ => Close::failed(
-                "BadRequest",
-                format!("a {} has no containers", request.component),
-            ),
+            _ => Close::failed("BadRequest", format!("a {} has no containers", request.component)),
         };
         stream.close(how).await;
     }

@@ -38,17 +38,11 @@ pub enum Close {
 impl Close {
     /// A failure.
     pub fn failed(reason: impl Into<String>, message: impl Into<String>) -> Close {
-        Close::Failed {
-            reason: reason.into(),
-            message: message.into(),
-        }
+        Close::Failed { reason: reason.into(), message: message.into() }
     }
 
     pub(crate) fn lost() -> Close {
-        Close::failed(
-            "ServiceUnavailable",
-            "the connection to the API server was lost",
-        )
+        Close::failed("ServiceUnavailable", "the connection to the API server was lost")
     }
 }
 
@@ -66,16 +60,10 @@ impl From<Close> for StreamClose {
     fn from(close: Close) -> StreamClose {
         match close {
             Close::Done => StreamClose::default(),
-            Close::Exit(code) => StreamClose {
-                exit_code: Some(code),
-                ..StreamClose::default()
-            },
-            Close::Failed { reason, message } => StreamClose {
-                failed: true,
-                reason,
-                message,
-                ..StreamClose::default()
-            },
+            Close::Exit(code) => StreamClose { exit_code: Some(code), ..StreamClose::default() },
+            Close::Failed { reason, message } => {
+                StreamClose { failed: true, reason, message, ..StreamClose::default() }
+            }
         }
     }
 }
@@ -83,16 +71,8 @@ impl From<Close> for StreamClose {
 impl From<StreamClose> for Close {
     fn from(close: StreamClose) -> Close {
         match close {
-            StreamClose {
-                failed: true,
-                reason,
-                message,
-                ..
-            } => Close::Failed { reason, message },
-            StreamClose {
-                exit_code: Some(code),
-                ..
-            } => Close::Exit(code),
+            StreamClose { failed: true, reason, message, .. } => Close::Failed { reason, message },
+            StreamClose { exit_code: Some(code), .. } => Close::Exit(code),
             _ => Close::Done,
         }
     }
@@ -122,10 +102,7 @@ pub struct Closed;
 /// Where frames go: one of many streams of a tunnel, or a gRPC call of its own.
 #[derive(Clone)]
 pub(crate) enum Sink {
-    Tunnel {
-        stream: u64,
-        frames: mpsc::Sender<TunnelFrame>,
-    },
+    Tunnel { stream: u64, frames: mpsc::Sender<TunnelFrame> },
     Call(mpsc::Sender<StreamFrame>),
 }
 
@@ -138,10 +115,7 @@ pub(crate) enum Frame {
 impl Sink {
     async fn send(&self, frame: Frame) -> Result<(), Closed> {
         match self {
-            Sink::Tunnel { stream, frames } => frames
-                .send(tunnel_frame(*stream, frame))
-                .await
-                .map_err(|_| Closed),
+            Sink::Tunnel { stream, frames } => frames.send(tunnel_frame(*stream, frame)).await.map_err(|_| Closed),
             Sink::Call(frames) => frames.send(stream_frame(frame)).await.map_err(|_| Closed),
         }
     }
@@ -162,10 +136,7 @@ pub(crate) fn tunnel_frame(stream: u64, frame: Frame) -> TunnelFrame {
         Frame::Window(bytes) => Body::Window(StreamWindow { bytes }),
         Frame::Close(close) => Body::Close(close),
     };
-    TunnelFrame {
-        stream,
-        body: Some(body),
-    }
+    TunnelFrame { stream, body: Some(body) }
 }
 
 fn stream_frame(frame: Frame) -> StreamFrame {
@@ -219,31 +190,10 @@ pub(crate) fn pair(sink: Sink) -> (Stream, Feed) {
     let (sender, events) = mpsc::unbounded_channel();
     let credit = Arc::new(Credit::new());
     let allowed = Arc::new(AtomicU64::new(u64::from(INITIAL)));
-    let feed = Feed {
-        events: sender,
-        credit: credit.clone(),
-        allowed: allowed.clone(),
-        sink: sink.clone(),
-    };
-    let shared = Arc::new(Shared {
-        sink: sink.clone(),
-        credit,
-        closed: AtomicBool::new(false),
-    });
-    let receiver = StreamReceiver {
-        events,
-        sink,
-        allowed,
-        unacknowledged: 0,
-        over: false,
-    };
-    (
-        Stream {
-            sender: StreamSender { shared },
-            receiver,
-        },
-        feed,
-    )
+    let feed = Feed { events: sender, credit: credit.clone(), allowed: allowed.clone(), sink: sink.clone() };
+    let shared = Arc::new(Shared { sink: sink.clone(), credit, closed: AtomicBool::new(false) });
+    let receiver = StreamReceiver { events, sink, allowed, unacknowledged: 0, over: false };
+    (Stream { sender: StreamSender { shared }, receiver }, feed)
 }
 
 impl Stream {
@@ -282,17 +232,8 @@ impl StreamSender {
     pub async fn send(&self, channel: Channel, bytes: impl Into<Bytes>) -> Result<(), Closed> {
         let mut bytes: Bytes = bytes.into();
         while !bytes.is_empty() {
-            let taken = self
-                .shared
-                .credit
-                .take(bytes.len().min(MAX_DATA))
-                .await
-                .ok_or(Closed)?;
-            let data = StreamData {
-                channel: channel.into(),
-                data: bytes.split_to(taken),
-                end: false,
-            };
+            let taken = self.shared.credit.take(bytes.len().min(MAX_DATA)).await.ok_or(Closed)?;
+            let data = StreamData { channel: channel.into(), data: bytes.split_to(taken), end: false };
             self.shared.sink.send(Frame::Data(data)).await?;
         }
         Ok(())
@@ -303,11 +244,7 @@ impl StreamSender {
         if self.shared.credit.is_closed() {
             return Err(Closed);
         }
-        let data = StreamData {
-            channel: channel.into(),
-            data: Default::default(),
-            end: true,
-        };
+        let data = StreamData { channel: channel.into(), data: Default::default(), end: true };
         self.shared.sink.send(Frame::Data(data)).await
     }
 
@@ -333,11 +270,7 @@ impl StreamReceiver {
         if self.over {
             return None;
         }
-        let event = self
-            .events
-            .recv()
-            .await
-            .unwrap_or_else(|| StreamEvent::Closed(Close::lost()));
+        let event = self.events.recv().await.unwrap_or_else(|| StreamEvent::Closed(Close::lost()));
         match &event {
             StreamEvent::Data { bytes, .. } => self.acknowledge(bytes.len() as u64).await,
             StreamEvent::Closed(_) => self.over = true,
@@ -353,10 +286,7 @@ impl StreamReceiver {
             let bytes = std::mem::take(&mut self.unacknowledged);
             self.allowed.fetch_add(bytes, Ordering::SeqCst);
             // If it cannot be sent the stream is over, which the next event says.
-            let _ = self
-                .sink
-                .send(Frame::Window(u32::try_from(bytes).unwrap_or(u32::MAX)))
-                .await;
+            let _ = self.sink.send(Frame::Window(u32::try_from(bytes).unwrap_or(u32::MAX))).await;
         }
     }
 }
@@ -365,26 +295,16 @@ impl Feed {
     /// Data came in. More than was allowed ends the stream.
     pub(crate) fn data(&self, data: StreamData) {
         let bytes = data.data.len() as u64;
-        let left = self
-            .allowed
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(bytes)
-            });
+        let left = self.allowed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(bytes));
         if left.is_err() {
-            let close = Close::failed(
-                "BadRequest",
-                "more data was sent than the stream's window allows",
-            );
+            let close = Close::failed("BadRequest", "more data was sent than the stream's window allows");
             self.sink.try_send(Frame::Close(close.clone().into()));
             return self.close(close);
         }
         let (channel, end) = (data.channel(), data.end);
         // Nobody listens any more: then nobody misses it.
         if bytes > 0 {
-            let _ = self.events.send(StreamEvent::Data {
-                channel,
-                bytes: data.data,
-            });
+            let _ = self.events.send(StreamEvent::Data { channel, bytes: data.data });
         }
         if end {
             let _ = self.events.send(StreamEvent::End(channel));

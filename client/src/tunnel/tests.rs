@@ -34,10 +34,7 @@ type Frames<T> = Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
 impl Tunnel for Relay {
     type AttachStream = Frames<TunnelFrame>;
 
-    async fn attach(
-        &self,
-        request: Request<Streaming<TunnelFrame>>,
-    ) -> Result<Response<Self::AttachStream>, Status> {
+    async fn attach(&self, request: Request<Streaming<TunnelFrame>>) -> Result<Response<Self::AttachStream>, Status> {
         let mut incoming = request.into_inner();
         let (sender, frames) = mpsc::channel(16);
         *self.component.lock().unwrap() = Some(sender);
@@ -62,9 +59,7 @@ impl Tunnel for Relay {
                 }
             }
         });
-        Ok(Response::new(Box::pin(
-            tokio_stream::wrappers::ReceiverStream::new(frames),
-        )))
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(frames))))
     }
 }
 
@@ -72,14 +67,10 @@ impl Tunnel for Relay {
 impl StreamsService for Relay {
     type OpenStream = Frames<StreamFrame>;
 
-    async fn open(
-        &self,
-        request: Request<Streaming<StreamFrame>>,
-    ) -> Result<Response<Self::OpenStream>, Status> {
+    async fn open(&self, request: Request<Streaming<StreamFrame>>) -> Result<Response<Self::OpenStream>, Status> {
         let mut incoming = request.into_inner();
         let component = self.component.lock().unwrap().clone();
-        let component =
-            component.ok_or_else(|| Status::not_found("the kubelet of n1 is not connected"))?;
+        let component = component.ok_or_else(|| Status::not_found("the kubelet of n1 is not connected"))?;
         let id = {
             let mut next = self.next.lock().unwrap();
             *next += 1;
@@ -100,21 +91,14 @@ impl StreamsService for Relay {
                         Body::Close(close)
                     }
                 };
-                let _ = component
-                    .send(Ok(TunnelFrame {
-                        stream: id,
-                        body: Some(body),
-                    }))
-                    .await;
+                let _ = component.send(Ok(TunnelFrame { stream: id, body: Some(body) })).await;
             }
             if !closed {
                 let body = Some(Body::Close(Close::lost().into()));
                 let _ = component.send(Ok(TunnelFrame { stream: id, body })).await;
             }
         });
-        Ok(Response::new(Box::pin(
-            tokio_stream::wrappers::ReceiverStream::new(frames).map(|frame| frame),
-        )))
+        Ok(Response::new(Box::pin(tokio_stream::wrappers::ReceiverStream::new(frames).map(|frame| frame))))
     }
 }
 
@@ -167,10 +151,7 @@ impl TunnelHandler for Echo {
                 let mut bytes = 0;
                 while let Some(event) = stream.recv().await {
                     match event {
-                        StreamEvent::Data {
-                            channel,
-                            bytes: data,
-                        } => {
+                        StreamEvent::Data { channel, bytes: data } => {
                             assert_eq!(channel, Channel::Stdin);
                             bytes += data.len();
                             stream.send(Channel::Stdout, data).await.unwrap();
@@ -183,11 +164,7 @@ impl TunnelHandler for Echo {
             }
             // Sends until nobody takes it.
             "yes" => {
-                while stream
-                    .send(Channel::Stdout, vec![b'y'; 10_000])
-                    .await
-                    .is_ok()
-                {
+                while stream.send(Channel::Stdout, vec![b'y'; 10_000]).await.is_ok() {
                     self.sent.fetch_add(10_000, Ordering::SeqCst);
                 }
             }
@@ -207,42 +184,21 @@ struct Scene {
 async fn scene(sim: &Sim) -> Scene {
     let relay = Relay::default();
     relay.serve(&sim.machine("server").world("api", None)).await;
-    let (node, user) = (
-        sim.machine("node").world("kubelet", None),
-        sim.machine("user").world("skiffctl", None),
-    );
+    let (node, user) = (sim.machine("node").world("kubelet", None), sim.machine("user").world("skiffctl", None));
     let echo = Arc::new(Echo::default());
     let client = |world| Client::new(world, ClientConfig::pipe("relay", "test/0")).unwrap();
     let (handler, component, inner) = (echo.clone(), client(&node), node.clone());
-    let hello = Hello {
-        component: "kubelet".into(),
-        node: "n1".into(),
-        instance: "1".into(),
-    };
-    node.spawn("tunnel", async move {
-        serve(&inner, &component, hello, handler).await
-    });
-    let scene = Scene {
-        relay,
-        echo,
-        client: client(&user),
-        world: user,
-    };
-    scene
-        .until("attached", |s| s.relay.attached.load(Ordering::SeqCst) == 1)
-        .await;
+    let hello = Hello { component: "kubelet".into(), node: "n1".into(), instance: "1".into() };
+    node.spawn("tunnel", async move { serve(&inner, &component, hello, handler).await });
+    let scene = Scene { relay, echo, client: client(&user), world: user };
+    scene.until("attached", |s| s.relay.attached.load(Ordering::SeqCst) == 1).await;
     scene
 }
 
 impl Scene {
     async fn exec(&self, command: &str) -> Stream {
-        let exec = ExecRequest {
-            command: vec![command.into()],
-            ..ExecRequest::default()
-        };
-        streams::open(&self.client, open(stream_open::Request::Exec(exec)))
-            .await
-            .unwrap()
+        let exec = ExecRequest { command: vec![command.into()], ..ExecRequest::default() };
+        streams::open(&self.client, open(stream_open::Request::Exec(exec))).await.unwrap()
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Scene) -> bool) {
@@ -261,11 +217,7 @@ impl Scene {
 }
 
 fn open(request: stream_open::Request) -> StreamOpen {
-    StreamOpen {
-        component: "kubelet".into(),
-        node: "n1".into(),
-        request: Some(request),
-    }
+    StreamOpen { component: "kubelet".into(), node: "n1".into(), request: Some(request) }
 }
 
 fn simulate<F: Future<Output = ()>>(scenario: impl Fn(Sim) -> F + Copy) {
@@ -294,12 +246,7 @@ fn bytes_go_both_ways_in_order_and_the_exit_code_comes_back() {
                 StreamEvent::Closed(how) => break how,
             }
         };
-        assert!(
-            received == sent,
-            "{} of {} bytes",
-            received.len(),
-            sent.len()
-        );
+        assert!(received == sent, "{} of {} bytes", received.len(), sent.len());
         assert_eq!(close, Close::Exit(1_500_000));
         assert_eq!(receiver.recv().await, None);
     });
@@ -312,16 +259,10 @@ fn a_slow_reader_stops_its_sender_and_nobody_else() {
         let slow = scene.exec("yes").await;
         scene.world.sleep(Duration::from_secs(5)).await;
         let sent = scene.echo.sent.load(Ordering::SeqCst);
-        assert!(
-            sent <= INITIAL_WINDOW as usize,
-            "{sent} bytes for somebody who reads none"
-        );
+        assert!(sent <= INITIAL_WINDOW as usize, "{sent} bytes for somebody who reads none");
         let mut quick = scene.exec("cat").await;
         quick.send(Channel::Stdin, "hello").await.unwrap();
-        let data = StreamEvent::Data {
-            channel: Channel::Stdout,
-            bytes: "hello".into(),
-        };
+        let data = StreamEvent::Data { channel: Channel::Stdout, bytes: "hello".into() };
         assert_eq!(quick.recv().await, Some(data));
         drop(slow);
     });
@@ -335,9 +276,7 @@ fn who_hangs_up_ends_the_handler_also_one_that_does_not_listen() {
             let stream = scene.exec(command).await;
             scene.until("the handler runs", |s| s.living() == 1).await;
             stream.close(Close::Done).await;
-            scene
-                .until("the handler is gone", |s| s.living() == 0)
-                .await;
+            scene.until("the handler is gone", |s| s.living() == 0).await;
         }
     });
 }
@@ -356,9 +295,7 @@ fn a_handler_that_says_nothing_is_done() {
 fn a_failure_has_words() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim).await;
-        let request = open(stream_open::Request::HttpGet(HttpGet {
-            path: "/metrics".into(),
-        }));
+        let request = open(stream_open::Request::HttpGet(HttpGet { path: "/metrics".into() }));
         let mut stream = streams::open(&scene.client, request).await.unwrap();
         let failure = Close::failed("BadRequest", "only exec");
         assert_eq!(stream.recv().await, Some(StreamEvent::Closed(failure)));
@@ -371,9 +308,7 @@ fn a_component_that_is_not_there_is_an_error() {
         let scene = scene(&sim).await;
         *scene.relay.component.lock().unwrap() = None;
         let request = open(stream_open::Request::Exec(ExecRequest::default()));
-        let Err(error) = streams::open(&scene.client, request).await else {
-            panic!("opened")
-        };
+        let Err(error) = streams::open(&scene.client, request).await else { panic!("opened") };
         assert!(error.is_not_found(), "{error}");
     });
 }
@@ -385,20 +320,11 @@ fn a_cut_tunnel_ends_its_streams_and_is_opened_again() {
         let _stream = scene.exec("sleep").await;
         scene.until("the handler runs", |s| s.living() == 1).await;
         sim.cut("server", "node");
-        scene
-            .until("attached again", |s| {
-                s.relay.attached.load(Ordering::SeqCst) == 2
-            })
-            .await;
-        scene
-            .until("the handler is gone", |s| s.living() == 0)
-            .await;
+        scene.until("attached again", |s| s.relay.attached.load(Ordering::SeqCst) == 2).await;
+        scene.until("the handler is gone", |s| s.living() == 0).await;
         let mut again = scene.exec("cat").await;
         again.end(Channel::Stdin).await.unwrap();
-        assert_eq!(
-            again.recv().await,
-            Some(StreamEvent::Closed(Close::Exit(0)))
-        );
+        assert_eq!(again.recv().await, Some(StreamEvent::Closed(Close::Exit(0))));
     });
 }
 
@@ -406,18 +332,11 @@ fn a_cut_tunnel_ends_its_streams_and_is_opened_again() {
 fn inspection_shows_the_controls() {
     simulate(async |sim: Sim| {
         let world = sim.machine("node").world("scheduler", None);
-        let inspect = Inspect {
-            controls: Controls::new(),
-        };
+        let inspect = Inspect { controls: Controls::new() };
         let ask = async |path: &str| {
             let (frames, mut outgoing) = mpsc::channel(8);
             let (stream, _feed) = pair(Sink::Call(frames));
-            inspect
-                .open(
-                    open(stream_open::Request::HttpGet(HttpGet { path: path.into() })),
-                    stream,
-                )
-                .await;
+            inspect.open(open(stream_open::Request::HttpGet(HttpGet { path: path.into() })), stream).await;
             let mut bodies = Vec::new();
             while let Ok(frame) = outgoing.try_recv() {
                 bodies.push(frame.body.unwrap());
@@ -425,17 +344,11 @@ fn inspection_shows_the_controls() {
             bodies
         };
         let _queue = inspect.controls.queue::<String>(&world, "pods");
-        let [
-            stream_frame::Body::Data(data),
-            stream_frame::Body::Close(close),
-        ] = &ask("/debug/queues").await[..]
-        else {
+        let [stream_frame::Body::Data(data), stream_frame::Body::Close(close)] = &ask("/debug/queues").await[..] else {
             panic!("data and a close")
         };
         assert!(data.data.starts_with(b"pods:") && !close.failed);
-        let [stream_frame::Body::Close(close)] = &ask("/secret").await[..] else {
-            panic!("a close")
-        };
+        let [stream_frame::Body::Close(close)] = &ask("/secret").await[..] else { panic!("a close") };
         assert_eq!(close.reason, "NotFound");
     });
 }

@@ -50,10 +50,8 @@ pub fn remove(name: &str) -> Result<()> {
 /// The names that begin with `prefix`.
 pub fn list(prefix: &str) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(RUN_NETNS) else { return vec![] };
-    let mut names: Vec<String> = entries
-        .filter_map(|e| e.ok()?.file_name().into_string().ok())
-        .filter(|n| n.starts_with(prefix))
-        .collect();
+    let mut names: Vec<String> =
+        entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).filter(|n| n.starts_with(prefix)).collect();
     names.sort();
     names
 }

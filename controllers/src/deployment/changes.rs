@@ -90,12 +90,8 @@ impl Changes {
     }
 
     fn entry(&mut self, set: &ReplicaSet, reason: &str) -> &mut Change {
-        let new = || Change {
-            set: Target::of(set),
-            replicas: None,
-            annotations: BTreeMap::new(),
-            min_ready_seconds: None,
-        };
+        let new =
+            || Change { set: Target::of(set), replicas: None, annotations: BTreeMap::new(), min_ready_seconds: None };
         let entry = self.changes.entry(set.metadata.name.clone()).or_insert_with(|| (new(), reason.to_string()));
         &mut entry.0
     }

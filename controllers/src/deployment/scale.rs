@@ -48,9 +48,7 @@ fn active_or_latest<'a>(rollout: &Rollout<'a>) -> Option<&'a ReplicaSet> {
 /// It was made to fit the current size, and all of it is available.
 fn is_saturated(rollout: &Rollout<'_>, set: &ReplicaSet) -> bool {
     let wanted = rollout.wanted();
-    annotation(set, DESIRED) == Some(wanted)
-        && Rollout::size(set) == wanted
-        && set.status.available_replicas == wanted
+    annotation(set, DESIRED) == Some(wanted) && Rollout::size(set) == wanted && set.status.available_replicas == wanted
 }
 
 /// What each ReplicaSet that has pods gets of the change; what rounding leaves goes to the largest.

@@ -76,17 +76,20 @@ fn a_rolling_update_step_by_step() {
     model.change("web", |d| set_image(d, "v2"));
     // 25 % of 4: one more, one less.
     let frames = frames(&mut model, all_run);
-    assert_eq!(frames, [
-        "v1 4/4",
-        "v1 4/4, v2 1/1",
-        "v1 3/3, v2 1/1",
-        "v1 3/3, v2 2/2",
-        "v1 2/2, v2 2/2",
-        "v1 2/2, v2 3/3",
-        "v1 1/1, v2 3/3",
-        "v1 1/1, v2 4/4",
-        "v1 0/0, v2 4/4",
-    ]);
+    assert_eq!(
+        frames,
+        [
+            "v1 4/4",
+            "v1 4/4, v2 1/1",
+            "v1 3/3, v2 1/1",
+            "v1 3/3, v2 2/2",
+            "v1 2/2, v2 2/2",
+            "v1 2/2, v2 3/3",
+            "v1 1/1, v2 3/3",
+            "v1 1/1, v2 4/4",
+            "v1 0/0, v2 4/4",
+        ]
+    );
     assert_eq!(model.condition("web", "Progressing"), "True NewReplicaSetAvailable");
     let revision = |image_of: &str| model.sets.values().find(|s| image(s) == image_of).map(revisions::of_set).unwrap();
     assert_eq!((revision("v1"), revision("v2")), (1, 2));
@@ -108,7 +111,9 @@ fn a_newer_template_takes_over_in_the_middle() {
     model.change("web", |d| set_image(d, "v3"));
     let frames = frames(&mut model, broken);
     assert_eq!(frames.last().unwrap(), "v1 0/0, v2 0/0, v3 4/4");
-    let least = frames.iter().map(|f| f.split(", ").filter_map(|s| s.split([' ', '/']).nth(1)?.parse::<i32>().ok()).sum::<i32>());
+    let least = frames
+        .iter()
+        .map(|f| f.split(", ").filter_map(|s| s.split([' ', '/']).nth(1)?.parse::<i32>().ok()).sum::<i32>());
     assert!(least.min().unwrap() >= 3, "{frames:?}");
 }
 
@@ -329,7 +334,14 @@ fn happening() -> impl Strategy<Value = Happening> {
 }
 
 fn bounds() -> impl Strategy<Value = (&'static str, &'static str)> {
-    prop_oneof![Just(("25%", "25%")), Just(("1", "0")), Just(("0", "1")), Just(("100%", "0")), Just(("0", "0")), Just(("2", "50%"))]
+    prop_oneof![
+        Just(("25%", "25%")),
+        Just(("1", "0")),
+        Just(("0", "1")),
+        Just(("100%", "0")),
+        Just(("0", "0")),
+        Just(("2", "50%"))
+    ]
 }
 
 proptest! {

@@ -37,9 +37,10 @@ impl Controller {
 
 fn endpoint_json(endpoint: &Endpoint) -> Value {
     let conditions = &endpoint.conditions;
-    let target = endpoint.target_ref.as_ref().map(|t| {
-        json!({ "kind": t.kind, "namespace": t.namespace, "name": t.name, "uid": t.uid })
-    });
+    let target = endpoint
+        .target_ref
+        .as_ref()
+        .map(|t| json!({ "kind": t.kind, "namespace": t.namespace, "name": t.name, "uid": t.uid }));
     let mut value = json!({
         "addresses": endpoint.addresses,
         "conditions": {

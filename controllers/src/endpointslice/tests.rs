@@ -52,7 +52,8 @@ fn apply(slices: &mut BTreeMap<String, EndpointSlice>, observed: &Observed) -> u
     for step in &plan.steps {
         match &step.action {
             Action::Create(slice) => {
-                let free = (1..).map(|n| format!("{}{n}", slice.metadata.generate_name)).find(|n| !slices.contains_key(n));
+                let free =
+                    (1..).map(|n| format!("{}{n}", slice.metadata.generate_name)).find(|n| !slices.contains_key(n));
                 let name = free.unwrap();
                 let mut slice = (**slice).clone();
                 slice.metadata.uid = format!("uid-{name}");

@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn foreground_deletion_waits_for_those_that_block() {
         let me = owner("p", true);
-        let dependents = vec![item("c1", std::slice::from_ref(&me), &[], false), item("c2", std::slice::from_ref(&me), &[], true)];
+        let dependents =
+            vec![item("c1", std::slice::from_ref(&me), &[], false), item("c2", std::slice::from_ref(&me), &[], true)];
         let object = item("p", &[], &[FOREGROUND], true);
         assert_eq!(planned(object.clone(), &[], dependents), ["delete dependent pods default/c1"]);
         let not_blocking = vec![item("c1", &[owner("p", false)], &[], true)];

@@ -109,7 +109,11 @@ mod tests {
     #[test]
     fn everything_goes_makers_first_and_the_finalizer_last() {
         let pod = |deleting| item(Resource::of::<Pod>(), "p", deleting);
-        let all = vec![pod(false), item(Resource::of::<ConfigMap>(), "c", false), item(Resource::of::<Deployment>(), "d", false)];
+        let all = vec![
+            pod(false),
+            item(Resource::of::<ConfigMap>(), "c", false),
+            item(Resource::of::<Deployment>(), "d", false),
+        ];
         let expected = ["delete deployments.apps team/d", "delete configmaps team/c", "delete pods team/p"];
         assert_eq!(steps(&observed(true, all)), expected);
         let waiting = observed(true, vec![pod(true)]);

@@ -94,7 +94,8 @@ impl Reconciler for Controller {
     }
 
     async fn act(&self, key: &ObjectKey, action: &Action) -> Result<(), ActError> {
-        let metadata = |name: &str| ObjectMeta { name: name.into(), namespace: key.name.clone(), ..ObjectMeta::default() };
+        let metadata =
+            |name: &str| ObjectMeta { name: name.into(), namespace: key.name.clone(), ..ObjectMeta::default() };
         match action {
             Action::CreateAccount => {
                 let account = ServiceAccount { metadata: metadata(ACCOUNT), ..ServiceAccount::default() };
@@ -129,7 +130,10 @@ pub fn object_changed(
     change: &Change<MetaView>,
 ) {
     let ours = resource.group.is_empty()
-        && matches!((resource.resource.as_ref(), change.object.name.as_str()), ("serviceaccounts", ACCOUNT) | ("configmaps", ROOT_CA));
+        && matches!(
+            (resource.resource.as_ref(), change.object.name.as_str()),
+            ("serviceaccounts", ACCOUNT) | ("configmaps", ROOT_CA)
+        );
     let key = ObjectKey::new("", change.object.namespace.as_str());
     if ours && change.is_deletion() && namespaces.get(&key).is_some() {
         queue.add(key, change.trigger());

@@ -123,10 +123,13 @@ mod tests {
     #[test]
     fn parts_given_by_hand_are_respected_and_running_out_is_told() {
         let nodes = vec![node("a", "10.244.0.0/23", 1), node("b", "", 2), node("c", "", 3), node("d", "", 4)];
-        assert_eq!(assigned(nodes, &[]), [
-            "give 10.244.2.0/24 to node b",
-            "give 10.244.3.0/24 to node c",
-            "tell that no addresses are left for node d"
-        ]);
+        assert_eq!(
+            assigned(nodes, &[]),
+            [
+                "give 10.244.2.0/24 to node b",
+                "give 10.244.3.0/24 to node c",
+                "tell that no addresses are left for node d"
+            ]
+        );
     }
 }

@@ -68,8 +68,7 @@ impl Controller {
     }
 
     async fn delete(&self, pod: &Target, grace: Option<i64>) -> Result<(), ActError> {
-        let options =
-            DeleteOptions { uid: pod.uid.clone(), grace_period_seconds: grace, ..DeleteOptions::default() };
+        let options = DeleteOptions { uid: pod.uid.clone(), grace_period_seconds: grace, ..DeleteOptions::default() };
         gone_is_fine(Api::<Pod>::new(&self.client).delete(&pod.key.namespace, &pod.key.name, &options).await)
     }
 

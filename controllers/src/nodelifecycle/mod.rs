@@ -66,7 +66,12 @@ impl Reconciler for Controller {
         }
         Some(Observed {
             silence: self.heartbeats.silence(&key.name, node.is_some(), now),
-            all_silent: self.caches.nodes.list().iter().all(|n| self.heartbeats.silence(&n.name, true, now) >= self.times.grace),
+            all_silent: self
+                .caches
+                .nodes
+                .list()
+                .iter()
+                .all(|n| self.heartbeats.silence(&n.name, true, now) >= self.times.grace),
             version: self.caches.nodes.reference(key),
             node,
             pods,
@@ -119,7 +124,9 @@ pub fn pod_changed(queue: &WorkQueue<ObjectKey>, nodes: &Store<NodeView>, change
     let Some(pod) = change.new.as_ref().filter(|p| !p.node.is_empty()) else { return };
     let key = ObjectKey::new("", pod.node.as_str());
     // On a healthy node there is nothing to do for a pod.
-    let healthy = nodes.get(&key).is_some_and(|n| n.ready == Some(Ready::True) && !n.taints.iter().any(|t| t.effect == "NoExecute"));
+    let healthy = nodes
+        .get(&key)
+        .is_some_and(|n| n.ready == Some(Ready::True) && !n.taints.iter().any(|t| t.effect == "NoExecute"));
     if !healthy {
         queue.add(key, change.trigger());
     }

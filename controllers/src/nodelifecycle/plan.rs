@@ -191,14 +191,7 @@ fn taints(node: &NodeView, ready: Ready, now: i64) -> Vec<TaintView> {
     taints
 }
 
-fn evict(
-    observed: &Observed,
-    node: &NodeView,
-    taints: &[TaintView],
-    silent: bool,
-    now: i64,
-    plan: &mut Plan<Action>,
-) {
+fn evict(observed: &Observed, node: &NodeView, taints: &[TaintView], silent: bool, now: i64, plan: &mut Plan<Action>) {
     let out_of_service = silent && node.taints.iter().any(|t| t.key == OUT_OF_SERVICE);
     for pod in &observed.pods {
         if pod.deleting {
@@ -216,7 +209,10 @@ fn evict(
             .min_by_key(|(due, _)| *due);
         match due {
             Some((due, taint)) if due <= now => {
-                plan.step(Action::Evict(Target::of(pod)), format!("it does not tolerate the taint {} any longer", taint.key));
+                plan.step(
+                    Action::Evict(Target::of(pod)),
+                    format!("it does not tolerate the taint {} any longer", taint.key),
+                );
             }
             Some((due, _)) => {
                 plan.look_again_after(Duration::from_secs((due - now).unsigned_abs()));

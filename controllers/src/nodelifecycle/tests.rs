@@ -73,11 +73,14 @@ fn a_node_that_is_heard_is_left_alone_and_looked_at_in_time() {
 #[test]
 fn a_silent_node_is_unknown_tainted_and_its_pods_are_not_ready() {
     let silent = observed(Some(node(Ready::True, &[taint("mine", "NoSchedule", 5)])), 40, vec![pod("p", &[])]);
-    assert_eq!(steps(&silent, 1000), [
-        "set Ready, DiskPressure to Unknown",
-        "set taints [mine:NoSchedule, node.kubernetes.io/unreachable:NoSchedule, node.kubernetes.io/unreachable:NoExecute]",
-        "set pod default/p not ready",
-    ]);
+    assert_eq!(
+        steps(&silent, 1000),
+        [
+            "set Ready, DiskPressure to Unknown",
+            "set taints [mine:NoSchedule, node.kubernetes.io/unreachable:NoSchedule, node.kubernetes.io/unreachable:NoExecute]",
+            "set pod default/p not ready",
+        ]
+    );
     // All that done, there is nothing to do before the pods' time is over.
     let unready = PodView { ready_since: None, ..pod("p", &[]) };
     let known = observed(Some(node(Ready::Unknown, &unreachable(1000))), 50, vec![unready.clone()]);

@@ -31,7 +31,10 @@ impl Controller {
     async fn adopt(&self, set: &ReplicaSet, pod: &Target) -> Result<(), ActError> {
         let live = Api::<ReplicaSet>::new(&self.client).get(&set.metadata.namespace, &set.metadata.name).await?;
         if live.metadata.uid != set.metadata.uid || live.metadata.deletion_timestamp.is_some() {
-            return Err(ActError::Changed(format!("replica set {} is another one, or being deleted", set.metadata.name)));
+            return Err(ActError::Changed(format!(
+                "replica set {} is another one, or being deleted",
+                set.metadata.name
+            )));
         }
         let owner = controller_reference("apps/v1", "ReplicaSet", &set.metadata);
         let patch = Patch::Strategic(adoption(&pod.uid, &owner));

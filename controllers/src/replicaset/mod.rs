@@ -61,11 +61,7 @@ pub fn set_changed(queue: &WorkQueue<ObjectKey>, change: &Change<ReplicaSet>) {
 
 /// A pod changed: it concerns its controller, before and now; one without a controller concerns
 /// whoever might adopt it.
-pub fn pod_changed(
-    queue: &WorkQueue<ObjectKey>,
-    sets: &skiff_client::Store<ReplicaSet>,
-    change: &Change<PodView>,
-) {
+pub fn pod_changed(queue: &WorkQueue<ObjectKey>, sets: &skiff_client::Store<ReplicaSet>, change: &Change<PodView>) {
     for pod in change.old.iter().chain(&change.new) {
         if let Some(owner) = pod.owner.as_ref().filter(|o| o.kind == "ReplicaSet") {
             queue.add(ObjectKey::new(pod.key.namespace.as_str(), owner.name.as_str()), change.trigger());

@@ -190,7 +190,8 @@ fn status(observed: &Observed, ours: &[&Arc<PodView>], now: Timestamp) -> Replic
 
 fn conditions(observed: &Observed, now: Timestamp) -> Vec<ReplicaSetCondition> {
     let old = &observed.replica_set.status.conditions;
-    let mut conditions: Vec<ReplicaSetCondition> = old.iter().filter(|c| c.r#type != "ReplicaFailure").cloned().collect();
+    let mut conditions: Vec<ReplicaSetCondition> =
+        old.iter().filter(|c| c.r#type != "ReplicaFailure").cloned().collect();
     if let Some(failure) = &observed.failure {
         let since = old.iter().find(|c| c.r#type == "ReplicaFailure" && c.reason == failure.reason);
         conditions.push(ReplicaSetCondition {

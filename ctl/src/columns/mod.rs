@@ -41,19 +41,15 @@ pub fn of(kind: &str) -> Columns {
             &["CONTAINERS", "IMAGES", "SELECTOR"],
             workload::replica_set,
         ),
-        "Service" => columns(
-            &["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"],
-            &["SELECTOR"],
-            service,
-        ),
+        "Service" => columns(&["NAME", "TYPE", "CLUSTER-IP", "EXTERNAL-IP", "PORT(S)", "AGE"], &["SELECTOR"], service),
         "Node" => columns(
             &["NAME", "STATUS", "ROLES", "AGE", "VERSION"],
             &["INTERNAL-IP", "EXTERNAL-IP", "OS-IMAGE", "KERNEL-VERSION", "CONTAINER-RUNTIME"],
             node,
         ),
-        "Namespace" => columns(&["NAME", "STATUS", "AGE"], &[], |o, now| {
-            vec![name(o), text(o, "/status/phase"), created(o, now)]
-        }),
+        "Namespace" => {
+            columns(&["NAME", "STATUS", "AGE"], &[], |o, now| vec![name(o), text(o, "/status/phase"), created(o, now)])
+        }
         "ConfigMap" => columns(&["NAME", "DATA", "AGE"], &[], |o, now| {
             vec![name(o), (count(o, "/data") + count(o, "/binaryData")).to_string(), created(o, now)]
         }),
@@ -229,11 +225,8 @@ fn node(o: &Value, now: Timestamp) -> Vec<String> {
 
 fn endpoint_slice(o: &Value, now: Timestamp) -> Vec<String> {
     let ports: Vec<String> = list(o, "/ports").iter().map(|p| number(p, "/port").to_string()).collect();
-    let addresses: Vec<&str> = list(o, "/endpoints")
-        .iter()
-        .flat_map(|e| list(e, "/addresses"))
-        .filter_map(Value::as_str)
-        .collect();
+    let addresses: Vec<&str> =
+        list(o, "/endpoints").iter().flat_map(|e| list(e, "/addresses")).filter_map(Value::as_str).collect();
     vec![name(o), text(o, "/addressType"), ports.join(","), some_of(&addresses), created(o, now)]
 }
 
@@ -252,11 +245,7 @@ fn event(o: &Value, now: Timestamp) -> Vec<String> {
         .map(|p| o.pointer(p))
         .find(|v| v.is_some_and(Value::is_string))
         .flatten();
-    let object = format!(
-        "{}/{}",
-        text(o, "/involvedObject/kind").to_lowercase(),
-        text(o, "/involvedObject/name")
-    );
+    let object = format!("{}/{}", text(o, "/involvedObject/kind").to_lowercase(), text(o, "/involvedObject/name"));
     vec![
         age::since(seen, now),
         text(o, "/type"),

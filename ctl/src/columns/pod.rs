@@ -50,9 +50,8 @@ fn initializing(o: &Value) -> Option<String> {
     let total = list(o, "/spec/initContainers").len();
     for (i, s) in list(o, "/status/initContainerStatuses").iter().enumerate() {
         let state = &s["state"];
-        let restartable = list(o, "/spec/initContainers")
-            .iter()
-            .any(|c| c["name"] == s["name"] && c["restartPolicy"] == "Always");
+        let restartable =
+            list(o, "/spec/initContainers").iter().any(|c| c["name"] == s["name"] && c["restartPolicy"] == "Always");
         if restartable && s["started"] == true {
             continue;
         }

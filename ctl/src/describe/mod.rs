@@ -120,7 +120,8 @@ async fn events_of(session: &Session, kind: &str, object: &Value) -> Result<Stri
     }
     let mut table = Table::new(["Type", "Reason", "Age", "From", "Message"]);
     for event in &found {
-        let last = age::since(event.get("lastTimestamp").or(event.pointer("/metadata/creationTimestamp")), session.now());
+        let last =
+            age::since(event.get("lastTimestamp").or(event.pointer("/metadata/creationTimestamp")), session.now());
         let age = match number(event, "/count") {
             0 | 1 => last,
             count => format!("{last} (x{count} over {})", age::since(event.get("firstTimestamp"), session.now())),
@@ -200,7 +201,7 @@ fn plain(sheet: &mut Sheet, o: &Value) {
         match value {
             Value::Object(_) | Value::Array(_) => {
                 sheet.title(0, &title);
-                for line in serde_yaml::to_string(value).unwrap_or_default().lines() {
+                for line in skiff_proto::yaml::write(value).lines() {
                     sheet.text(1, line);
                 }
             }

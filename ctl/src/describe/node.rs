@@ -22,7 +22,11 @@ pub fn fill(sheet: &mut Sheet, o: &Value, pods: &[Value], now: Timestamp) {
         })
         .collect();
     sheet.put_all(0, "Taints", &taints);
-    sheet.put(0, "Unschedulable", if o.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) { "true" } else { "false" });
+    sheet.put(
+        0,
+        "Unschedulable",
+        if o.pointer("/spec/unschedulable") == Some(&Value::Bool(true)) { "true" } else { "false" },
+    );
     conditions(sheet, o);
     let addresses: Vec<String> =
         list(o, "/status/addresses").iter().map(|a| format!("{}: {}", text(a, "/type"), text(a, "/address"))).collect();

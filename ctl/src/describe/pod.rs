@@ -63,7 +63,8 @@ pub fn container(sheet: &mut Sheet, spec: &Value) {
         .collect();
     sheet.put(2, "Ports", ports.join(", "));
     for (title, pointer) in [("Command", "/command"), ("Args", "/args")] {
-        let words: Vec<String> = list(spec, pointer).iter().map(|w| w.as_str().unwrap_or_default().to_owned()).collect();
+        let words: Vec<String> =
+            list(spec, pointer).iter().map(|w| w.as_str().unwrap_or_default().to_owned()).collect();
         if !words.is_empty() {
             sheet.put_all(2, title, &words);
         }
@@ -73,7 +74,9 @@ pub fn container(sheet: &mut Sheet, spec: &Value) {
             sheet.put_all(2, title, &pairs(spec.pointer(pointer), ": "));
         }
     }
-    for (title, pointer) in [("Liveness", "/livenessProbe"), ("Readiness", "/readinessProbe"), ("Startup", "/startupProbe")] {
+    for (title, pointer) in
+        [("Liveness", "/livenessProbe"), ("Readiness", "/readinessProbe"), ("Startup", "/startupProbe")]
+    {
         if let Some(p) = spec.pointer(pointer) {
             sheet.put(2, title, probe(p));
         }
@@ -101,13 +104,16 @@ fn life(sheet: &mut Sheet, status: &Value) {
     sheet.put(2, "Container ID", text(status, "/containerID"));
     sheet.put(2, "Image ID", text(status, "/imageID"));
     for (title, pointer) in [("State", "/state"), ("Last State", "/lastState")] {
-        let Some((name, state)) = status.pointer(pointer).and_then(Value::as_object).and_then(|s| s.iter().next()) else {
+        let Some((name, state)) = status.pointer(pointer).and_then(Value::as_object).and_then(|s| s.iter().next())
+        else {
             continue;
         };
         let mut word = name.clone();
         word[..1].make_ascii_uppercase();
         sheet.put(2, title, word);
-        for (title, pointer) in [("Reason", "/reason"), ("Message", "/message"), ("Started", "/startedAt"), ("Finished", "/finishedAt")] {
+        for (title, pointer) in
+            [("Reason", "/reason"), ("Message", "/message"), ("Started", "/startedAt"), ("Finished", "/finishedAt")]
+        {
             if state.pointer(pointer).is_some() {
                 sheet.put(3, title, text(state, pointer));
             }
@@ -161,7 +167,9 @@ fn volumes(sheet: &mut Sheet, o: &Value) {
     sheet.title(0, "Volumes");
     for volume in volumes {
         sheet.title(1, &text(volume, "/name"));
-        let Some((kind, source)) = volume.as_object().and_then(|v| v.iter().find(|(k, _)| *k != "name")) else { continue };
+        let Some((kind, source)) = volume.as_object().and_then(|v| v.iter().find(|(k, _)| *k != "name")) else {
+            continue;
+        };
         sheet.put(2, "Type", kind.clone());
         for (key, value) in source.as_object().into_iter().flatten() {
             if !value.is_object() && !value.is_array() {

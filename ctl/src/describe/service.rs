@@ -34,7 +34,9 @@ fn endpoints(slices: &[Value], port_name: &str) -> String {
     let mut all = vec![];
     for slice in slices {
         for port in list(slice, "/ports").iter().filter(|p| text(p, "/name") == port_name) {
-            let ready = list(slice, "/endpoints").iter().filter(|e| e.pointer("/conditions/ready") != Some(&Value::Bool(false)));
+            let ready = list(slice, "/endpoints")
+                .iter()
+                .filter(|e| e.pointer("/conditions/ready") != Some(&Value::Bool(false)));
             for address in ready.flat_map(|e| list(e, "/addresses")).filter_map(Value::as_str) {
                 all.push(format!("{address}:{}", number(port, "/port")));
             }

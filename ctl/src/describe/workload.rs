@@ -40,7 +40,10 @@ pub fn deployment(sheet: &mut Sheet, o: &Value, sets: &[Value]) {
     let revision = text(o, "/metadata/annotations/deployment.kubernetes.io~1revision");
     let (new, old): (Vec<&Value>, Vec<&Value>) = sets
         .iter()
-        .filter(|s| number(s, "/spec/replicas") > 0 || text(s, "/metadata/annotations/deployment.kubernetes.io~1revision") == revision)
+        .filter(|s| {
+            number(s, "/spec/replicas") > 0
+                || text(s, "/metadata/annotations/deployment.kubernetes.io~1revision") == revision
+        })
         .partition(|s| text(s, "/metadata/annotations/deployment.kubernetes.io~1revision") == revision);
     sheet.put(0, "OldReplicaSets", spelled(&old));
     sheet.put(0, "NewReplicaSet", spelled(&new));
@@ -48,7 +51,9 @@ pub fn deployment(sheet: &mut Sheet, o: &Value, sets: &[Value]) {
 
 fn spelled(sets: &[&Value]) -> String {
     sets.iter()
-        .map(|s| format!("{} ({}/{} replicas created)", name(s), number(s, "/status/replicas"), number(s, "/spec/replicas")))
+        .map(|s| {
+            format!("{} ({}/{} replicas created)", name(s), number(s, "/status/replicas"), number(s, "/spec/replicas"))
+        })
         .collect::<Vec<_>>()
         .join(", ")
 }

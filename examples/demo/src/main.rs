@@ -171,18 +171,14 @@ fn page(path: &str, host: &str, release: &str, counter: Option<&str>) -> (u16, S
 
 /// A plain HTTP/1.1 GET; the body of a 200.
 fn get(server: &str, path: &str) -> std::io::Result<String> {
-    let address = server
-        .to_socket_addrs()?
-        .next()
-        .ok_or_else(|| std::io::Error::other(format!("{server}: no address")))?;
+    let address =
+        server.to_socket_addrs()?.next().ok_or_else(|| std::io::Error::other(format!("{server}: no address")))?;
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {server}\r\nConnection: close\r\n\r\n")?;
     let mut reply = String::new();
     stream.read_to_string(&mut reply)?;
-    let (head, body) = reply
-        .split_once("\r\n\r\n")
-        .ok_or_else(|| std::io::Error::other("the reply is cut short"))?;
+    let (head, body) = reply.split_once("\r\n\r\n").ok_or_else(|| std::io::Error::other("the reply is cut short"))?;
     if head.split_whitespace().nth(1) == Some("200") {
         Ok(body.to_owned())
     } else {
@@ -296,10 +292,7 @@ fn echo(listen: &str, drain: Duration) -> std::io::Result<()> {
 /// Waits for SIGTERM or SIGINT. As process 1 of a container, a program without a handler would not
 /// even notice.
 fn until_terminated() -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([
-        signal_hook::consts::SIGTERM,
-        signal_hook::consts::SIGINT,
-    ])?;
+    let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     signals.forever().next();
     Ok(())
 }

@@ -53,12 +53,7 @@ impl ImageArchive {
         let mut archive = tar::Builder::new(Vec::new());
         append(&mut archive, &format!("{digest}.json"), &config, 0o644)?;
         append(&mut archive, "layer.tar", &layer, 0o644)?;
-        append(
-            &mut archive,
-            "manifest.json",
-            manifest.to_string().as_bytes(),
-            0o644,
-        )?;
+        append(&mut archive, "manifest.json", manifest.to_string().as_bytes(), 0o644)?;
         Ok(archive.into_inner()?.into())
     }
 
@@ -87,12 +82,7 @@ impl ImageArchive {
     }
 }
 
-fn append(
-    archive: &mut tar::Builder<Vec<u8>>,
-    path: &str,
-    content: &[u8],
-    mode: u32,
-) -> std::io::Result<()> {
+fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode: u32) -> std::io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_size(content.len() as u64);
     header.set_mode(mode);
@@ -114,11 +104,7 @@ mod tests {
     fn image(content: &'static [u8]) -> ImageArchive {
         ImageArchive {
             reference: "a/b:1".into(),
-            files: vec![ImageFile {
-                path: "b".into(),
-                content: Bytes::from_static(content),
-                mode: 0o755,
-            }],
+            files: vec![ImageFile { path: "b".into(), content: Bytes::from_static(content), mode: 0o755 }],
             entrypoint: vec!["/b".into()],
             user: String::new(),
             architecture: "amd64".into(),
@@ -127,10 +113,7 @@ mod tests {
 
     #[test]
     fn the_same_files_give_the_same_image() {
-        assert_eq!(
-            image(b"x").to_tar().expect("tar"),
-            image(b"x").to_tar().expect("tar")
-        );
+        assert_eq!(image(b"x").to_tar().expect("tar"), image(b"x").to_tar().expect("tar"));
         assert_ne!(image(b"x").id().expect("id"), image(b"y").id().expect("id"));
     }
 
@@ -141,23 +124,9 @@ mod tests {
         let names: Vec<String> = archive
             .entries()
             .expect("entries")
-            .map(|entry| {
-                entry
-                    .expect("entry")
-                    .path()
-                    .expect("path")
-                    .display()
-                    .to_string()
-            })
+            .map(|entry| entry.expect("entry").path().expect("path").display().to_string())
             .collect();
         let id = image(b"x").id().expect("id");
-        assert_eq!(
-            names,
-            [
-                format!("{}.json", &id["sha256:".len()..]),
-                "layer.tar".into(),
-                "manifest.json".into()
-            ]
-        );
+        assert_eq!(names, [format!("{}.json", &id["sha256:".len()..]), "layer.tar".into(), "manifest.json".into()]);
     }
 }

@@ -15,16 +15,8 @@ pub const NAMESPACE_TARGET: &str = "/netns";
 pub fn archive() -> ImageArchive {
     let digest = hex(&Sha256::digest(PROGRAM));
     ImageArchive {
-        reference: format!(
-            "skiff/pause:{}-{}",
-            env!("CARGO_PKG_VERSION"),
-            &digest[..12]
-        ),
-        files: vec![ImageFile {
-            path: "pause".into(),
-            content: Bytes::from_static(PROGRAM),
-            mode: 0o755,
-        }],
+        reference: format!("skiff/pause:{}-{}", env!("CARGO_PKG_VERSION"), &digest[..12]),
+        files: vec![ImageFile { path: "pause".into(), content: Bytes::from_static(PROGRAM), mode: 0o755 }],
         entrypoint: vec!["/pause".into()],
         user: String::new(),
         architecture: architecture(),

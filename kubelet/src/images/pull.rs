@@ -1,7 +1,7 @@
 //! When an image is pulled, and what a Pod is told when it cannot be had. Pure: the kubelet's workers do what it says.
 //!
 //! ```text
-//!   not looked for ──▶ there ───────────────────────────────▶ go (policy Always pulls once more first)
+//!   not looked for ──▶ there ───────────────────────────────▶ go (policy Always pulls first)
 //!        │                                        ▲
 //!        └──▶ absent ──▶ policy Never: ErrImageNeverPull
 //!               │                                 │
@@ -46,14 +46,8 @@ pub struct PullFailure {
 impl PullFailure {
     /// A failure at `now`, after `previous`.
     pub fn after(previous: Option<&PullFailure>, message: String, now: Timestamp) -> PullFailure {
-        let backoff = previous.map_or(BACKOFF_FIRST, |failure| {
-            (failure.backoff * 2).min(BACKOFF_MAX)
-        });
-        PullFailure {
-            message,
-            at: now,
-            backoff,
-        }
+        let backoff = previous.map_or(BACKOFF_FIRST, |failure| (failure.backoff * 2).min(BACKOFF_MAX));
+        PullFailure { message, at: now, backoff }
     }
 
     /// When the next pull may start.
@@ -84,14 +78,9 @@ pub enum Decision {
     },
 }
 
-/// imagePullPolicy, and what it defaults to.
-pub fn policy<'a>(explicit: &'a str, image: &str) -> &'a str {
-    if !explicit.is_empty() {
-        return explicit;
-    }
-    let name = image.rsplit('/').next().unwrap_or(image);
-    let latest = name.ends_with(":latest") || !name.contains([':', '@']);
-    if latest { "Always" } else { "IfNotPresent" }
+/// imagePullPolicy. The API server fills the default in; an object without one is treated alike.
+pub fn policy(explicit: &str) -> &str {
+    if explicit.is_empty() { "IfNotPresent" } else { explicit }
 }
 
 /// Kubernetes tells the failure itself first, and after so long that it waits.
@@ -118,9 +107,7 @@ pub fn decide(
     if policy == "Never" {
         return Decision::Refuse {
             reason: "ErrImageNeverPull",
-            message: format!(
-                "Container image \"{image}\" is not present with pull policy of Never"
-            ),
+            message: format!("Container image \"{image}\" is not present with pull policy of Never"),
             until: None,
         };
     }
@@ -133,11 +120,7 @@ pub fn decide(
 fn back_off(image: &str, failure: &PullFailure, now: Timestamp) -> Decision {
     let plainly = failure.at + TOLD_PLAINLY;
     if now < plainly {
-        return Decision::Refuse {
-            reason: "ErrImagePull",
-            message: failure.message.clone(),
-            until: Some(plainly),
-        };
+        return Decision::Refuse { reason: "ErrImagePull", message: failure.message.clone(), until: Some(plainly) };
     }
     Decision::Refuse {
         reason: "ImagePullBackOff",
@@ -155,42 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn policies_default_by_tag() {
-        for (image, expected) in [
-            ("nginx", "Always"),
-            ("nginx:latest", "Always"),
-            ("host:5000/nginx", "Always"),
-            ("nginx:1.2", "IfNotPresent"),
-            ("nginx@sha256:ab", "IfNotPresent"),
-        ] {
-            assert_eq!(policy("", image), expected, "{image}");
-            assert_eq!(policy("Never", image), "Never");
-        }
-    }
-
-    #[test]
     fn decisions() {
         let unknown = ImageState::default();
-        let there = ImageState {
-            present: Some(true),
-            ..ImageState::default()
-        };
-        let absent = ImageState {
-            present: Some(false),
-            ..ImageState::default()
-        };
-        let pulling = ImageState {
-            pulling: true,
-            ..absent.clone()
-        };
-        let failed = ImageState {
-            failure: Some(PullFailure::after(None, "no such host".into(), at(100))),
-            ..absent.clone()
-        };
-        let failed_but_there = ImageState {
-            present: Some(true),
-            ..failed.clone()
-        };
+        let there = ImageState { present: Some(true), ..ImageState::default() };
+        let absent = ImageState { present: Some(false), ..ImageState::default() };
+        let pulling = ImageState { pulling: true, ..absent.clone() };
+        let failed =
+            ImageState { failure: Some(PullFailure::after(None, "no such host".into(), at(100))), ..absent.clone() };
+        let failed_but_there = ImageState { present: Some(true), ..failed.clone() };
         let word = |decision| match decision {
             Decision::Refuse { reason, .. } => reason.to_string(),
             other => format!("{other:?}"),
@@ -212,11 +167,7 @@ mod tests {
             ("IfNotPresent", &failed_but_there, false, 101, "Go"),
             ("Always", &failed_but_there, false, 105, "ImagePullBackOff"),
         ] {
-            assert_eq!(
-                word(decide("i", policy, state, pulled, at(now))),
-                expected,
-                "{policy} {state:?}"
-            );
+            assert_eq!(word(decide("i", policy, state, pulled, at(now))), expected, "{policy} {state:?}");
         }
     }
 

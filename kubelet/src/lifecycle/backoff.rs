@@ -25,9 +25,7 @@ pub fn next(seconds: u32) -> u32 {
 
 /// How long the restart after this exit waits, where the ended container's label says `labelled`.
 pub fn wait(exit: &Exit, labelled: u32) -> u32 {
-    let ran = exit
-        .started_at
-        .map(|started| exit.finished_at.duration_since(started));
+    let ran = exit.started_at.map(|started| exit.finished_at.duration_since(started));
     let recovered = ran.is_some_and(|ran| ran.as_secs() >= RECOVERED_AFTER.as_secs().cast_signed());
     if recovered { 0 } else { labelled }
 }
@@ -70,10 +68,7 @@ mod tests {
 
     #[test]
     fn what_never_ran_has_not_recovered() {
-        let never = Exit {
-            started_at: None,
-            ..exit(0)
-        };
+        let never = Exit { started_at: None, ..exit(0) };
         assert_eq!(wait(&never, 40), 40);
     }
 }

@@ -31,11 +31,8 @@ pub fn restarts(pod: &Pod, container: &Container, role: Role, exit: &Exit) -> bo
 
 /// The grace period in seconds, as spec and deletion say.
 pub fn grace(pod: &Pod) -> Duration {
-    let seconds = pod
-        .metadata
-        .deletion_grace_period_seconds
-        .or(pod.spec.termination_grace_period_seconds)
-        .unwrap_or(30);
+    let seconds =
+        pod.metadata.deletion_grace_period_seconds.or(pod.spec.termination_grace_period_seconds).unwrap_or(30);
     // At least a second: the process shall see its TERM.
     Duration::from_secs(u64::try_from(seconds).unwrap_or(0).max(1))
 }
@@ -53,18 +50,12 @@ pub fn latest<'a>(
         .collect();
     all.sort_by_key(|report| report.identity.attempt);
     let last = all.pop();
-    (
-        last,
-        all.into_iter().rev().find(|report| report.exit().is_some()),
-    )
+    (last, all.into_iter().rev().find(|report| report.exit().is_some()))
 }
 
 /// The sandbox's container with the highest attempt.
 pub fn sandbox(observed: &Observed) -> Option<&ContainerReport> {
-    let sandboxes = observed
-        .containers
-        .iter()
-        .filter(|report| report.identity.role == Role::Sandbox);
+    let sandboxes = observed.containers.iter().filter(|report| report.identity.role == Role::Sandbox);
     sandboxes.max_by_key(|report| report.identity.attempt)
 }
 
@@ -80,14 +71,7 @@ pub enum Next {
 }
 
 /// Running in the present sandbox, or on its way there.
-pub fn next(
-    observed: &Observed,
-    pod: &Pod,
-    container: &Container,
-    role: Role,
-    sandbox: &str,
-    now: Timestamp,
-) -> Next {
+pub fn next(observed: &Observed, pod: &Pod, container: &Container, role: Role, sandbox: &str, now: Timestamp) -> Next {
     let (last, _) = latest(observed, role, &container.name);
     let here = last.filter(|report| report.identity.sandbox == sandbox);
     if let Some(stray) = stray(observed, container, role, here) {
@@ -96,34 +80,16 @@ pub fn next(
             None => {
                 let (container, id) = (container.name.clone(), stray.id.clone());
                 let reason = "another of its name has taken its place".to_string();
-                Next::Do(
-                    Action::StopContainer {
-                        container,
-                        id,
-                        grace: grace(pod),
-                    },
-                    reason,
-                )
+                Next::Do(Action::StopContainer { container, id, grace: grace(pod) }, reason)
             }
         };
     }
     match (here.map(|report| &report.state), last) {
-        (Some(RunState::Running { .. }), Some(report)) => {
-            running(observed, pod, container, report, now)
-        }
+        (Some(RunState::Running { .. }), Some(report)) => running(observed, pod, container, report, now),
         // Made but not started: the kubelet was interrupted. Making it again finds it.
         (Some(RunState::Created), Some(report)) => {
             let (attempt, backoff) = (report.identity.attempt, report.identity.backoff_seconds);
-            start(
-                observed,
-                container,
-                role,
-                sandbox,
-                attempt,
-                backoff,
-                "it was made but not started",
-                now,
-            )
+            start(observed, container, role, sandbox, attempt, backoff, "it was made but not started", now)
         }
         (Some(RunState::Exited(exit)), Some(report)) => {
             if !restarts(pod, container, role, exit) {
@@ -150,29 +116,11 @@ pub fn next(
         (None, Some(report)) => {
             let attempt = attempt_after(observed, report);
             let backoff = report.identity.backoff_seconds;
-            start(
-                observed,
-                container,
-                role,
-                sandbox,
-                attempt,
-                backoff,
-                "the sandbox is new",
-                now,
-            )
+            start(observed, container, role, sandbox, attempt, backoff, "the sandbox is new", now)
         }
         _ => {
             let attempt = counted(observed, role, &container.name).map_or(0, |count| count + 1);
-            start(
-                observed,
-                container,
-                role,
-                sandbox,
-                attempt,
-                0,
-                "it is not there",
-                now,
-            )
+            start(observed, container, role, sandbox, attempt, 0, "it is not there", now)
         }
     }
 }
@@ -199,37 +147,18 @@ fn stray<'a>(
     role: Role,
     present: Option<&ContainerReport>,
 ) -> Option<&'a ContainerReport> {
-    let same = |report: &&ContainerReport| {
-        report.identity.role == role && report.identity.container == container.name
-    };
-    let mut running = observed
-        .containers
-        .iter()
-        .filter(same)
-        .filter(|report| report.is_running());
+    let same = |report: &&ContainerReport| report.identity.role == role && report.identity.container == container.name;
+    let mut running = observed.containers.iter().filter(same).filter(|report| report.is_running());
     running.find(|report| present.is_none_or(|present| present.id != report.id))
 }
 
-fn running(
-    observed: &Observed,
-    pod: &Pod,
-    container: &Container,
-    report: &ContainerReport,
-    now: Timestamp,
-) -> Next {
+fn running(observed: &Observed, pod: &Pod, container: &Container, report: &ContainerReport, now: Timestamp) -> Next {
     if let Some(stopping) = observed.stopping.get(&report.id) {
         return overdue(report, stopping.deadline, now);
     }
     let stop = |grace: Duration, reason: String| {
         let (container, id) = (container.name.clone(), report.id.clone());
-        Next::Do(
-            Action::StopContainer {
-                container,
-                id,
-                grace,
-            },
-            reason,
-        )
+        Next::Do(Action::StopContainer { container, id, grace }, reason)
     };
     let verdict = observed.verdicts.get(&report.id);
     if let Some(failure) = verdict.and_then(Verdict::fatal) {
@@ -238,24 +167,16 @@ fn running(
             .flatten()
             .find_map(|probe| probe.termination_grace_period_seconds);
         let seconds = own.and_then(|seconds| u64::try_from(seconds).ok());
-        let grace =
-            seconds.map_or_else(|| grace(pod), |seconds| Duration::from_secs(seconds.max(1)));
+        let grace = seconds.map_or_else(|| grace(pod), |seconds| Duration::from_secs(seconds.max(1)));
         return stop(grace, failure);
     }
     if report.identity.spec_hash != spec_hash(container) {
         return stop(grace(pod), "its image was changed in the Pod's spec".into());
     }
-    let probed = [
-        &container.liveness_probe,
-        &container.readiness_probe,
-        &container.startup_probe,
-    ];
+    let probed = [&container.liveness_probe, &container.readiness_probe, &container.startup_probe];
     if verdict.is_none() && probed.into_iter().any(Option::is_some) {
         let (container, id) = (container.name.clone(), report.id.clone());
-        return Next::Do(
-            Action::StartProbes { container, id },
-            "it runs and has probes".into(),
-        );
+        return Next::Do(Action::StartProbes { container, id }, "it runs and has probes".into());
     }
     Next::Settled
 }
@@ -266,10 +187,7 @@ pub fn overdue(report: &ContainerReport, deadline: Timestamp, now: Timestamp) ->
         return Next::Wait(Some(deadline));
     }
     let (container, id) = (report.identity.container.clone(), report.id.clone());
-    Next::Do(
-        Action::KillContainer { container, id },
-        "its grace period is over".into(),
-    )
+    Next::Do(Action::KillContainer { container, id }, "its grace period is over".into())
 }
 
 #[allow(clippy::too_many_arguments)] // one place, and each is a different thing
@@ -292,22 +210,12 @@ fn start(
         Decision::Go => {}
         Decision::Look => {
             let image = container.image.clone();
-            return Next::Do(
-                Action::LookForImage { image },
-                format!("{} needs it", container.name),
-            );
+            return Next::Do(Action::LookForImage { image }, format!("{} needs it", container.name));
         }
         Decision::Pull => {
             let (image, container) = (container.image.clone(), container.name.clone());
             let reason = format!("{container} needs it");
-            return Next::Do(
-                Action::PullImage {
-                    image,
-                    container,
-                    attempt,
-                },
-                reason,
-            );
+            return Next::Do(Action::PullImage { image, container, attempt }, reason);
         }
         Decision::Wait => return Next::Wait(None),
         Decision::Refuse { until, .. } => return Next::Wait(until),
@@ -324,7 +232,7 @@ fn start(
 
 /// What the image pull policy says about a container that is to be started.
 pub fn image(observed: &Observed, container: &Container, attempt: u32, now: Timestamp) -> Decision {
-    let policy = pull::policy(&container.image_pull_policy, &container.image);
+    let policy = pull::policy(&container.image_pull_policy);
     let unknown = ImageState::default();
     let state = observed.images.get(&container.image).unwrap_or(&unknown);
     let pulled = observed.pulled.contains(&(container.name.clone(), attempt));

@@ -223,16 +223,12 @@ impl fmt::Display for Action {
             Action::PrepareVolumes => f.write_str("prepare volumes"),
             Action::StartSandbox { attempt } => write!(f, "start sandbox, attempt {attempt}"),
             Action::LookForImage { image } => write!(f, "look for image {image}"),
-            Action::PullImage {
-                image, container, ..
-            } => write!(f, "pull image {image} for {container}"),
-            Action::StartContainer {
-                container, attempt, ..
-            } => write!(f, "start {container}, attempt {attempt}"),
+            Action::PullImage { image, container, .. } => write!(f, "pull image {image} for {container}"),
+            Action::StartContainer { container, attempt, .. } => write!(f, "start {container}, attempt {attempt}"),
             Action::StartProbes { container, .. } => write!(f, "start probes of {container}"),
-            Action::StopContainer {
-                container, grace, ..
-            } => write!(f, "stop {container} within {} s", grace.as_secs()),
+            Action::StopContainer { container, grace, .. } => {
+                write!(f, "stop {container} within {} s", grace.as_secs())
+            }
             Action::KillContainer { container, .. } => write!(f, "kill {container}"),
             Action::RemoveContainer { container, .. } => write!(f, "remove {container}"),
             Action::TearDownNetwork => f.write_str("tear down network"),
@@ -240,17 +236,8 @@ impl fmt::Display for Action {
             Action::RemoveCgroup => f.write_str("remove cgroup"),
             Action::PublishStatus { status } => {
                 write!(f, "publish status {}", status.phase)?;
-                for container in status
-                    .init_container_statuses
-                    .iter()
-                    .chain(&status.container_statuses)
-                {
-                    write!(
-                        f,
-                        ", {}: {}",
-                        container.name,
-                        crate::status::state_word(&container.state)
-                    )?;
+                for container in status.init_container_statuses.iter().chain(&status.container_statuses) {
+                    write!(f, ", {}: {}", container.name, crate::status::state_word(&container.state))?;
                 }
                 Ok(())
             }

@@ -13,11 +13,7 @@ use crate::status;
 
 /// What to do about a Pod now.
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan<Action> {
-    let mut plan = Planner {
-        observed,
-        now,
-        plan: Plan::nothing(),
-    };
+    let mut plan = Planner { observed, now, plan: Plan::nothing() };
     match &observed.pod {
         None => plan.terminate(None),
         Some(pod) => {
@@ -50,8 +46,7 @@ impl Planner<'_> {
 
     fn look_again_at(&mut self, at: Timestamp) {
         let wait = Duration::try_from(at.duration_since(self.now)).unwrap_or(Duration::ZERO);
-        self.plan
-            .look_again_after(wait.max(Duration::from_millis(1)));
+        self.plan.look_again_after(wait.max(Duration::from_millis(1)));
     }
 
     fn take(&mut self, next: Next) -> bool {
@@ -79,14 +74,7 @@ impl Planner<'_> {
         if let Some(sandbox) = self.prepare(pod) {
             if self.initialize(pod, &sandbox) {
                 for container in &pod.spec.containers {
-                    let next = containers::next(
-                        self.observed,
-                        pod,
-                        container,
-                        Role::App,
-                        &sandbox,
-                        self.now,
-                    );
+                    let next = containers::next(self.observed, pod, container, Role::App, &sandbox, self.now);
                     self.take(next);
                 }
             }
@@ -98,11 +86,7 @@ impl Planner<'_> {
     /// Network, volumes and sandbox; gives the id of the sandbox once it runs.
     fn prepare(&mut self, pod: &Pod) -> Option<String> {
         let observed = self.observed;
-        if let Some(setback) = observed
-            .setbacks
-            .get("")
-            .filter(|setback| self.now < setback.retry_at)
-        {
+        if let Some(setback) = observed.setbacks.get("").filter(|setback| self.now < setback.retry_at) {
             self.look_again_at(setback.retry_at);
             return None;
         }
@@ -110,10 +94,7 @@ impl Planner<'_> {
             self.step(Action::SetUpNetwork, "the Pod has no network yet");
         }
         if !observed.volumes_ready {
-            self.step(
-                Action::PrepareVolumes,
-                "the Pod's files are not in place yet",
-            );
+            self.step(Action::PrepareVolumes, "the Pod's files are not in place yet");
         }
         match sandbox(observed) {
             Some(report) if report.is_running() && observed.volumes_ready => {
@@ -125,10 +106,7 @@ impl Planner<'_> {
             Some(report) if report.is_running() => None,
             Some(report) if report.state == RunState::Created => {
                 let attempt = report.identity.attempt;
-                self.step(
-                    Action::StartSandbox { attempt },
-                    "it was made but not started",
-                );
+                self.step(Action::StartSandbox { attempt }, "it was made but not started");
                 None
             }
             lost => {
@@ -140,12 +118,7 @@ impl Planner<'_> {
 
     /// A first sandbox, or one in the place of one that is lost: what joined that one has to end first.
     fn rebuild(&mut self, pod: &Pod, lost: Option<&ContainerReport>) {
-        let running: Vec<&ContainerReport> = self
-            .observed
-            .containers
-            .iter()
-            .filter(|c| c.is_running())
-            .collect();
+        let running: Vec<&ContainerReport> = self.observed.containers.iter().filter(|c| c.is_running()).collect();
         if !running.is_empty() {
             for report in running {
                 self.stop(report, containers::grace(pod), "its sandbox is gone");
@@ -154,49 +127,31 @@ impl Planner<'_> {
         }
         if let Some(report) = lost {
             let (container, id) = (report.identity.container.clone(), report.id.clone());
-            self.step(
-                Action::RemoveContainer { container, id },
-                "the sandbox has ended",
-            );
+            self.step(Action::RemoveContainer { container, id }, "the sandbox has ended");
         }
         // The lost sandbox may have been removed altogether; what joined it still says that there was one.
         let before = lost.map(|report| report.identity.attempt + 1);
         let attempt = before.unwrap_or_else(|| {
-            let sandboxes = self
-                .observed
-                .containers
-                .iter()
-                .map(|report| report.identity.sandbox.as_str());
-            u32::try_from(
-                sandboxes
-                    .filter(|id| !id.is_empty())
-                    .collect::<std::collections::BTreeSet<_>>()
-                    .len(),
-            )
-            .unwrap_or(u32::MAX)
+            let sandboxes = self.observed.containers.iter().map(|report| report.identity.sandbox.as_str());
+            u32::try_from(sandboxes.filter(|id| !id.is_empty()).collect::<std::collections::BTreeSet<_>>().len())
+                .unwrap_or(u32::MAX)
         });
-        let reason = if attempt == 0 {
-            "the Pod has no sandbox yet"
-        } else {
-            "the sandbox is gone"
-        };
+        let reason = if attempt == 0 { "the Pod has no sandbox yet" } else { "the sandbox is gone" };
         self.step(Action::StartSandbox { attempt }, reason);
     }
 
     /// Init containers in order; true once they have all done their work.
     fn initialize(&mut self, pod: &Pod, sandbox: &str) -> bool {
         // An app that started did so because init was done; from then on only sidecars need care, and hold up nobody.
-        let begun = pod.spec.containers.iter().any(|app| {
-            latest(self.observed, Role::App, &app.name)
-                .0
-                .is_some_and(|r| r.identity.sandbox == sandbox)
-        });
+        let begun =
+            pod.spec.containers.iter().any(|app| {
+                latest(self.observed, Role::App, &app.name).0.is_some_and(|r| r.identity.sandbox == sandbox)
+            });
         for container in &pod.spec.init_containers {
             if begun && !is_sidecar(container) {
                 continue;
             }
-            let next =
-                containers::next(self.observed, pod, container, Role::Init, sandbox, self.now);
+            let next = containers::next(self.observed, pod, container, Role::Init, sandbox, self.now);
             let done = self.take(next) && status::init_done(self.observed, container, sandbox);
             if !begun && !done {
                 return false;
@@ -214,15 +169,8 @@ impl Planner<'_> {
                 }
                 continue;
             }
-            let (last, before) = latest(
-                self.observed,
-                report.identity.role,
-                &report.identity.container,
-            );
-            let kept = [last, before]
-                .into_iter()
-                .flatten()
-                .any(|kept| kept.id == report.id);
+            let (last, before) = latest(self.observed, report.identity.role, &report.identity.container);
+            let kept = [last, before].into_iter().flatten().any(|kept| kept.id == report.id);
             if !kept && !report.is_running() {
                 self.remove(report, "later ones have taken its place");
             }
@@ -233,11 +181,7 @@ impl Planner<'_> {
 
     /// Done for good: nothing runs on, the network goes, logs stay until the Pod is deleted.
     fn finish(&mut self, pod: &Pod, why: &str) {
-        if self.stop_all(
-            pod.spec.init_containers.as_slice(),
-            containers::grace(pod),
-            why,
-        ) {
+        if self.stop_all(pod.spec.init_containers.as_slice(), containers::grace(pod), why) {
             if let Some(report) = sandbox(self.observed) {
                 self.remove(report, why);
             }
@@ -251,22 +195,11 @@ impl Planner<'_> {
     // --- TERMINATING, CLEARED ---
 
     fn terminate(&mut self, pod: Option<&Pod>) {
-        let why = if pod.is_some() {
-            "the Pod is being deleted"
-        } else {
-            "the Pod is gone from the API"
-        };
-        let labelled = self
-            .observed
-            .containers
-            .iter()
-            .map(|report| report.identity.grace_seconds)
-            .max();
+        let why = if pod.is_some() { "the Pod is being deleted" } else { "the Pod is gone from the API" };
+        let labelled = self.observed.containers.iter().map(|report| report.identity.grace_seconds).max();
         let labelled = Duration::from_secs(u64::from(labelled.unwrap_or(30)));
         let grace = pod.map_or(labelled, containers::grace);
-        let init = pod
-            .map(|pod| pod.spec.init_containers.as_slice())
-            .unwrap_or_default();
+        let init = pod.map(|pod| pod.spec.init_containers.as_slice()).unwrap_or_default();
         if !self.stop_all(init, grace, why) {
             if let Some(pod) = pod {
                 self.publish(pod);
@@ -289,27 +222,18 @@ impl Planner<'_> {
         }
         self.step(Action::RemoveCgroup, why);
         match pod {
-            Some(_) => self.step(
-                Action::FinishDeletion,
-                "nothing is left of the Pod on this node",
-            ),
+            Some(_) => self.step(Action::FinishDeletion, "nothing is left of the Pod on this node"),
             None => self.step(Action::Forget, "nothing is left of the Pod on this node"),
         }
     }
 
     /// Apps first; sidecars when no app is left, the last one first. True when nothing runs but pause.
     fn stop_all(&mut self, init: &[Container], grace: Duration, why: &str) -> bool {
-        let running = |report: &&ContainerReport| {
-            report.is_running() && report.identity.role != Role::Sandbox
-        };
+        let running = |report: &&ContainerReport| report.is_running() && report.identity.role != Role::Sandbox;
         let all: Vec<&ContainerReport> = self.observed.containers.iter().filter(running).collect();
         let rank = |report: &ContainerReport| {
-            let sidecar = init
-                .iter()
-                .position(|c| is_sidecar(c) && c.name == report.identity.container);
-            sidecar
-                .filter(|_| report.identity.role == Role::Init)
-                .map_or(usize::MAX, |index| index)
+            let sidecar = init.iter().position(|c| is_sidecar(c) && c.name == report.identity.container);
+            sidecar.filter(|_| report.identity.role == Role::Init).map_or(usize::MAX, |index| index)
         };
         let Some(first) = all.iter().map(|report| rank(report)).max() else {
             return true;
@@ -327,28 +251,14 @@ impl Planner<'_> {
                 let shorter = self.now + grace + Duration::from_secs(1) < stopping.deadline;
                 if shorter {
                     let (container, id) = (report.identity.container.clone(), report.id.clone());
-                    return self.step(
-                        Action::StopContainer {
-                            container,
-                            id,
-                            grace,
-                        },
-                        why,
-                    );
+                    return self.step(Action::StopContainer { container, id, grace }, why);
                 }
                 let next = containers::overdue(report, stopping.deadline, self.now);
                 self.take(next);
             }
             None => {
                 let (container, id) = (report.identity.container.clone(), report.id.clone());
-                self.step(
-                    Action::StopContainer {
-                        container,
-                        id,
-                        grace,
-                    },
-                    why,
-                );
+                self.step(Action::StopContainer { container, id, grace }, why);
             }
         }
     }
@@ -360,11 +270,7 @@ impl Planner<'_> {
 
     /// Writes the status if it differs; while there are other steps, only the first one, since they will change it.
     fn publish(&mut self, pod: &Pod) {
-        let progress = self
-            .plan
-            .steps
-            .iter()
-            .any(|step| !matches!(step.action, Action::StartProbes { .. }));
+        let progress = self.plan.steps.iter().any(|step| !matches!(step.action, Action::StartProbes { .. }));
         if progress && !self.observed.published.container_statuses.is_empty() {
             return;
         }
@@ -374,12 +280,7 @@ impl Planner<'_> {
     fn publish_now(&mut self, pod: &Pod) {
         let status = status::pod_status(self.observed, pod, self.now);
         if status != self.observed.published {
-            self.step(
-                Action::PublishStatus {
-                    status: Box::new(status),
-                },
-                "what runs differs from what is published",
-            );
+            self.step(Action::PublishStatus { status: Box::new(status) }, "what runs differs from what is published");
         }
     }
 }

@@ -24,11 +24,7 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn container(name: &str) -> Container {
-    Container {
-        name: name.into(),
-        image: "app:1".into(),
-        ..Container::default()
-    }
+    Container { name: name.into(), image: "app:1".into(), ..Container::default() }
 }
 
 fn pod(policy: &str, containers: &[&str]) -> Pod {
@@ -43,22 +39,12 @@ fn pod(policy: &str, containers: &[&str]) -> Pod {
 
 /// A Pod with everything prepared and its sandbox running.
 fn prepared(pod: &Pod) -> Observed {
-    let image = ImageState {
-        present: Some(true),
-        ..ImageState::default()
-    };
+    let image = ImageState { present: Some(true), ..ImageState::default() };
     Observed {
-        key: PodKey {
-            namespace: "default".into(),
-            name: "web".into(),
-            uid: "u".into(),
-        },
+        key: PodKey { namespace: "default".into(), name: "web".into(), uid: "u".into() },
         pod: Some(Arc::new(pod.clone())),
         containers: vec![sandbox(0, running(0))],
-        network: Some(PodNetwork {
-            ip: "10.244.1.5".parse().expect("an address"),
-            namespace: "/n".into(),
-        }),
+        network: Some(PodNetwork { ip: "10.244.1.5".parse().expect("an address"), namespace: "/n".into() }),
         volumes_ready: true,
         volumes_left: true,
         images: BTreeMap::from([("app:1".to_string(), image)]),
@@ -69,9 +55,7 @@ fn prepared(pod: &Pod) -> Observed {
         setbacks: BTreeMap::new(),
         messages: BTreeMap::new(),
         published: PodStatus::default(),
-        host: HostFacts {
-            node_ip: Some("10.89.0.2".parse().expect("an address")),
-        },
+        host: HostFacts { node_ip: Some("10.89.0.2".parse().expect("an address")) },
     }
 }
 
@@ -87,54 +71,24 @@ fn fresh(pod: &Pod) -> Observed {
 }
 
 fn running(since: i64) -> RunState {
-    RunState::Running {
-        pid: 7,
-        started_at: at(since),
-    }
+    RunState::Running { pid: 7, started_at: at(since) }
 }
 
 fn ended(code: i32, from: i64, to: i64) -> RunState {
     let (started_at, finished_at) = (Some(at(from)), at(to));
-    RunState::Exited(Exit {
-        code,
-        oom_killed: false,
-        start_error: None,
-        started_at,
-        finished_at,
-    })
+    RunState::Exited(Exit { code, oom_killed: false, start_error: None, started_at, finished_at })
 }
 
 fn sandbox(attempt: u32, state: RunState) -> ContainerReport {
-    report(
-        &format!("pause-{attempt}"),
-        Role::Sandbox,
-        "POD",
-        attempt,
-        "",
-        state,
-    )
+    report(&format!("pause-{attempt}"), Role::Sandbox, "POD", attempt, "", state)
 }
 
 /// A container of the first sandbox.
 fn app(name: &str, attempt: u32, state: RunState) -> ContainerReport {
-    report(
-        &format!("{name}-{attempt}"),
-        Role::App,
-        name,
-        attempt,
-        "pause-0",
-        state,
-    )
+    report(&format!("{name}-{attempt}"), Role::App, name, attempt, "pause-0", state)
 }
 
-fn report(
-    id: &str,
-    role: Role,
-    name: &str,
-    attempt: u32,
-    sandbox: &str,
-    state: RunState,
-) -> ContainerReport {
+fn report(id: &str, role: Role, name: &str, attempt: u32, sandbox: &str, state: RunState) -> ContainerReport {
     ContainerReport {
         id: id.into(),
         identity: Identity {
@@ -162,10 +116,7 @@ fn report(
 /// The plan's steps as text, without the status.
 fn steps(observed: &Observed, now: i64) -> Vec<String> {
     let plan = plan(observed, at(now));
-    let steps = plan
-        .steps
-        .iter()
-        .filter(|step| !matches!(step.action, Action::PublishStatus { .. }));
+    let steps = plan.steps.iter().filter(|step| !matches!(step.action, Action::PublishStatus { .. }));
     steps.map(|step| step.action.to_string()).collect()
 }
 
@@ -182,14 +133,7 @@ fn settle(mut observed: Observed, now: i64) -> Observed {
 #[test]
 fn a_new_pod_is_prepared_in_order_and_told() {
     let observed = fresh(&pod("Always", &["app"]));
-    assert_eq!(
-        steps(&observed, 0),
-        [
-            "set up network",
-            "prepare volumes",
-            "start sandbox, attempt 0"
-        ]
-    );
+    assert_eq!(steps(&observed, 0), ["set up network", "prepare volumes", "start sandbox, attempt 0"]);
     let plan = plan(&observed, at(0));
     let last = plan.steps.last().expect("a step").action.to_string();
     assert_eq!(last, "publish status Pending, app: ContainerCreating");
@@ -200,24 +144,11 @@ fn a_prepared_pod_gets_its_images_and_containers() {
     let pod = pod("Always", &["one", "two"]);
     let mut observed = prepared(&pod);
     observed.images.clear();
-    assert_eq!(
-        steps(&observed, 0),
-        ["look for image app:1"],
-        "once for both"
-    );
-    observed.images.insert(
-        "app:1".into(),
-        ImageState {
-            present: Some(false),
-            ..ImageState::default()
-        },
-    );
+    assert_eq!(steps(&observed, 0), ["look for image app:1"], "once for both");
+    observed.images.insert("app:1".into(), ImageState { present: Some(false), ..ImageState::default() });
     assert_eq!(steps(&observed, 0)[0], "pull image app:1 for one");
     let observed = prepared(&pod);
-    assert_eq!(
-        steps(&observed, 0),
-        ["start one, attempt 0", "start two, attempt 0"]
-    );
+    assert_eq!(steps(&observed, 0), ["start one, attempt 0", "start two, attempt 0"]);
 }
 
 #[test]
@@ -228,16 +159,8 @@ fn what_runs_and_is_published_needs_nothing() {
     assert!(plan(&observed, at(5)).is_empty());
     assert_eq!(observed.published.phase, "Running");
     assert!(observed.published.container_statuses[0].ready);
-    let ready = observed
-        .published
-        .conditions
-        .iter()
-        .find(|c| c.r#type == "Ready")
-        .expect("Ready");
-    assert_eq!(
-        (ready.status.as_str(), ready.last_transition_time),
-        ("True", Some(Time::from(at(5))))
-    );
+    let ready = observed.published.conditions.iter().find(|c| c.r#type == "Ready").expect("Ready");
+    assert_eq!((ready.status.as_str(), ready.last_transition_time), ("True", Some(Time::from(at(5)))));
 }
 
 #[test]
@@ -252,9 +175,7 @@ fn restarts_follow_policy() {
     ] {
         let mut observed = prepared(&pod(policy, &["app"]));
         observed.containers.push(app("app", 0, ended(code, 0, 60)));
-        let started = steps(&observed, 61)
-            .iter()
-            .any(|step| step.starts_with("start app, attempt 1"));
+        let started = steps(&observed, 61).iter().any(|step| step.starts_with("start app, attempt 1"));
         assert_eq!(started, restarts, "{policy} {code}");
         assert_eq!(published(&observed, 61).phase, phase, "{policy} {code}");
     }
@@ -270,32 +191,13 @@ fn a_crash_loop_waits_longer_each_time_and_says_so() {
     let again = plan(&observed, at(10)).requeue_after.expect("looks again");
     assert_eq!(again.as_secs(), 15);
     let status = published(&observed, 10);
-    let waiting = status.container_statuses[0]
-        .state
-        .waiting
-        .as_ref()
-        .expect("waiting");
+    let waiting = status.container_statuses[0].state.waiting.as_ref().expect("waiting");
     assert_eq!(waiting.reason, "CrashLoopBackOff");
-    assert_eq!(
-        waiting.message,
-        "back-off 20s restarting failed container=app pod=default/web"
-    );
+    assert_eq!(waiting.message, "back-off 20s restarting failed container=app pod=default/web");
     assert_eq!(status.container_statuses[0].restart_count, 2);
-    assert_eq!(
-        status.container_statuses[0]
-            .last_state
-            .terminated
-            .as_ref()
-            .expect("ended")
-            .exit_code,
-        1
-    );
+    assert_eq!(status.container_statuses[0].last_state.terminated.as_ref().expect("ended").exit_code, 1);
 
-    let Action::StartContainer {
-        attempt,
-        backoff_seconds,
-        ..
-    } = plan(&observed, at(25)).steps[0].action.clone()
+    let Action::StartContainer { attempt, backoff_seconds, .. } = plan(&observed, at(25)).steps[0].action.clone()
     else {
         panic!("does not start");
     };
@@ -307,19 +209,12 @@ fn init_containers_go_one_by_one_and_then_the_apps() {
     let mut spec = pod("Always", &["app"]);
     spec.spec.init_containers = vec![container("first"), container("second")];
     let init = |name: &str, state| ContainerReport {
-        identity: Identity {
-            role: Role::Init,
-            ..app(name, 0, running(0)).identity
-        },
+        identity: Identity { role: Role::Init, ..app(name, 0, running(0)).identity },
         ..app(name, 0, state)
     };
     let mut observed = prepared(&spec);
     assert_eq!(steps(&observed, 0), ["start first, attempt 0"]);
-    let waiting = published(&observed, 0).container_statuses[0]
-        .state
-        .waiting
-        .clone()
-        .expect("waiting");
+    let waiting = published(&observed, 0).container_statuses[0].state.waiting.clone().expect("waiting");
     assert_eq!(waiting.reason, "PodInitializing");
     observed.containers.push(init("first", running(1)));
     assert!(steps(&observed, 2).is_empty());
@@ -329,9 +224,7 @@ fn init_containers_go_one_by_one_and_then_the_apps() {
     assert_eq!(steps(&observed, 5), ["start app, attempt 0"]);
     observed.containers.push(app("app", 0, running(6)));
     // Somebody cleans up: what is done stays done.
-    observed
-        .containers
-        .retain(|report| report.identity.role != Role::Init);
+    observed.containers.retain(|report| report.identity.role != Role::Init);
     assert!(steps(&observed, 7).is_empty());
 
     let mut never = prepared(&{
@@ -347,15 +240,9 @@ fn init_containers_go_one_by_one_and_then_the_apps() {
 #[test]
 fn sidecars_run_beside_and_stop_last() {
     let mut spec = pod("Never", &["app"]);
-    spec.spec.init_containers = vec![Container {
-        restart_policy: Some("Always".into()),
-        ..container("side")
-    }];
+    spec.spec.init_containers = vec![Container { restart_policy: Some("Always".into()), ..container("side") }];
     let side = |state| ContainerReport {
-        identity: Identity {
-            role: Role::Init,
-            ..app("side", 0, running(0)).identity
-        },
+        identity: Identity { role: Role::Init, ..app("side", 0, running(0)).identity },
         ..app("side", 0, state)
     };
     let mut observed = prepared(&spec);
@@ -373,11 +260,7 @@ fn sidecars_run_beside_and_stop_last() {
     deleted.metadata.deletion_timestamp = Some(Time::from(at(10)));
     observed.pod = Some(Arc::new(deleted));
     observed.containers[2] = app("app", 0, running(1));
-    assert_eq!(
-        steps(&observed, 10),
-        ["stop app within 30 s"],
-        "the app first"
-    );
+    assert_eq!(steps(&observed, 10), ["stop app within 30 s"], "the app first");
 }
 
 #[test]
@@ -393,10 +276,7 @@ fn a_lost_sandbox_takes_its_containers_along_and_is_rebuilt() {
 
     // pause has ended but is still there
     observed.containers = vec![sandbox(0, ended(0, 0, 5)), app("app", 0, ended(0, 1, 6))];
-    assert_eq!(
-        steps(&observed, 7),
-        ["remove POD", "start sandbox, attempt 1"]
-    );
+    assert_eq!(steps(&observed, 7), ["remove POD", "start sandbox, attempt 1"]);
 }
 
 #[test]
@@ -429,37 +309,19 @@ fn deletion_stops_kills_and_clears_and_only_then_lets_go() {
     let mut observed = prepared(&spec);
     observed.containers.push(app("app", 0, running(1)));
     assert_eq!(steps(&observed, 10), ["stop app within 5 s"]);
-    observed
-        .stopping
-        .insert("app-0".into(), Stopping { deadline: at(15) });
+    observed.stopping.insert("app-0".into(), Stopping { deadline: at(15) });
     assert!(steps(&observed, 12).is_empty());
     assert_eq!(steps(&observed, 15), ["kill app"]);
-    observed
-        .stopping
-        .insert("app-0".into(), Stopping { deadline: at(60) });
-    assert_eq!(
-        steps(&observed, 16),
-        ["stop app within 5 s"],
-        "deleted again with a shorter grace period"
-    );
+    observed.stopping.insert("app-0".into(), Stopping { deadline: at(60) });
+    assert_eq!(steps(&observed, 16), ["stop app within 5 s"], "deleted again with a shorter grace period");
     observed.containers[1] = app("app", 0, ended(137, 1, 16));
     observed.stopping.clear();
     assert_eq!(
         steps(&observed, 17),
-        [
-            "remove POD",
-            "remove app",
-            "tear down network",
-            "remove volumes",
-            "remove cgroup",
-            "finish deletion"
-        ]
+        ["remove POD", "remove app", "tear down network", "remove volumes", "remove cgroup", "finish deletion"]
     );
     let plan = plan(&observed, at(17));
-    assert!(
-        matches!(plan.steps[0].action, Action::PublishStatus { .. }),
-        "the last status goes first:\n{plan}"
-    );
+    assert!(matches!(plan.steps[0].action, Action::PublishStatus { .. }), "the last status goes first:\n{plan}");
 }
 
 #[test]
@@ -469,16 +331,7 @@ fn a_pod_that_is_gone_from_the_api_leaves_nothing() {
     observed.containers.push(app("app", 0, running(1)));
     assert_eq!(steps(&observed, 1), ["stop app within 30 s"]);
     observed.containers.pop();
-    assert_eq!(
-        steps(&observed, 2),
-        [
-            "remove POD",
-            "tear down network",
-            "remove volumes",
-            "remove cgroup",
-            "forget"
-        ]
-    );
+    assert_eq!(steps(&observed, 2), ["remove POD", "tear down network", "remove volumes", "remove cgroup", "forget"]);
 }
 
 #[test]
@@ -495,13 +348,7 @@ fn a_finished_pod_gives_up_its_address_and_keeps_its_log() {
     assert_eq!(observed.published.pod_ip, "10.244.1.5", "which it was");
 
     // And stays finished, whatever becomes of its containers.
-    let bare = Observed {
-        containers: Vec::new(),
-        ..observed.clone()
-    };
+    let bare = Observed { containers: Vec::new(), ..observed.clone() };
     assert!(plan(&bare, at(5)).is_empty());
-    assert_eq!(
-        published(&bare, 5).container_statuses[0].state,
-        observed.published.container_statuses[0].state
-    );
+    assert_eq!(published(&bare, 5).container_statuses[0].state, observed.published.container_statuses[0].state);
 }

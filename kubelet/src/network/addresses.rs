@@ -13,25 +13,15 @@ use ipnet::Ipv4Net;
 use super::NetworkError;
 
 /// The next free address after `last`, round and round: an address rests as long as it can before it is used again.
-pub fn next_free(
-    cidr: Ipv4Net,
-    taken: &BTreeMap<Ipv4Addr, String>,
-    last: Option<Ipv4Addr>,
-) -> Option<Ipv4Addr> {
+pub fn next_free(cidr: Ipv4Net, taken: &BTreeMap<Ipv4Addr, String>, last: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
     // The first is the network's, the second the gateway's, the last the broadcast's.
     let first = u32::from(cidr.network()).checked_add(2)?;
     let end = u32::from(cidr.broadcast());
     if first >= end {
         return None;
     }
-    let start = last
-        .map(u32::from)
-        .filter(|last| (first..end).contains(last))
-        .map_or(first, |last| last + 1);
-    (start..end)
-        .chain(first..start)
-        .map(Ipv4Addr::from)
-        .find(|address| !taken.contains_key(address))
+    let start = last.map(u32::from).filter(|last| (first..end).contains(last)).map_or(first, |last| last + 1);
+    (start..end).chain(first..start).map(Ipv4Addr::from).find(|address| !taken.contains_key(address))
 }
 
 /// The taken addresses, on disk and in memory.
@@ -45,18 +35,12 @@ pub struct Addresses {
 impl Addresses {
     /// Reads what an earlier kubelet gave out.
     pub fn open(directory: &Path) -> Result<Addresses, NetworkError> {
-        let failed = |error: std::io::Error| {
-            NetworkError::failed(format!("read {}", directory.display()), error)
-        };
+        let failed = |error: std::io::Error| NetworkError::failed(format!("read {}", directory.display()), error);
         fs::create_dir_all(directory).map_err(failed)?;
         let mut taken = BTreeMap::new();
         for entry in fs::read_dir(directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            let Some(address) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            else {
+            let Some(address) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
             let owner = fs::read_to_string(entry.path()).map_err(failed)?;
@@ -68,11 +52,7 @@ impl Addresses {
             taken.insert(address, owner);
         }
         let last = taken.keys().next_back().copied();
-        Ok(Addresses {
-            directory: directory.to_path_buf(),
-            taken,
-            last,
-        })
+        Ok(Addresses { directory: directory.to_path_buf(), taken, last })
     }
 
     /// The Pod's address, taken now if it has none.
@@ -82,23 +62,14 @@ impl Addresses {
         }
         loop {
             let Some(address) = next_free(cidr, &self.taken, self.last) else {
-                return Err(NetworkError::Exhausted {
-                    pod_cidr: cidr,
-                    used: self.taken.len(),
-                });
+                return Err(NetworkError::Exhausted { pod_cidr: cidr, used: self.taken.len() });
             };
             self.last = Some(address);
             let path = self.directory.join(address.to_string());
             let failed = |error| NetworkError::failed(format!("write {}", path.display()), error);
-            match fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-            {
+            match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(mut file) => {
-                    file.write_all(pod_uid.as_bytes())
-                        .and_then(|()| file.sync_all())
-                        .map_err(failed)?;
+                    file.write_all(pod_uid.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
                     self.taken.insert(address, pod_uid.to_string());
                     return Ok(address);
                 }
@@ -113,10 +84,7 @@ impl Addresses {
 
     /// The Pod's address, if it has one.
     pub fn of(&self, pod_uid: &str) -> Option<Ipv4Addr> {
-        self.taken
-            .iter()
-            .find(|(_, owner)| *owner == pod_uid)
-            .map(|(address, _)| *address)
+        self.taken.iter().find(|(_, owner)| *owner == pod_uid).map(|(address, _)| *address)
     }
 
     /// Gives the Pod's address back.
@@ -127,10 +95,7 @@ impl Addresses {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    return Err(NetworkError::failed(
-                        format!("remove {}", path.display()),
-                        error,
-                    ));
+                    return Err(NetworkError::failed(format!("remove {}", path.display()), error));
                 }
             }
             self.taken.remove(&address);
@@ -165,10 +130,7 @@ mod tests {
         }
         assert_eq!(given, [2, 3, 4, 5, 6]);
         taken.remove(&"10.0.0.3".parse().expect("address"));
-        assert_eq!(
-            next_free(range, &taken, last),
-            Some("10.0.0.3".parse().expect("address"))
-        );
+        assert_eq!(next_free(range, &taken, last), Some("10.0.0.3".parse().expect("address")));
     }
 
     #[test]
@@ -195,10 +157,7 @@ mod tests {
         assert_eq!(again.all().len(), 2);
         again.release("uid-1").expect("release");
         again.release("uid-1").expect("release twice");
-        assert_eq!(
-            Addresses::open(directory.path()).expect("open").of("uid-1"),
-            None
-        );
+        assert_eq!(Addresses::open(directory.path()).expect("open").of("uid-1"), None);
     }
 
     #[test]

@@ -31,10 +31,7 @@ pub struct FakeNetwork {
 impl FakeNetwork {
     /// A network without Pods.
     pub fn new(machine: &World) -> FakeNetwork {
-        FakeNetwork {
-            machine: machine.clone(),
-            state: Arc::default(),
-        }
+        FakeNetwork { machine: machine.clone(), state: Arc::default() }
     }
 
     /// Who has which address.
@@ -48,9 +45,7 @@ impl FakeNetwork {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     async fn takes(&self, most_ms: u64) {
@@ -75,28 +70,18 @@ impl Network for FakeNetwork {
         self.takes(20).await;
         let mut state = self.lock();
         let node = state.node.clone().ok_or(NetworkError::NotStarted)?;
-        let owned = state
-            .taken
-            .iter()
-            .find(|(_, uid)| *uid == pod_uid)
-            .map(|(ip, _)| *ip);
+        let owned = state.taken.iter().find(|(_, uid)| *uid == pod_uid).map(|(ip, _)| *ip);
         let ip = match owned.or_else(|| next_free(node.pod_cidr, &state.taken, state.last)) {
             Some(ip) => ip,
             None => {
-                return Err(NetworkError::Exhausted {
-                    pod_cidr: node.pod_cidr,
-                    used: state.taken.len(),
-                });
+                return Err(NetworkError::Exhausted { pod_cidr: node.pod_cidr, used: state.taken.len() });
             }
         };
         if owned.is_none() {
             state.taken.insert(ip, pod_uid.to_string());
             state.last = Some(ip);
         }
-        Ok(PodNetwork {
-            ip,
-            namespace: namespace(pod_uid),
-        })
+        Ok(PodNetwork { ip, namespace: namespace(pod_uid) })
     }
 
     async fn remove(&self, pod_uid: &str) -> Result<(), NetworkError> {
@@ -107,18 +92,7 @@ impl Network for FakeNetwork {
 
     async fn pods(&self) -> Result<BTreeMap<String, PodNetwork>, NetworkError> {
         let taken = self.taken();
-        Ok(taken
-            .into_iter()
-            .map(|(ip, uid)| {
-                (
-                    uid.clone(),
-                    PodNetwork {
-                        ip,
-                        namespace: namespace(&uid),
-                    },
-                )
-            })
-            .collect())
+        Ok(taken.into_iter().map(|(ip, uid)| (uid.clone(), PodNetwork { ip, namespace: namespace(&uid) })).collect())
     }
 
     async fn node_namespace(&self) -> Result<PathBuf, NetworkError> {
@@ -135,15 +109,8 @@ impl Network for FakeNetwork {
         Ok(())
     }
 
-    async fn dial(
-        &self,
-        _pod_uid: Option<&str>,
-        port: u16,
-    ) -> Result<Box<dyn ByteStream>, NetworkError> {
-        Err(NetworkError::failed(
-            format!("connect to port {port} of the Pod"),
-            "nothing listens in the simulation",
-        ))
+    async fn dial(&self, _pod_uid: Option<&str>, port: u16) -> Result<Box<dyn ByteStream>, NetworkError> {
+        Err(NetworkError::failed(format!("connect to port {port} of the Pod"), "nothing listens in the simulation"))
     }
 
     async fn stop(&self) -> Result<(), NetworkError> {

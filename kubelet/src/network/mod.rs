@@ -92,10 +92,7 @@ pub enum NetworkError {
 impl NetworkError {
     /// An operation that failed, with why.
     pub fn failed(operation: impl Into<String>, reason: impl std::fmt::Display) -> NetworkError {
-        NetworkError::Failed {
-            operation: operation.into(),
-            reason: reason.to_string(),
-        }
+        NetworkError::Failed { operation: operation.into(), reason: reason.to_string() }
     }
 }
 
@@ -121,11 +118,7 @@ pub trait Network: Send + Sync + 'static {
     /// The ways to other nodes' Pods: range to node address. Those of ours that are not named go.
     async fn routes(&self, routes: &BTreeMap<Ipv4Net, IpAddr>) -> Result<(), NetworkError>;
     /// Connects to a port on the Pod's (or, without a uid, the node's) loopback.
-    async fn dial(
-        &self,
-        pod_uid: Option<&str>,
-        port: u16,
-    ) -> Result<Box<dyn ByteStream>, NetworkError>;
+    async fn dial(&self, pod_uid: Option<&str>, port: u16) -> Result<Box<dyn ByteStream>, NetworkError>;
     /// Removes everything of the node's part that `start` made.
     async fn stop(&self) -> Result<(), NetworkError>;
 }
@@ -133,10 +126,7 @@ pub trait Network: Send + Sync + 'static {
 /// A link name (15 characters at most) that differs for different inputs.
 pub fn link_name(prefix: &str, parts: &[&str]) -> String {
     let digest = Sha256::digest(parts.join("\0").as_bytes());
-    format!(
-        "{prefix}{}",
-        &crate::images::archive::hex(&digest)[..15 - prefix.len().min(7)]
-    )
+    format!("{prefix}{}", &crate::images::archive::hex(&digest)[..15 - prefix.len().min(7)])
 }
 
 #[cfg(test)]
@@ -153,10 +143,7 @@ mod tests {
 
     #[test]
     fn the_gateway_is_the_first_address() {
-        let node = NodeNetwork {
-            pod_cidr: "10.244.3.0/24".parse().expect("cidr"),
-            node_ip: None,
-        };
+        let node = NodeNetwork { pod_cidr: "10.244.3.0/24".parse().expect("cidr"), node_ip: None };
         assert_eq!(node.gateway().to_string(), "10.244.3.1");
     }
 }

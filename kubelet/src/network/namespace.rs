@@ -47,10 +47,7 @@ pub fn make(path: &Path) -> Result<(), NetworkError> {
         return Ok(());
     }
     let failed = |error: &dyn std::fmt::Display| {
-        NetworkError::failed(
-            format!("make the network namespace {}", path.display()),
-            error,
-        )
+        NetworkError::failed(format!("make the network namespace {}", path.display()), error)
     };
     let _return = Return::here().map_err(|e| failed(&e))?;
     File::create(path).map_err(|e| failed(&e))?;
@@ -61,29 +58,16 @@ pub fn make(path: &Path) -> Result<(), NetworkError> {
 /// Binds the calling thread's namespace to the file.
 pub fn bind_current(path: &Path) -> Result<(), NetworkError> {
     if !path.exists() {
-        File::create(path)
-            .map_err(|error| NetworkError::failed(format!("make {}", path.display()), error))?;
+        File::create(path).map_err(|error| NetworkError::failed(format!("make {}", path.display()), error))?;
     }
-    mount(
-        Some(THREAD_NAMESPACE),
-        path,
-        None::<&str>,
-        MsFlags::MS_BIND,
-        None::<&str>,
-    )
-    .map_err(|error| {
-        NetworkError::failed(
-            format!("bind a network namespace to {}", path.display()),
-            error,
-        )
-    })
+    mount(Some(THREAD_NAMESPACE), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+        .map_err(|error| NetworkError::failed(format!("bind a network namespace to {}", path.display()), error))
 }
 
 /// Unbinds and removes the file. The namespace itself ends with the last process in it.
 pub fn remove(path: &Path) -> Result<(), NetworkError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        NetworkError::failed(format!("remove the namespace {}", path.display()), error)
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| NetworkError::failed(format!("remove the namespace {}", path.display()), error);
     // Several mounts may lie on top of each other after a crash at the wrong moment.
     while exists(path) {
         umount2(path, MntFlags::MNT_DETACH).map_err(|e| failed(&e))?;
@@ -97,9 +81,8 @@ pub fn remove(path: &Path) -> Result<(), NetworkError> {
 
 /// Runs `work` inside the namespace. It must not start threads or tasks that go on in there.
 pub fn inside<T>(path: &Path, work: impl FnOnce() -> T) -> Result<T, NetworkError> {
-    let failed = |error: &dyn std::fmt::Display| {
-        NetworkError::failed(format!("enter the namespace {}", path.display()), error)
-    };
+    let failed =
+        |error: &dyn std::fmt::Display| NetworkError::failed(format!("enter the namespace {}", path.display()), error);
     let target = File::open(path).map_err(|e| failed(&e))?;
     let _return = Return::here().map_err(|e| failed(&e))?;
     setns(&target, CloneFlags::CLONE_NEWNET).map_err(|e| failed(&e))?;
@@ -117,8 +100,6 @@ pub fn check(path: &Path, pid: u32) -> Result<(), NetworkError> {
     if read(path)? == read(Path::new(&of_process))? {
         return Ok(());
     }
-    let found = fs::read_link(&of_process)
-        .map(|link| link.display().to_string())
-        .unwrap_or_default();
+    let found = fs::read_link(&of_process).map(|link| link.display().to_string()).unwrap_or_default();
     Err(NetworkError::WrongNamespace { pid, found })
 }

@@ -31,9 +31,7 @@ impl Netlink {
         let (connection, handle, _) = match file {
             None => rtnetlink::new_connection().map_err(failed)?,
             Some(file) => {
-                let made = world
-                    .blocking(move || namespace::inside(&file, rtnetlink::new_connection))
-                    .await;
+                let made = world.blocking(move || namespace::inside(&file, rtnetlink::new_connection)).await;
                 made?.map_err(failed)?
             }
         };
@@ -68,9 +66,7 @@ impl Netlink {
     }
 
     async fn need(&self, name: &str) -> Result<u32, NetworkError> {
-        self.index(name)
-            .await?
-            .ok_or_else(|| NetworkError::failed(format!("find link {name}"), "it is gone"))
+        self.index(name).await?.ok_or_else(|| NetworkError::failed(format!("find link {name}"), "it is gone"))
     }
 
     /// Turns a link on.
@@ -100,12 +96,8 @@ impl Netlink {
             .set_info_data(InfoData::Veth(InfoVeth::Peer(far)))
             .build();
         let done = self.handle.link().add(message).execute().await;
-        done.map_err(|error| {
-            NetworkError::failed(format!("make the veth pair {name} and {peer}"), error)
-        })?;
-        let port = LinkBridgePort::new(self.need(name).await?)
-            .hairpin(true)
-            .build();
+        done.map_err(|error| NetworkError::failed(format!("make the veth pair {name} and {peer}"), error))?;
+        let port = LinkBridgePort::new(self.need(name).await?).hairpin(true).build();
         let done = self.handle.link().set_port(port).execute().await;
         done.map_err(|error| NetworkError::failed(format!("turn hairpin on for {name}"), error))
     }
@@ -117,28 +109,14 @@ impl Netlink {
         };
         match self.handle.link().del(index).execute().await {
             Err(error) if code(&error) == -nix::libc::ENODEV => Ok(()),
-            other => {
-                other.map_err(|error| NetworkError::failed(format!("remove link {name}"), error))
-            }
+            other => other.map_err(|error| NetworkError::failed(format!("remove link {name}"), error)),
         }
     }
 
     /// An address on a link.
-    pub async fn address(
-        &self,
-        index: u32,
-        address: Ipv4Addr,
-        prefix: u8,
-    ) -> Result<(), NetworkError> {
-        let done = self
-            .handle
-            .address()
-            .add(index, IpAddr::V4(address), prefix)
-            .execute()
-            .await;
-        exists_is_fine(done).map_err(|error| {
-            NetworkError::failed(format!("give a link the address {address}"), error)
-        })
+    pub async fn address(&self, index: u32, address: Ipv4Addr, prefix: u8) -> Result<(), NetworkError> {
+        let done = self.handle.address().add(index, IpAddr::V4(address), prefix).execute().await;
+        exists_is_fine(done).map_err(|error| NetworkError::failed(format!("give a link the address {address}"), error))
     }
 
     /// The MTU of the link that has this address.
@@ -147,22 +125,17 @@ impl Netlink {
         let mut addresses = self.handle.address().get().execute();
         let mut index = None;
         while let Some(message) = addresses.try_next().await.map_err(failed)? {
-            if message
-                .attributes
-                .contains(&AddressAttribute::Local(address))
-            {
+            if message.attributes.contains(&AddressAttribute::Local(address)) {
                 index = Some(message.header.index);
             }
         }
         let Some(index) = index else { return Ok(None) };
         let mut links = self.handle.link().get().match_index(index).execute();
         let link = links.try_next().await.map_err(failed)?;
-        Ok(link.into_iter().flat_map(|link| link.attributes).find_map(
-            |attribute| match attribute {
-                LinkAttribute::Mtu(mtu) => Some(mtu),
-                _ => None,
-            },
-        ))
+        Ok(link.into_iter().flat_map(|link| link.attributes).find_map(|attribute| match attribute {
+            LinkAttribute::Mtu(mtu) => Some(mtu),
+            _ => None,
+        }))
     }
 
     /// A Pod's two routes: its gateway is on the link, everything else is behind it.
@@ -172,15 +145,10 @@ impl Netlink {
             .output_interface(index)
             .scope(RouteScope::Link)
             .build();
-        let default = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .build();
+        let default = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();
         for route in [direct, default] {
             let done = self.handle.route().add(route).replace().execute().await;
-            done.map_err(|error| {
-                NetworkError::failed(format!("set the Pod's route to {gateway}"), error)
-            })?;
+            done.map_err(|error| NetworkError::failed(format!("set the Pod's route to {gateway}"), error))?;
         }
         Ok(())
     }
@@ -188,16 +156,8 @@ impl Netlink {
     /// Our routes to other nodes' Pods.
     pub async fn node_routes(&self) -> Result<Vec<(Ipv4Net, IpAddr)>, NetworkError> {
         let mut found = Vec::new();
-        let mut routes = self
-            .handle
-            .route()
-            .get(RouteMessageBuilder::<Ipv4Addr>::new().build())
-            .execute();
-        while let Some(route) = routes
-            .try_next()
-            .await
-            .map_err(|error| NetworkError::failed("list routes", error))?
-        {
+        let mut routes = self.handle.route().get(RouteMessageBuilder::<Ipv4Addr>::new().build()).execute();
+        while let Some(route) = routes.try_next().await.map_err(|error| NetworkError::failed("list routes", error))? {
             if route.header.protocol != OUR_ROUTES {
                 continue;
             }
@@ -207,9 +167,7 @@ impl Netlink {
                     RouteAttribute::Destination(RouteAddress::Inet(address)) => {
                         range = Ipv4Net::new(*address, route.header.destination_prefix_length).ok();
                     }
-                    RouteAttribute::Gateway(RouteAddress::Inet(address)) => {
-                        via = Some(IpAddr::V4(*address))
-                    }
+                    RouteAttribute::Gateway(RouteAddress::Inet(address)) => via = Some(IpAddr::V4(*address)),
                     _ => {}
                 }
             }
@@ -237,9 +195,7 @@ impl Netlink {
             .build();
         match self.handle.route().del(route).execute().await {
             Err(error) if code(&error) == -nix::libc::ESRCH => Ok(()),
-            other => other.map_err(|error| {
-                NetworkError::failed(format!("remove the route to {range}"), error)
-            }),
+            other => other.map_err(|error| NetworkError::failed(format!("remove the route to {range}"), error)),
         }
     }
 }

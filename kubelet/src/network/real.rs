@@ -70,9 +70,7 @@ impl RealNetwork {
     }
 
     async fn netlink(&self) -> Result<&Netlink, NetworkError> {
-        self.netlink
-            .get_or_try_init(|| Netlink::open(&self.world, None))
-            .await
+        self.netlink.get_or_try_init(|| Netlink::open(&self.world, None)).await
     }
 
     fn started(&self) -> Result<Started, NetworkError> {
@@ -113,10 +111,7 @@ impl RealNetwork {
 #[async_trait]
 impl Network for RealNetwork {
     async fn start(&self, node: &NodeNetwork) -> Result<(), NetworkError> {
-        if lock(&self.started)
-            .as_ref()
-            .is_some_and(|started| started.node == *node)
-        {
+        if lock(&self.started).as_ref().is_some_and(|started| started.node == *node) {
             return Ok(());
         }
         let netlink = self.netlink().await?;
@@ -126,26 +121,19 @@ impl Network for RealNetwork {
         };
         let name = self.bridge_name();
         let bridge = netlink.bridge(&name, mtu).await?;
-        netlink
-            .address(bridge, node.gateway(), node.pod_cidr.prefix_len())
-            .await?;
+        netlink.address(bridge, node.gateway(), node.pod_cidr.prefix_len()).await?;
         let directory = self.directory.clone();
         let prepare = move || -> Result<(), NetworkError> {
             let netns = directory.join("netns");
-            fs::create_dir_all(&netns).map_err(|error| {
-                NetworkError::failed(format!("make {}", netns.display()), error)
-            })?;
+            fs::create_dir_all(&netns)
+                .map_err(|error| NetworkError::failed(format!("make {}", netns.display()), error))?;
             sysctl("net/ipv4/ip_forward", "1")?;
             // Pods of one node talk through the bridge's address; the node must not tell them to take a short cut.
             sysctl("net/ipv4/conf/all/send_redirects", "0")?;
             sysctl(&format!("net/ipv4/conf/{name}/send_redirects"), "0")
         };
         self.world.blocking(prepare).await?;
-        *lock(&self.started) = Some(Started {
-            node: node.clone(),
-            bridge,
-            mtu,
-        });
+        *lock(&self.started) = Some(Started { node: node.clone(), bridge, mtu });
         Ok(())
     }
 
@@ -153,35 +141,20 @@ impl Network for RealNetwork {
         let started = self.started()?;
         let uid = pod_uid.to_string();
         let cidr = started.node.pod_cidr;
-        let ip = self
-            .with_addresses(move |addresses| addresses.take(cidr, &uid))
-            .await?;
-        let pod = PodNetwork {
-            ip,
-            namespace: self.namespace_path(pod_uid),
-        };
+        let ip = self.with_addresses(move |addresses| addresses.take(cidr, &uid)).await?;
+        let pod = PodNetwork { ip, namespace: self.namespace_path(pod_uid) };
         let path = pod.namespace.clone();
         let file = self
             .world
             .blocking(move || {
                 namespace::make(&path)?;
-                fs::File::open(&path).map_err(|error| {
-                    NetworkError::failed(format!("open {}", path.display()), error)
-                })
+                fs::File::open(&path).map_err(|error| NetworkError::failed(format!("open {}", path.display()), error))
             })
             .await?;
         let name = self.veth_name(pod_uid);
         let netlink = self.netlink().await?;
         if netlink.index(&name).await?.is_none() {
-            netlink
-                .veth(
-                    &name,
-                    POD_LINK,
-                    started.mtu,
-                    file.as_raw_fd(),
-                    started.bridge,
-                )
-                .await?;
+            netlink.veth(&name, POD_LINK, started.mtu, file.as_raw_fd(), started.bridge).await?;
         }
         match self.configure_pod(&started, &pod).await {
             Ok(()) => Ok(pod),
@@ -194,24 +167,16 @@ impl Network for RealNetwork {
     }
 
     async fn remove(&self, pod_uid: &str) -> Result<(), NetworkError> {
-        self.netlink()
-            .await?
-            .delete(&self.veth_name(pod_uid))
-            .await?;
+        self.netlink().await?.delete(&self.veth_name(pod_uid)).await?;
         let path = self.namespace_path(pod_uid);
-        self.world
-            .blocking(move || namespace::remove(&path))
-            .await?;
+        self.world.blocking(move || namespace::remove(&path)).await?;
         let uid = pod_uid.to_string();
-        self.with_addresses(move |addresses| addresses.release(&uid))
-            .await
+        self.with_addresses(move |addresses| addresses.release(&uid)).await
     }
 
     async fn pods(&self) -> Result<BTreeMap<String, PodNetwork>, NetworkError> {
         let directory = self.directory.join("netns");
-        let taken = self
-            .with_addresses(|addresses| Ok(addresses.all().clone()))
-            .await?;
+        let taken = self.with_addresses(|addresses| Ok(addresses.all().clone())).await?;
         let pod = |(ip, uid): (Ipv4Addr, String)| {
             let namespace = directory.join(&uid);
             (uid, PodNetwork { ip, namespace })
@@ -243,10 +208,7 @@ impl Network for RealNetwork {
     async fn routes(&self, routes: &BTreeMap<Ipv4Net, IpAddr>) -> Result<(), NetworkError> {
         let netlink = self.netlink().await?;
         let present = netlink.node_routes().await?;
-        for (range, _) in present
-            .iter()
-            .filter(|(range, _)| !routes.contains_key(range))
-        {
+        for (range, _) in present.iter().filter(|(range, _)| !routes.contains_key(range)) {
             netlink.remove_node_route(*range).await?;
         }
         let mut failure = None;
@@ -263,28 +225,17 @@ impl Network for RealNetwork {
         failure.map_or(Ok(()), Err)
     }
 
-    async fn dial(
-        &self,
-        pod_uid: Option<&str>,
-        port: u16,
-    ) -> Result<Box<dyn ByteStream>, NetworkError> {
+    async fn dial(&self, pod_uid: Option<&str>, port: u16) -> Result<Box<dyn ByteStream>, NetworkError> {
         let path = pod_uid.map(|uid| self.namespace_path(uid));
         let connect = move || {
-            let connect = || {
-                std::net::TcpStream::connect_timeout(
-                    &(Ipv4Addr::LOCALHOST, port).into(),
-                    DIAL_LIMIT,
-                )
-            };
+            let connect = || std::net::TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), DIAL_LIMIT);
             let stream = match path {
                 Some(path) => namespace::inside(&path, connect)?,
                 None => connect(),
             };
             stream
                 .and_then(|stream| stream.set_nonblocking(true).map(|()| stream))
-                .map_err(|error| {
-                    NetworkError::failed(format!("connect to port {port} of the Pod"), error)
-                })
+                .map_err(|error| NetworkError::failed(format!("connect to port {port} of the Pod"), error))
         };
         let stream = self.world.blocking(connect).await?;
         let stream = tokio::net::TcpStream::from_std(stream)
@@ -306,9 +257,7 @@ impl Network for RealNetwork {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic while it was held leaves plain data that is still whole.
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn sysctl(name: &str, value: &str) -> Result<(), NetworkError> {
@@ -316,6 +265,5 @@ fn sysctl(name: &str, value: &str) -> Result<(), NetworkError> {
     if fs::read_to_string(&path).is_ok_and(|now| now.trim() == value) {
         return Ok(());
     }
-    fs::write(&path, value)
-        .map_err(|error| NetworkError::failed(format!("set {path} to {value}"), error))
+    fs::write(&path, value).map_err(|error| NetworkError::failed(format!("set {path} to {value}"), error))
 }

@@ -93,8 +93,7 @@ pub async fn keep_status(pods: Arc<Pods>, client: Client, mut facts: Facts) {
     let world = pods.shared.world.clone();
     let mut written_at = None;
     loop {
-        let due =
-            written_at.is_none_or(|at| world.now().saturating_duration_since(at) >= STATUS_EVERY);
+        let due = written_at.is_none_or(|at| world.now().saturating_duration_since(at) >= STATUS_EVERY);
         let wait = match sync(&api, &pods, &mut facts, due).await {
             Ok(wrote) => {
                 if wrote {
@@ -118,11 +117,7 @@ async fn sync(api: &Api<Node>, pods: &Pods, facts: &mut Facts, due: bool) -> Res
     let health = health(pods, &node, facts).await;
     let status = object::node_status(facts, &node.status, &health, pods.shared.world.wall());
     let write = due || object::differs(&node.status, &status);
-    let node = if write {
-        object::publish(api, &node, &status).await?
-    } else {
-        node
-    };
+    let node = if write { object::publish(api, &node, &status).await? } else { node };
     pods.set_node(Arc::new(node));
     Ok(write)
 }
@@ -132,33 +127,21 @@ async fn health(pods: &Pods, node: &Node, facts: &mut Facts) -> Health {
     match pods.shared.runtime.info().await {
         Ok(info) => facts.machine = object::with_runtime(&facts.machine, &info),
         Err(error) => {
-            return Health::NotReady {
-                reason: "ContainerRuntimeIsDown",
-                message: error.to_string(),
-            };
+            return Health::NotReady { reason: "ContainerRuntimeIsDown", message: error.to_string() };
         }
     }
     let Some(network) = network_of(node, facts) else {
         let message = "the node has no Pod CIDR yet; the node controller assigns it".to_string();
-        return Health::NotReady {
-            reason: "NetworkNotReady",
-            message,
-        };
+        return Health::NotReady { reason: "NetworkNotReady", message };
     };
     match pods.shared.network.start(&network).await {
         Ok(()) => Health::Ready,
-        Err(error) => Health::NotReady {
-            reason: "NetworkNotReady",
-            message: error.to_string(),
-        },
+        Err(error) => Health::NotReady { reason: "NetworkNotReady", message: error.to_string() },
     }
 }
 
 /// The node's network, once the cluster has given it one.
 pub fn network_of(node: &Node, facts: &Facts) -> Option<NodeNetwork> {
     let pod_cidr = node.spec.pod_cidr.parse().ok()?;
-    Some(NodeNetwork {
-        pod_cidr,
-        node_ip: facts.address,
-    })
+    Some(NodeNetwork { pod_cidr, node_ip: facts.address })
 }

@@ -11,10 +11,6 @@ use skiff_proto::corev1::Node;
 
 /// A node's address for other nodes.
 pub fn internal_ip(node: &Node) -> Option<IpAddr> {
-    let address = node
-        .status
-        .addresses
-        .iter()
-        .find(|address| address.r#type == "InternalIP");
+    let address = node.status.addresses.iter().find(|address| address.r#type == "InternalIP");
     address.and_then(|address| address.address.parse().ok())
 }

@@ -7,9 +7,7 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_client::{Api, Error, Patch};
-use skiff_proto::corev1::{
-    Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo, Taint,
-};
+use skiff_proto::corev1::{Node, NodeAddress, NodeCondition, NodeSpec, NodeStatus, NodeSystemInfo, Taint};
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::{Quantity, Time};
 
@@ -35,18 +33,11 @@ impl Capacity {
     /// What the machine has, divided by `share` nodes on it.
     pub fn of_machine(share: u32) -> Capacity {
         let share = i64::from(share.max(1));
-        let cpus =
-            std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
+        let cpus = std::thread::available_parallelism().map_or(1, |n| i64::try_from(n.get()).unwrap_or(1));
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        let total = memory.lines().find_map(|line| {
-            line.strip_prefix("MemTotal:")?
-                .split_whitespace()
-                .next()?
-                .parse()
-                .ok()
-        });
-        let disk = nix::sys::statvfs::statvfs("/")
-            .map_or(0, |fs| fs.blocks().saturating_mul(fs.fragment_size()));
+        let total =
+            memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+        let disk = nix::sys::statvfs::statvfs("/").map_or(0, |fs| fs.blocks().saturating_mul(fs.fragment_size()));
         Capacity {
             cpu_milli: cpus * 1000 / share,
             memory: total.map_or(0, |kib: i64| kib * 1024) / share,
@@ -60,10 +51,7 @@ impl Capacity {
         BTreeMap::from([
             ("cpu".to_string(), Quantity::from_milli(self.cpu_milli)),
             ("memory".to_string(), Quantity::from_bytes(self.memory)),
-            (
-                "ephemeral-storage".to_string(),
-                Quantity::from_bytes(self.ephemeral_storage),
-            ),
+            ("ephemeral-storage".to_string(), Quantity::from_bytes(self.ephemeral_storage)),
             ("pods".to_string(), Quantity::from_value(self.pods)),
         ])
     }
@@ -102,11 +90,7 @@ pub enum Health {
 
 /// What the machine says about itself. For a real node; a simulated one says nothing.
 pub fn machine() -> NodeSystemInfo {
-    let read = |path: &str| {
-        std::fs::read_to_string(path)
-            .map(|text| text.trim().to_string())
-            .unwrap_or_default()
-    };
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_string()).unwrap_or_default();
     NodeSystemInfo {
         machine_id: read("/etc/machine-id"),
         system_uuid: read("/sys/class/dmi/id/product_uuid"),
@@ -137,15 +121,8 @@ pub fn new_node(facts: &Facts) -> Node {
         labels.entry(key).or_insert(value);
     }
     Node {
-        metadata: ObjectMeta {
-            name: facts.name.clone(),
-            labels,
-            ..ObjectMeta::default()
-        },
-        spec: NodeSpec {
-            taints: facts.taints.clone(),
-            ..NodeSpec::default()
-        },
+        metadata: ObjectMeta { name: facts.name.clone(), labels, ..ObjectMeta::default() },
+        spec: NodeSpec { taints: facts.taints.clone(), ..NodeSpec::default() },
         status: NodeStatus::default(),
     }
 }
@@ -160,38 +137,20 @@ fn own_labels(facts: &Facts) -> BTreeMap<String, String> {
 }
 
 /// The status as it should be.
-pub fn node_status(
-    facts: &Facts,
-    before: &NodeStatus,
-    health: &Health,
-    now: Timestamp,
-) -> NodeStatus {
+pub fn node_status(facts: &Facts, before: &NodeStatus, health: &Health, now: Timestamp) -> NodeStatus {
     let quantities = facts.capacity.quantities();
     let mut addresses = Vec::new();
     if let Some(address) = facts.address {
-        addresses.push(NodeAddress {
-            r#type: "InternalIP".into(),
-            address: address.to_string(),
-        });
+        addresses.push(NodeAddress { r#type: "InternalIP".into(), address: address.to_string() });
     }
-    addresses.push(NodeAddress {
-        r#type: "Hostname".into(),
-        address: facts.name.clone(),
-    });
+    addresses.push(NodeAddress { r#type: "Hostname".into(), address: facts.name.clone() });
     let (ready, reason, message) = match health {
-        Health::Ready => (
-            true,
-            "KubeletReady",
-            "kubelet is posting ready status".to_string(),
-        ),
+        Health::Ready => (true, "KubeletReady", "kubelet is posting ready status".to_string()),
         Health::NotReady { reason, message } => (false, *reason, message.clone()),
     };
     let condition = |kind: &str, verdict: bool, reason: &str, message: &str| {
         let status = if verdict { "True" } else { "False" };
-        let old = before
-            .conditions
-            .iter()
-            .find(|condition| condition.r#type == kind && condition.status == status);
+        let old = before.conditions.iter().find(|condition| condition.r#type == kind && condition.status == status);
         let now = Some(Time::from(now));
         NodeCondition {
             r#type: kind.into(),
@@ -207,24 +166,9 @@ pub fn node_status(
         allocatable: quantities,
         addresses,
         conditions: vec![
-            condition(
-                "MemoryPressure",
-                false,
-                "KubeletHasSufficientMemory",
-                "kubelet has sufficient memory available",
-            ),
-            condition(
-                "DiskPressure",
-                false,
-                "KubeletHasNoDiskPressure",
-                "kubelet has no disk pressure",
-            ),
-            condition(
-                "PIDPressure",
-                false,
-                "KubeletHasSufficientPID",
-                "kubelet has sufficient PID available",
-            ),
+            condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
             condition("Ready", ready, reason, &message),
         ],
         node_info: facts.machine.clone(),
@@ -236,17 +180,11 @@ pub fn node_status(
 pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
     let still = |status: &NodeStatus| {
         let mut status = status.clone();
+        status.conditions.iter_mut().for_each(|condition| condition.last_heartbeat_time = None);
+        // The API server adds what others own.
         status
             .conditions
-            .iter_mut()
-            .for_each(|condition| condition.last_heartbeat_time = None);
-        // The API server adds what others own.
-        status.conditions.retain(|c| {
-            matches!(
-                c.r#type.as_str(),
-                "MemoryPressure" | "DiskPressure" | "PIDPressure" | "Ready"
-            )
-        });
+            .retain(|c| matches!(c.r#type.as_str(), "MemoryPressure" | "DiskPressure" | "PIDPressure" | "Ready"));
         status
     };
     still(a) != still(b)
@@ -270,34 +208,20 @@ pub async fn register(api: &Api<Node>, facts: &Facts) -> Result<Node, Error> {
     if changed.is_empty() {
         return Ok(node);
     }
-    api.patch(
-        "",
-        &facts.name,
-        Patch::Merge(json!({ "metadata": { "labels": changed } })),
-        None,
-    )
-    .await
+    api.patch("", &facts.name, Patch::Merge(json!({ "metadata": { "labels": changed } })), None).await
 }
 
 /// Writes the kubelet's part of the status.
 pub async fn publish(api: &Api<Node>, node: &Node, status: &NodeStatus) -> Result<Node, Error> {
-    let tree: Value =
-        serde_json::from_slice(&skiff_proto::json::encode(status)).unwrap_or_default();
+    let tree: Value = serde_json::from_slice(&skiff_proto::json::encode(status)).unwrap_or_default();
     let mut fields = serde_json::Map::new();
-    for field in [
-        "capacity",
-        "allocatable",
-        "conditions",
-        "addresses",
-        "nodeInfo",
-    ] {
+    for field in ["capacity", "allocatable", "conditions", "addresses", "nodeInfo"] {
         if let Some(value) = tree.get(field) {
             fields.insert(field.to_string(), value.clone());
         }
     }
     let patch = json!({ "metadata": { "uid": node.metadata.uid }, "status": fields });
-    api.patch_status("", &node.metadata.name, Patch::Strategic(patch))
-        .await
+    api.patch_status("", &node.metadata.name, Patch::Strategic(patch)).await
 }
 
 #[cfg(test)]
@@ -310,16 +234,8 @@ mod tests {
             address: Some("10.89.0.2".parse().expect("an address")),
             labels: BTreeMap::from([("zone".to_string(), "a".to_string())]),
             taints: Vec::new(),
-            capacity: Capacity {
-                cpu_milli: 667,
-                memory: 8 << 30,
-                ephemeral_storage: 1 << 30,
-                pods: 110,
-            },
-            machine: NodeSystemInfo {
-                architecture: "amd64".into(),
-                ..NodeSystemInfo::default()
-            },
+            capacity: Capacity { cpu_milli: 667, memory: 8 << 30, ephemeral_storage: 1 << 30, pods: 110 },
+            machine: NodeSystemInfo { architecture: "amd64".into(), ..NodeSystemInfo::default() },
         }
     }
 
@@ -339,28 +255,13 @@ mod tests {
         let first = node_status(&facts(), &NodeStatus::default(), &Health::Ready, at(100));
         let second = node_status(&facts(), &first, &Health::Ready, at(400));
         assert!(!differs(&first, &second));
-        let down = Health::NotReady {
-            reason: "ContainerRuntimeIsDown",
-            message: "no answer".into(),
-        };
+        let down = Health::NotReady { reason: "ContainerRuntimeIsDown", message: "no answer".into() };
         let third = node_status(&facts(), &second, &down, at(500));
         assert!(differs(&second, &third));
-        let ready = |status: &NodeStatus| {
-            status
-                .conditions
-                .iter()
-                .find(|c| c.r#type == "Ready")
-                .cloned()
-                .expect("Ready")
-        };
-        assert_eq!(
-            ready(&second).last_transition_time,
-            Some(Time::from_unix(100))
-        );
-        assert_eq!(
-            ready(&third).last_transition_time,
-            Some(Time::from_unix(500))
-        );
+        let ready =
+            |status: &NodeStatus| status.conditions.iter().find(|c| c.r#type == "Ready").cloned().expect("Ready");
+        assert_eq!(ready(&second).last_transition_time, Some(Time::from_unix(100)));
+        assert_eq!(ready(&third).last_transition_time, Some(Time::from_unix(500)));
         assert_eq!(ready(&third).status, "False");
         assert_eq!(third.allocatable["cpu"].to_string(), "667m");
     }

@@ -27,20 +27,13 @@ impl Project<Node> for NodeRoute {
     type Out = Way;
 
     fn project(node: &Node) -> Way {
-        Way {
-            name: node.metadata.name.clone(),
-            pod_cidr: node.spec.pod_cidr.parse().ok(),
-            via: internal_ip(node),
-        }
+        Way { name: node.metadata.name.clone(), pod_cidr: node.spec.pod_cidr.parse().ok(), via: internal_ip(node) }
     }
 }
 
 /// The routes that this node needs.
 pub fn routes<'a>(own: &str, nodes: impl Iterator<Item = &'a Way>) -> BTreeMap<Ipv4Net, IpAddr> {
-    nodes
-        .filter(|way| way.name != own)
-        .filter_map(|way| way.pod_cidr.zip(way.via))
-        .collect()
+    nodes.filter(|way| way.name != own).filter_map(|way| way.pod_cidr.zip(way.via)).collect()
 }
 
 #[cfg(test)]
@@ -61,10 +54,7 @@ mod tests {
             way("d", Some("10.244.3.0/24"), None),
         ];
         let got = routes("a", nodes.iter());
-        let expected = (
-            "10.244.1.0/24".parse().expect("a range"),
-            "10.89.0.3".parse().expect("an address"),
-        );
+        let expected = ("10.244.1.0/24".parse().expect("a range"), "10.89.0.3".parse().expect("an address"));
         assert_eq!(got, BTreeMap::from([expected]));
     }
 }

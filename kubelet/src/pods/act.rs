@@ -25,71 +25,37 @@ impl Pods {
             Action::PrepareVolumes => self.prepare_volumes(key).await,
             Action::StartSandbox { attempt } => self.start_sandbox(key, *attempt).await,
             Action::LookForImage { image } => self.look_for_image(key, image).await,
-            Action::PullImage {
-                image,
-                container,
-                attempt,
-            } => {
+            Action::PullImage { image, container, attempt } => {
                 self.pull_image(key, image, container, *attempt);
                 Ok(())
             }
-            Action::StartContainer {
-                container,
-                role,
-                attempt,
-                sandbox,
-                backoff_seconds,
-            } => {
-                self.start_container(key, container, *role, *attempt, sandbox, *backoff_seconds)
-                    .await
+            Action::StartContainer { container, role, attempt, sandbox, backoff_seconds } => {
+                self.start_container(key, container, *role, *attempt, sandbox, *backoff_seconds).await
             }
             Action::StartProbes { container, id } => {
                 self.start_probes(key, container, id);
                 Ok(())
             }
-            Action::StopContainer {
-                container,
-                id,
-                grace,
-            } => {
+            Action::StopContainer { container, id, grace } => {
                 self.stop_container(key, container, id, *grace);
                 Ok(())
             }
             Action::KillContainer { id, .. } => self.kill_container(key, id).await,
             Action::RemoveContainer { id, .. } => {
-                self.shared
-                    .runtime
-                    .remove(id)
-                    .await
-                    .map_err(ActError::failed)?;
+                self.shared.runtime.remove(id).await.map_err(ActError::failed)?;
                 self.look(key).await.map_err(ActError::failed)
             }
             Action::TearDownNetwork => {
-                self.shared
-                    .network
-                    .remove(&key.uid)
-                    .await
-                    .map_err(ActError::failed)?;
+                self.shared.network.remove(&key.uid).await.map_err(ActError::failed)?;
                 self.with(key, |record| record.network = None);
                 Ok(())
             }
             Action::RemoveVolumes => {
-                self.shared
-                    .volumes
-                    .remove(&key.uid)
-                    .await
-                    .map_err(ActError::failed)?;
-                self.with(key, |record| {
-                    (record.volumes_ready, record.volumes_left) = (false, false)
-                });
+                self.shared.volumes.remove(&key.uid).await.map_err(ActError::failed)?;
+                self.with(key, |record| (record.volumes_ready, record.volumes_left) = (false, false));
                 Ok(())
             }
-            Action::RemoveCgroup => self
-                .shared
-                .runtime
-                .forget_pod(&key.uid)
-                .await
-                .map_err(ActError::failed),
+            Action::RemoveCgroup => self.shared.runtime.forget_pod(&key.uid).await.map_err(ActError::failed),
             Action::PublishStatus { status } => self.publish(key, status).await,
             Action::FinishDeletion => self.finish_deletion(key).await,
             Action::Forget => {
@@ -102,8 +68,7 @@ impl Pods {
 
     /// The Pod's spec, which every preparing action needs.
     pub(super) fn spec(&self, key: &PodKey) -> Result<Arc<Pod>, ActError> {
-        self.pod(key)
-            .ok_or_else(|| ActError::Changed(format!("Pod {key} is gone from the API")))
+        self.pod(key).ok_or_else(|| ActError::Changed(format!("Pod {key} is gone from the API")))
     }
 
     /// Asks the runtime how the Pod's containers are. Each look waits for the one before, so the record never goes back.
@@ -112,21 +77,14 @@ impl Pods {
         let _one_at_a_time = looking.lock().await;
         let containers = self.shared.runtime.containers(Some(&key.uid)).await?;
         let mut read = Vec::new();
-        for report in containers
-            .iter()
-            .filter(|report| report.exit().is_some() && report.identity.role != Role::Sandbox)
+        for report in
+            containers.iter().filter(|report| report.exit().is_some() && report.identity.role != Role::Sandbox)
         {
             if self.with(key, |record| record.messages.contains_key(&report.id)) {
                 continue;
             }
             let (name, attempt) = (&report.identity.container, report.identity.attempt);
-            let message = match self
-                .shared
-                .volumes
-                .message(&key.uid, name, attempt)
-                .await
-                .filter(|m| !m.is_empty())
-            {
+            let message = match self.shared.volumes.message(&key.uid, name, attempt).await.filter(|m| !m.is_empty()) {
                 Some(message) => message,
                 None => self.end_of_log(key, report).await,
             };
@@ -154,22 +112,14 @@ impl Pods {
                 self.wake(key, "it has a network");
                 Ok(())
             }
-            Err(error) => {
-                Err(self.prepare_failed(key, "FailedCreatePodSandBox", error.to_string()))
-            }
+            Err(error) => Err(self.prepare_failed(key, "FailedCreatePodSandBox", error.to_string())),
         }
     }
 
     /// A failure of the Pod as a whole: an Event, and its containers wait for that reason.
     fn prepare_failed(&self, key: &PodKey, event: &str, message: String) -> ActError {
-        self.shared
-            .events
-            .warning(&self.reference(key), event, &message);
-        let reason = if event == "FailedMount" {
-            "FailedMount"
-        } else {
-            "ContainerCreating"
-        };
+        self.shared.events.warning(&self.reference(key), event, &message);
+        let reason = if event == "FailedMount" { "FailedMount" } else { "ContainerCreating" };
         self.setback(key, "", reason, message)
     }
 
@@ -179,35 +129,17 @@ impl Pods {
         if facts.pod_ip.is_empty() {
             return Err(ActError::Changed("the Pod has no address yet".into()));
         }
-        self.with(key, |record| {
-            (record.volumes_left, record.cleared) = (true, false)
-        });
+        self.with(key, |record| (record.volumes_left, record.cleared) = (true, false));
         let prepared = async {
-            let needed = pod
-                .spec
-                .volumes
-                .iter()
-                .flat_map(crate::volumes::content::needs)
-                .collect();
-            let sources = self
-                .sources(&key.namespace, needed)
-                .await
-                .map_err(|error| error.to_string())?;
+            let needed = pod.spec.volumes.iter().flat_map(crate::volumes::content::needs).collect();
+            let sources = self.sources(&key.namespace, needed).await.map_err(|error| error.to_string())?;
             let mut filled = Vec::new();
             for volume in &pod.spec.volumes {
-                let files = crate::volumes::content(&pod, volume, &sources, &facts)
-                    .map_err(|e| e.to_string())?;
-                filled.push(Filled {
-                    volume: volume.clone(),
-                    files,
-                });
+                let files = crate::volumes::content(&pod, volume, &sources, &facts).map_err(|e| e.to_string())?;
+                filled.push(Filled { volume: volume.clone(), files });
             }
             let etc = Etc::of(&pod, &facts.pod_ip, &self.shared.dns);
-            self.shared
-                .volumes
-                .prepare(&pod, filled, etc)
-                .await
-                .map_err(|error| error.to_string())
+            self.shared.volumes.prepare(&pod, filled, etc).await.map_err(|error| error.to_string())
         };
         match prepared.await {
             Ok(()) => {
@@ -237,18 +169,10 @@ impl Pods {
     async fn make_sandbox(&self, key: &PodKey, pod: &Pod, attempt: u32) -> Result<(), String> {
         let words = |error: RuntimeError| error.to_string();
         let runtime = &self.shared.runtime;
-        let image = self
-            .pause
-            .get_or_try_init(|| pause::ensure(&**runtime))
-            .await
-            .map_err(words)?;
+        let image = self.pause.get_or_try_init(|| pause::ensure(&**runtime)).await.map_err(words)?;
         let namespace = self.namespace(key, pod).await?;
         // With the node's network comes the node's name.
-        let name = if pod.spec.host_network {
-            String::new()
-        } else {
-            hostname(pod)
-        };
+        let name = if pod.spec.host_network { String::new() } else { hostname(pod) };
         let identity = self.identity(key, pod, Role::Sandbox, SANDBOX_NAME, attempt);
         let config = pause_config(identity, image, &namespace, &name);
         let id = match runtime.create(&config).await {
@@ -267,47 +191,26 @@ impl Pods {
     /// The file of the namespace that the Pod's containers are to be in.
     async fn namespace(&self, key: &PodKey, pod: &Pod) -> Result<std::path::PathBuf, String> {
         if pod.spec.host_network {
-            return self
-                .shared
-                .network
-                .node_namespace()
-                .await
-                .map_err(|error| error.to_string());
+            return self.shared.network.node_namespace().await.map_err(|error| error.to_string());
         }
-        let own = self.with(key, |record| {
-            record
-                .network
-                .as_ref()
-                .map(|network| network.namespace.clone())
-        });
+        let own = self.with(key, |record| record.network.as_ref().map(|network| network.namespace.clone()));
         own.ok_or_else(|| "the Pod has no network yet".to_string())
     }
 
     /// Waits until the sandbox *is* in the Pod's namespace: before that, nothing may join it.
-    pub(super) async fn await_namespace(
-        &self,
-        key: &PodKey,
-        pod: &Pod,
-        sandbox: &str,
-    ) -> Result<(), String> {
+    pub(super) async fn await_namespace(&self, key: &PodKey, pod: &Pod, sandbox: &str) -> Result<(), String> {
         let namespace = self.namespace(key, pod).await?;
         let deadline = self.shared.world.now() + PAUSE_ENTERS_WITHIN;
         let mut pause = Duration::from_millis(1);
         loop {
             let state = self.with(key, |record| {
-                record
-                    .containers
-                    .iter()
-                    .find(|report| report.id == sandbox)
-                    .map(|report| report.state.clone())
+                record.containers.iter().find(|report| report.id == sandbox).map(|report| report.state.clone())
             });
             let failure = match state {
-                Some(RunState::Running { pid, .. }) => {
-                    match self.shared.network.check(&namespace, pid).await {
-                        Ok(()) => return Ok(()),
-                        Err(error) => error.to_string(),
-                    }
-                }
+                Some(RunState::Running { pid, .. }) => match self.shared.network.check(&namespace, pid).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.to_string(),
+                },
                 _ => "the sandbox does not run".to_string(),
             };
             if self.shared.world.now() >= deadline {
@@ -321,14 +224,7 @@ impl Pods {
         }
     }
 
-    pub(super) fn identity(
-        &self,
-        key: &PodKey,
-        pod: &Pod,
-        role: Role,
-        container: &str,
-        attempt: u32,
-    ) -> Identity {
+    pub(super) fn identity(&self, key: &PodKey, pod: &Pod, role: Role, container: &str, attempt: u32) -> Identity {
         let grace = pod.spec.termination_grace_period_seconds.unwrap_or(30);
         Identity {
             cluster: self.shared.cluster.clone(),
@@ -343,10 +239,7 @@ impl Pods {
             spec_hash: String::new(),
             backoff_seconds: 0,
             grace_seconds: u32::try_from(grace).unwrap_or(30),
-            cause: format!(
-                "pods/{}@{}",
-                pod.metadata.uid, pod.metadata.resource_version
-            ),
+            cause: format!("pods/{}@{}", pod.metadata.uid, pod.metadata.resource_version),
         }
     }
 
@@ -358,10 +251,7 @@ impl Pods {
                 return Err(self.setback(key, "", "ImageInspectError", error.to_string()));
             }
         };
-        lock(&self.images)
-            .entry(image.to_string())
-            .or_default()
-            .present = Some(present);
+        lock(&self.images).entry(image.to_string()).or_default().present = Some(present);
         self.wake(key, "an image was looked for");
         Ok(())
     }
@@ -394,21 +284,13 @@ impl Pods {
                         state.present = Some(true);
                         None
                     }
-                    Err(error) => Some(PullFailure::after(
-                        state.failure.as_ref(),
-                        error.to_string(),
-                        now,
-                    )),
+                    Err(error) => Some(PullFailure::after(state.failure.as_ref(), error.to_string(), now)),
                 };
             }
             match &result {
                 Ok(()) => {
                     pods.with(&key, |record| record.pulled.insert((container, attempt)));
-                    events.normal(
-                        &about,
-                        "Pulled",
-                        &format!("Successfully pulled image \"{image}\""),
-                    );
+                    events.normal(&about, "Pulled", &format!("Successfully pulled image \"{image}\""));
                 }
                 Err(error) => {
                     let message = format!("Failed to pull image \"{image}\": {}", error.words());
@@ -423,10 +305,7 @@ impl Pods {
     }
 
     async fn finish_deletion(&self, key: &PodKey) -> Result<(), ActError> {
-        let options = DeleteOptions {
-            grace_period_seconds: Some(0),
-            ..DeleteOptions::of_uid(&key.uid)
-        };
+        let options = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::of_uid(&key.uid) };
         match self.api.delete(&key.namespace, &key.name, &options).await {
             Ok(_) => {}
             // Gone already, or another Pod has the name by now.

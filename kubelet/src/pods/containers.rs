@@ -48,13 +48,9 @@ impl Pods {
     ) -> Result<(), ActError> {
         let pod = self.spec(key)?;
         let Some(container) = find(&pod, role, name) else {
-            return Err(ActError::Changed(format!(
-                "container {name} is not in the Pod's spec any more"
-            )));
+            return Err(ActError::Changed(format!("container {name} is not in the Pod's spec any more")));
         };
-        self.await_namespace(key, &pod, sandbox)
-            .await
-            .map_err(ActError::Changed)?;
+        self.await_namespace(key, &pod, sandbox).await.map_err(ActError::Changed)?;
         let identity = Identity {
             sandbox: sandbox.to_string(),
             spec_hash: spec_hash(container),
@@ -71,10 +67,7 @@ impl Pods {
             }
         };
         self.overcome(key, name);
-        let hook = container
-            .lifecycle
-            .as_ref()
-            .and_then(|lifecycle| lifecycle.post_start.as_deref());
+        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_deref());
         if hook.is_some() {
             self.with(key, |record| record.hooks.insert(id.clone()));
         }
@@ -87,10 +80,7 @@ impl Pods {
                 events.warning(
                     &about,
                     "Failed",
-                    &format!(
-                        "Error: failed to start container \"{name}\": {}",
-                        error.words()
-                    ),
+                    &format!("Error: failed to start container \"{name}\": {}", error.words()),
                 );
                 if error.is_engine_down() {
                     return Err(self.setback(key, name, "RunContainerError", error.to_string()));
@@ -114,59 +104,29 @@ impl Pods {
     ) -> Result<String, Refusal> {
         let config = |words: String| Refusal("CreateContainerConfigError", words);
         let runtime = |error: RuntimeError| Refusal("CreateContainerError", error.words());
-        let sources = self
-            .sources(&key.namespace, needs(container))
-            .await
-            .map_err(|e| config(e.to_string()))?;
+        let sources = self.sources(&key.namespace, needs(container)).await.map_err(|e| config(e.to_string()))?;
         let facts = self.facts(key, pod);
         let services = self.service_variables(pod);
-        let environment = environment(pod, container, &services, &sources, &facts)
-            .map_err(|e| config(e.to_string()))?;
+        let environment =
+            environment(pod, container, &services, &sources, &facts).map_err(|e| config(e.to_string()))?;
         let volumes = &self.shared.volumes;
-        let message = volumes
-            .prepare_message(&key.uid, &container.name, identity.attempt)
-            .await;
+        let message = volumes.prepare_message(&key.uid, &container.name, identity.attempt).await;
         let message = message.map_err(|e| config(e.to_string()))?;
         let variables: BTreeMap<String, String> = environment.iter().cloned().collect();
-        let mounts = container_mounts(volumes, pod, container, &variables, &message)
-            .map_err(|e| config(e.to_string()))?;
-        let image = self
-            .shared
-            .runtime
-            .image(&container.image)
-            .await
-            .map_err(runtime)?;
+        let mounts =
+            container_mounts(volumes, pod, container, &variables, &message).map_err(|e| config(e.to_string()))?;
+        let image = self.shared.runtime.image(&container.image).await.map_err(runtime)?;
         let Some(image) = image else {
             // It was there when it was looked for: look again.
             lock(&self.images).remove(&container.image);
-            return Err(Refusal(
-                "CreateContainerError",
-                format!("image {} is gone", container.image),
-            ));
+            return Err(Refusal("CreateContainerError", format!("image {} is gone", container.image)));
         };
-        let node_memory = self
-            .node()
-            .status
-            .capacity
-            .get("memory")
-            .map_or(0, |quantity| quantity.value());
+        let node_memory = self.node().status.capacity.get("memory").map_or(0, |quantity| quantity.value());
         let name = container.name.clone();
-        let parts = Parts {
-            pod,
-            container,
-            identity,
-            environment,
-            mounts,
-            image_user: &image.user,
-            node_memory,
-        };
+        let parts = Parts { pod, container, identity, environment, mounts, image_user: &image.user, node_memory };
         let config = container_config(parts).map_err(|e| config(e.to_string()))?;
         let id = self.shared.runtime.create(&config).await.map_err(runtime)?;
-        self.shared.events.normal(
-            &self.reference(key),
-            "Created",
-            &format!("Created container {name}"),
-        );
+        self.shared.events.normal(&self.reference(key), "Created", &format!("Created container {name}"));
         Ok(id)
     }
 
@@ -175,11 +135,7 @@ impl Pods {
             return Vec::new();
         };
         let links = pod.spec.enable_service_links != Some(false);
-        let own = if links {
-            services.in_namespace(&pod.metadata.namespace)
-        } else {
-            Vec::new()
-        };
+        let own = if links { services.in_namespace(&pod.metadata.namespace) } else { Vec::new() };
         // The API server's own is told everywhere.
         let api = services.get(&skiff_client::ObjectKey::new("default", "kubernetes"));
         let elsewhere = api.filter(|_| !links || pod.metadata.namespace != "default");
@@ -190,20 +146,12 @@ impl Pods {
 
     fn target(&self, key: &PodKey, pod: &Pod, container: &Container, id: &str) -> Option<Target> {
         let ip = self.facts(key, pod).pod_ip.parse().ok()?;
-        Some(Target {
-            id: id.to_string(),
-            ip,
-            container: container.clone(),
-        })
+        Some(Target { id: id.to_string(), ip, container: container.clone() })
     }
 
     pub(super) fn start_probes(&self, key: &PodKey, name: &str, id: &str) {
         let Some(pod) = self.pod(key) else { return };
-        let role = if find(&pod, Role::App, name).is_some() {
-            Role::App
-        } else {
-            Role::Init
-        };
+        let role = if find(&pod, Role::App, name).is_some() { Role::App } else { Role::Init };
         let Some(container) = find(&pod, role, name) else {
             return;
         };
@@ -213,16 +161,10 @@ impl Pods {
         let mut verdict = Verdict::initial(container);
         // A container that an earlier kubelet saw come up need not show it again.
         let old = published(&pod.status, role, name);
-        if old.is_some_and(|old| {
-            old.started == Some(true) && old.container_id == crate::status::container_id(id)
-        }) {
+        if old.is_some_and(|old| old.started == Some(true) && old.container_id == crate::status::container_id(id)) {
             verdict.started = Some(true);
         }
-        let (pods, about, events) = (
-            self.handle(),
-            self.reference(key),
-            self.shared.events.clone(),
-        );
+        let (pods, about, events) = (self.handle(), self.reference(key), self.shared.events.clone());
         let of = key.clone();
         let tell = move |news: News| match news {
             News::Changed => {
@@ -231,32 +173,15 @@ impl Pods {
                 }
             }
             News::Failed { kind, words } => {
-                events.warning(
-                    &about,
-                    "Unhealthy",
-                    &format!("{} probe failed: {words}", kind.word()),
-                );
+                events.warning(&about, "Unhealthy", &format!("{} probe failed: {words}", kind.word()));
             }
         };
-        let watch = Watch::start(
-            &self.shared.world,
-            self.shared.runtime.clone(),
-            target,
-            verdict,
-            tell,
-        );
+        let watch = Watch::start(&self.shared.world, self.shared.runtime.clone(), target, verdict, tell);
         self.with(key, |record| record.watches.insert(id.to_string(), watch));
         self.wake(key, "its probes were started");
     }
 
-    fn run_post_start(
-        &self,
-        key: &PodKey,
-        pod: &Pod,
-        container: &Container,
-        id: &str,
-        hook: &LifecycleHandler,
-    ) {
+    fn run_post_start(&self, key: &PodKey, pod: &Pod, container: &Container, id: &str, hook: &LifecycleHandler) {
         let Some(target) = self.target(key, pod, container, id) else {
             return;
         };
@@ -265,19 +190,10 @@ impl Pods {
         let grace = crate::lifecycle::containers::grace(pod);
         self.shared.world.spawn("postStart", async move {
             let Some(pods) = pods.upgrade() else { return };
-            let answer = ask(
-                &pods.shared.world,
-                &*pods.shared.runtime,
-                &target,
-                &question,
-                HOOK_LIMIT,
-            )
-            .await;
+            let answer = ask(&pods.shared.world, &*pods.shared.runtime, &target, &question, HOOK_LIMIT).await;
             if let Err(words) = answer {
                 let message = format!("PostStartHook of container {name} failed: {words}");
-                pods.shared
-                    .events
-                    .warning(&pods.reference(&key), "FailedPostStartHook", &message);
+                pods.shared.events.warning(&pods.reference(&key), "FailedPostStartHook", &message);
                 pods.stop_container(&key, &name, &target.id, grace);
             }
             pods.with(&key, |record| record.hooks.remove(&target.id));
@@ -293,43 +209,25 @@ impl Pods {
         let already = self.with(key, |record| {
             let already = record.stopping.get(id).copied();
             let deadline = already.map_or(deadline, |before| before.deadline.min(deadline));
-            record
-                .stopping
-                .insert(id.to_string(), Stopping { deadline });
+            record.stopping.insert(id.to_string(), Stopping { deadline });
             already.is_some()
         });
         self.wake(key, "a container is being stopped");
         if already {
             return;
         }
-        let report = self.with(key, |record| {
-            record
-                .containers
-                .iter()
-                .find(|report| report.id == id)
-                .cloned()
-        });
+        let report = self.with(key, |record| record.containers.iter().find(|report| report.id == id).cloned());
         let pod = self.pod(key);
-        let container = pod
-            .as_ref()
-            .zip(report.as_ref())
-            .and_then(|(pod, r)| find(pod, r.identity.role, name));
+        let container = pod.as_ref().zip(report.as_ref()).and_then(|(pod, r)| find(pod, r.identity.role, name));
         let lifecycle = container.and_then(|container| container.lifecycle.as_deref());
-        let hook = lifecycle
-            .and_then(|lifecycle| lifecycle.pre_stop.as_deref())
-            .map(Question::of_hook);
-        let target = pod
-            .as_ref()
-            .zip(container)
-            .and_then(|(pod, container)| self.target(key, pod, container, id));
+        let hook = lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_deref()).map(Question::of_hook);
+        let target = pod.as_ref().zip(container).and_then(|(pod, container)| self.target(key, pod, container, id));
         let signal = lifecycle
             .and_then(|lifecycle| lifecycle.stop_signal.clone())
             .or_else(|| report.map(|report| report.stop_signal))
             .unwrap_or_else(|| "TERM".into());
         let about = self.reference(key);
-        self.shared
-            .events
-            .normal(&about, "Killing", &format!("Stopping container {name}"));
+        self.shared.events.normal(&about, "Killing", &format!("Stopping container {name}"));
         let (pods, key, name, id) = (self.handle(), key.clone(), name.to_string(), id.to_string());
         self.shared.world.spawn("stop", async move {
             let Some(pods) = pods.upgrade() else { return };
@@ -348,38 +246,20 @@ impl Pods {
 
     pub(super) async fn kill_container(&self, key: &PodKey, id: &str) -> Result<(), ActError> {
         let deadline = self.shared.world.wall() + KILL_AGAIN_AFTER;
-        self.with(key, |record| {
-            record
-                .stopping
-                .insert(id.to_string(), Stopping { deadline })
-        });
-        self.shared
-            .runtime
-            .signal(id, "KILL")
-            .await
-            .map_err(ActError::failed)?;
+        self.with(key, |record| record.stopping.insert(id.to_string(), Stopping { deadline }));
+        self.shared.runtime.signal(id, "KILL").await.map_err(ActError::failed)?;
         self.look(key).await.map_err(ActError::failed)
     }
 
     /// The end of a failed container's log, where its spec wants that as its message.
     pub(super) async fn end_of_log(&self, key: &PodKey, report: &ContainerReport) -> String {
         let pod = self.pod(key);
-        let container = pod
-            .as_ref()
-            .and_then(|pod| find(pod, report.identity.role, &report.identity.container));
-        let wanted =
-            container.is_some_and(|c| c.termination_message_policy == "FallbackToLogsOnError");
-        if !wanted
-            || report
-                .exit()
-                .is_none_or(|exit| exit.code == 0 || exit.start_error.is_some())
-        {
+        let container = pod.as_ref().and_then(|pod| find(pod, report.identity.role, &report.identity.container));
+        let wanted = container.is_some_and(|c| c.termination_message_policy == "FallbackToLogsOnError");
+        if !wanted || report.exit().is_none_or(|exit| exit.code == 0 || exit.start_error.is_some()) {
             return String::new();
         }
-        let options = LogOptions {
-            tail: Some(LOG_LINES),
-            ..LogOptions::default()
-        };
+        let options = LogOptions { tail: Some(LOG_LINES), ..LogOptions::default() };
         let Ok(mut log) = self.shared.runtime.logs(&report.id, &options).await else {
             return String::new();
         };
@@ -394,10 +274,6 @@ impl Pods {
 
 /// A container of the spec.
 pub(super) fn find<'a>(pod: &'a Pod, role: Role, name: &str) -> Option<&'a Container> {
-    let list = if role == Role::Init {
-        &pod.spec.init_containers
-    } else {
-        &pod.spec.containers
-    };
+    let list = if role == Role::Init { &pod.spec.init_containers } else { &pod.spec.containers };
     list.iter().find(|container| container.name == name)
 }

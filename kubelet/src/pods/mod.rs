@@ -15,9 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skiff_client::{
-    ActError, Api, Client, EventRecorder, ObjectKey, Plan, Reconciler, Store, Trigger, WorkQueue,
-};
+use skiff_client::{ActError, Api, Client, EventRecorder, ObjectKey, Plan, Reconciler, Store, Trigger, WorkQueue};
 use skiff_proto::corev1::{Node, ObjectReference, Pod, Service};
 use skiff_world::World;
 
@@ -106,10 +104,7 @@ impl Pods {
 
     /// A Pod's containers as the runtime last reported them.
     pub fn containers(&self, key: &PodKey) -> Vec<crate::runtime::ContainerReport> {
-        self.records()
-            .get(key)
-            .map(|record| record.containers.clone())
-            .unwrap_or_default()
+        self.records().get(key).map(|record| record.containers.clone()).unwrap_or_default()
     }
 
     fn records(&self) -> MutexGuard<'_, BTreeMap<PodKey, Record>> {
@@ -130,8 +125,7 @@ impl Pods {
 
     /// Looks at a Pod again.
     pub(crate) fn wake(&self, key: &PodKey, why: &str) {
-        self.queue
-            .add(key.clone(), Trigger::Effect(why.to_string()));
+        self.queue.add(key.clone(), Trigger::Effect(why.to_string()));
     }
 
     /// Everything that is known, by key: for the tunnel and for inspection.
@@ -140,55 +134,25 @@ impl Pods {
     }
 
     fn host(&self) -> HostFacts {
-        HostFacts {
-            node_ip: crate::node::internal_ip(&self.node()),
-        }
+        HostFacts { node_ip: crate::node::internal_ip(&self.node()) }
     }
 
     fn facts(&self, key: &PodKey, pod: &Pod) -> Facts {
         let node = self.node();
-        let host_ip = crate::node::internal_ip(&node)
-            .map(|ip| ip.to_string())
-            .unwrap_or_default();
-        let own = self.with(key, |record| {
-            record
-                .network
-                .as_ref()
-                .map(|network| network.ip.to_string())
-        });
-        let pod_ip = if pod.spec.host_network {
-            host_ip.clone()
-        } else {
-            own.unwrap_or_default()
-        };
-        Facts {
-            pod_ip,
-            host_ip,
-            allocatable: node.status.allocatable.clone(),
-        }
+        let host_ip = crate::node::internal_ip(&node).map(|ip| ip.to_string()).unwrap_or_default();
+        let own = self.with(key, |record| record.network.as_ref().map(|network| network.ip.to_string()));
+        let pod_ip = if pod.spec.host_network { host_ip.clone() } else { own.unwrap_or_default() };
+        Facts { pod_ip, host_ip, allocatable: node.status.allocatable.clone() }
     }
 
     /// Something could not be done: it is told, and tried again later. The rest of the plan is dropped.
     fn setback(&self, key: &PodKey, what: &str, reason: &str, message: String) -> ActError {
         let now = self.shared.world.wall();
         self.with(key, |record| {
-            let times = record
-                .setbacks
-                .get(what)
-                .map_or(1, |before| before.times.saturating_add(1));
-            let wait = SETBACK_FIRST
-                .saturating_mul(1 << (times - 1).min(10))
-                .min(SETBACK_MAX);
+            let times = record.setbacks.get(what).map_or(1, |before| before.times.saturating_add(1));
+            let wait = SETBACK_FIRST.saturating_mul(1 << (times - 1).min(10)).min(SETBACK_MAX);
             let (reason, message) = (reason.to_string(), message.clone());
-            record.setbacks.insert(
-                what.to_string(),
-                Setback {
-                    reason,
-                    message,
-                    retry_at: now + wait,
-                    times,
-                },
-            );
+            record.setbacks.insert(what.to_string(), Setback { reason, message, retry_at: now + wait, times });
         });
         self.wake(key, reason);
         ActError::Changed(format!("{reason}: {message}"))
@@ -227,9 +191,7 @@ impl Reconciler for Pods {
         let images = lock(&self.images).clone();
         let mut records = self.records();
         let record = records.entry(key.clone()).or_default();
-        let deleted = pod
-            .as_ref()
-            .is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
+        let deleted = pod.as_ref().is_some_and(|pod| pod.metadata.deletion_timestamp.is_some());
         if pod.is_none() && record.is_cleared() {
             records.remove(key);
             return None;
@@ -252,7 +214,5 @@ impl Reconciler for Pods {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Plain data: whole also after a panic elsewhere.
-    mutex
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -27,13 +27,7 @@ const OWN: [&str; 13] = [
     "qosClass",
 ];
 /// The conditions that are the kubelet's.
-const CONDITIONS: [&str; 5] = [
-    "PodReadyToStartContainers",
-    "Initialized",
-    "Ready",
-    "ContainersReady",
-    "PodScheduled",
-];
+const CONDITIONS: [&str; 5] = ["PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"];
 
 impl Pods {
     pub(super) async fn publish(&self, key: &PodKey, status: &PodStatus) -> Result<(), ActError> {
@@ -42,14 +36,10 @@ impl Pods {
         let patch = patch(&key.uid, &before, status);
         // The record keeps what was written: the Pod's care must not wait until it comes back through the informer,
         // which may be long if the API server goes away right now.
-        let write = self
-            .api
-            .patch_status(&key.namespace, &key.name, Patch::Strategic(patch));
+        let write = self.api.patch_status(&key.namespace, &key.name, Patch::Strategic(patch));
         match cause::unawaited(write).await {
             Ok(pod) => {
-                self.with(key, |record| {
-                    record.written = Some((revision_of(&pod.metadata), pod.status))
-                });
+                self.with(key, |record| record.written = Some((revision_of(&pod.metadata), pod.status)));
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),
@@ -67,9 +57,7 @@ impl Pods {
         let written = self.with(key, |record| record.written.clone());
         let pod = self.pod(key);
         match (pod, written) {
-            (Some(pod), Some((revision, status))) if revision_of(&pod.metadata) < revision => {
-                status
-            }
+            (Some(pod), Some((revision, status))) if revision_of(&pod.metadata) < revision => status,
             (Some(pod), _) => pod.status.clone(),
             (None, written) => written.map(|(_, status)| status).unwrap_or_default(),
         }
@@ -78,17 +66,10 @@ impl Pods {
     /// Events for containers that have begun to wait for something that will not pass by itself.
     fn tell_waiting(&self, key: &PodKey, before: &PodStatus, now: &PodStatus) {
         let waits = |status: &PodStatus| -> Vec<(String, String, String)> {
-            let all = status
-                .init_container_statuses
-                .iter()
-                .chain(&status.container_statuses);
+            let all = status.init_container_statuses.iter().chain(&status.container_statuses);
             all.filter_map(|c| {
                 let waiting = c.state.waiting.as_ref()?;
-                Some((
-                    c.name.clone(),
-                    waiting.reason.clone(),
-                    waiting.message.clone(),
-                ))
+                Some((c.name.clone(), waiting.reason.clone(), waiting.message.clone()))
             })
             .collect()
         };
@@ -105,14 +86,8 @@ impl Pods {
                 "ErrImageNeverPull" => message,
                 _ => continue,
             };
-            let kind = if reason == "ErrImageNeverPull" {
-                "ErrImageNeverPull"
-            } else {
-                "BackOff"
-            };
-            self.shared
-                .events
-                .warning(&self.reference(key), kind, &event);
+            let kind = if reason == "ErrImageNeverPull" { "ErrImageNeverPull" } else { "BackOff" };
+            self.shared.events.warning(&self.reference(key), kind, &event);
         }
     }
 }
@@ -143,11 +118,7 @@ fn patch(uid: &str, before: &PodStatus, status: &PodStatus) -> Value {
 fn owned(field: &str, value: Value) -> Value {
     match (field, value) {
         ("conditions", Value::Array(all)) => {
-            let own = |condition: &Value| {
-                condition["type"]
-                    .as_str()
-                    .is_some_and(|kind| CONDITIONS.contains(&kind))
-            };
+            let own = |condition: &Value| condition["type"].as_str().is_some_and(|kind| CONDITIONS.contains(&kind));
             Value::Array(all.into_iter().filter(own).collect())
         }
         // These merge by address: without this, an old one would stay beside the new.
@@ -165,11 +136,7 @@ mod tests {
     use skiff_proto::corev1::{PodCondition, PodIp};
 
     fn condition(kind: &str, status: &str) -> PodCondition {
-        PodCondition {
-            r#type: kind.into(),
-            status: status.into(),
-            ..PodCondition::default()
-        }
+        PodCondition { r#type: kind.into(), status: status.into(), ..PodCondition::default() }
     }
 
     #[test]
@@ -178,22 +145,14 @@ mod tests {
             phase: "Pending".into(),
             reason: "x".into(),
             nominated_node_name: "n".into(),
-            conditions: vec![
-                condition("Ready", "False"),
-                condition("example.com/gate", "True"),
-            ],
+            conditions: vec![condition("Ready", "False"), condition("example.com/gate", "True")],
             ..PodStatus::default()
         };
         let after = PodStatus {
             phase: "Running".into(),
             reason: String::new(),
-            pod_ips: vec![PodIp {
-                ip: "10.0.0.1".into(),
-            }],
-            conditions: vec![
-                condition("Ready", "True"),
-                condition("example.com/gate", "True"),
-            ],
+            pod_ips: vec![PodIp { ip: "10.0.0.1".into() }],
+            conditions: vec![condition("Ready", "True"), condition("example.com/gate", "True")],
             ..before.clone()
         };
         let patch = patch("u1", &before, &after);
@@ -201,23 +160,10 @@ mod tests {
         let status = patch["status"].as_object().expect("an object");
         assert_eq!(status["phase"], "Running");
         assert_eq!(status["reason"], Value::Null);
-        assert_eq!(
-            status["podIPs"],
-            json!([{ "$patch": "replace" }, { "ip": "10.0.0.1" }])
-        );
-        let types: Vec<_> = status["conditions"]
-            .as_array()
-            .expect("a list")
-            .iter()
-            .map(|c| &c["type"])
-            .collect();
+        assert_eq!(status["podIPs"], json!([{ "$patch": "replace" }, { "ip": "10.0.0.1" }]));
+        let types: Vec<_> = status["conditions"].as_array().expect("a list").iter().map(|c| &c["type"]).collect();
         assert_eq!(types, ["Ready"]);
         assert!(!status.contains_key("nominatedNodeName"));
-        assert!(
-            super::patch("u1", &after, &after)["status"]
-                .as_object()
-                .expect("an object")
-                .is_empty()
-        );
+        assert!(super::patch("u1", &after, &after)["status"].as_object().expect("an object").is_empty());
     }
 }

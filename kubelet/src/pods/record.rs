@@ -51,16 +51,11 @@ impl Record {
 
     /// Takes in what the runtime reports. True when something changed.
     pub fn reported(&mut self, containers: Vec<ContainerReport>) -> bool {
-        let runs = |id: &str| {
-            containers
-                .iter()
-                .any(|report| report.id == id && report.is_running())
-        };
+        let runs = |id: &str| containers.iter().any(|report| report.id == id && report.is_running());
         self.watches.retain(|id, _| runs(id));
         self.stopping.retain(|id, _| runs(id));
         self.hooks.retain(|id| runs(id));
-        self.messages
-            .retain(|id, _| containers.iter().any(|report| report.id == *id));
+        self.messages.retain(|id, _| containers.iter().any(|report| report.id == *id));
         let changed = self.containers != containers;
         if !containers.is_empty() {
             self.cleared = false;
@@ -79,9 +74,7 @@ impl Record {
     ) -> Observed {
         let published = match (&pod, &self.written) {
             // Our own write may not have come back yet.
-            (Some(pod), Some((revision, status)))
-                if skiff_client::revision_of(&pod.metadata) < *revision =>
-            {
+            (Some(pod), Some((revision, status))) if skiff_client::revision_of(&pod.metadata) < *revision => {
                 status.clone()
             }
             (Some(pod), _) => pod.status.clone(),
@@ -96,11 +89,7 @@ impl Record {
             volumes_left: self.volumes_left,
             images,
             pulled: self.pulled.clone(),
-            verdicts: self
-                .watches
-                .iter()
-                .map(|(id, watch)| (id.clone(), watch.verdict()))
-                .collect(),
+            verdicts: self.watches.iter().map(|(id, watch)| (id.clone(), watch.verdict())).collect(),
             stopping: self.stopping.clone(),
             hooks: self.hooks.clone(),
             setbacks: self.setbacks.clone(),

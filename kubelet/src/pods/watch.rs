@@ -23,11 +23,7 @@ const LOOKERS: usize = 4;
 /// A Pod's key.
 pub fn key_of(pod: &Pod) -> PodKey {
     let metadata = &pod.metadata;
-    PodKey {
-        namespace: metadata.namespace.clone(),
-        name: metadata.name.clone(),
-        uid: metadata.uid.clone(),
-    }
+    PodKey { namespace: metadata.namespace.clone(), name: metadata.name.clone(), uid: metadata.uid.clone() }
 }
 
 impl Pods {
@@ -39,8 +35,7 @@ impl Pods {
     /// Follows the runtime for ever.
     pub async fn follow_runtime(self: Arc<Self>) {
         let lookers: WorkQueue<String> = WorkQueue::new(&self.shared.world, "runtime");
-        let looking =
-            futures::future::join_all((0..LOOKERS).map(|_| self.clone().look_for(lookers.clone())));
+        let looking = futures::future::join_all((0..LOOKERS).map(|_| self.clone().look_for(lookers.clone())));
         let listening = self.listen(&lookers);
         futures::future::join(looking, listening).await;
     }
@@ -134,16 +129,8 @@ impl Pods {
     /// The Pod of a uid that an address or a directory is named by. Of one that is gone no name is left.
     fn by_uid(&self, uid: &str) -> PodKey {
         let known = self.records().keys().find(|key| key.uid == uid).cloned();
-        let pods = self
-            .store
-            .get()
-            .map(|store| store.list())
-            .unwrap_or_default();
-        let listed = || {
-            pods.iter()
-                .find(|pod| pod.metadata.uid == uid)
-                .map(|pod| key_of(pod))
-        };
+        let pods = self.store.get().map(|store| store.list()).unwrap_or_default();
+        let listed = || pods.iter().find(|pod| pod.metadata.uid == uid).map(|pod| key_of(pod));
         known.or_else(listed).unwrap_or_else(|| PodKey {
             namespace: String::new(),
             name: String::new(),

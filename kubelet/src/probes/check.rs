@@ -7,9 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use skiff_proto::IntOrString;
-use skiff_proto::corev1::{
-    Container, HttpGetAction, LifecycleHandler, ProbeHandler, TcpSocketAction,
-};
+use skiff_proto::corev1::{Container, HttpGetAction, LifecycleHandler, ProbeHandler, TcpSocketAction};
 use skiff_world::{Address, World};
 
 use crate::runtime::{ContainerRuntime, RuntimeError, run_command};
@@ -53,9 +51,7 @@ impl Question {
         } else if let Some(get) = &handler.http_get {
             Question::Http(get.clone())
         } else if let Some(sleep) = &handler.sleep {
-            Question::Sleep(Duration::from_secs(
-                u64::try_from(sleep.seconds).unwrap_or(0),
-            ))
+            Question::Sleep(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0)))
         } else if let Some(tcp) = &handler.tcp_socket {
             Question::Tcp(tcp.clone())
         } else {
@@ -95,10 +91,7 @@ pub async fn ask(
     }
 }
 
-async fn within(
-    limit: Duration,
-    ask: impl Future<Output = Result<(), String>>,
-) -> Result<(), String> {
+async fn within(limit: Duration, ask: impl Future<Output = Result<(), String>>) -> Result<(), String> {
     match tokio::time::timeout(limit, ask).await {
         Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", limit.as_secs_f64())),
@@ -113,13 +106,9 @@ async fn exec(
 ) -> Result<(), String> {
     match run_command(runtime, &target.id, command, limit).await {
         Ok((0, _)) => Ok(()),
-        Ok((code, output)) if output.trim().is_empty() => {
-            Err(format!("the command ended with code {code}"))
-        }
+        Ok((code, output)) if output.trim().is_empty() => Err(format!("the command ended with code {code}")),
         Ok((_, output)) => Err(output.trim().to_string()),
-        Err(RuntimeError::Timeout { .. }) => {
-            Err(format!("command timed out after {} s", limit.as_secs_f64()))
-        }
+        Err(RuntimeError::Timeout { .. }) => Err(format!("command timed out after {} s", limit.as_secs_f64())),
         Err(error) => Err(error.to_string()),
     }
 }
@@ -129,11 +118,7 @@ pub fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
     let number = match port {
         IntOrString::Int(number) => Some(*number),
         IntOrString::Str(name) => {
-            let named = container
-                .ports
-                .iter()
-                .find(|port| port.name == *name)
-                .map(|port| port.container_port);
+            let named = container.ports.iter().find(|port| port.name == *name).map(|port| port.container_port);
             named.or_else(|| name.parse().ok())
         }
     };
@@ -147,63 +132,34 @@ fn address(target: &Target, host: &str, port: u16) -> Address {
     let ip = target.ip.to_string();
     let host = if host.is_empty() { &ip } else { host };
     let bracketed = host.contains(':') && !host.starts_with('[');
-    Address::Tcp(if bracketed {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    })
+    Address::Tcp(if bracketed { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
 }
 
 async fn connect(world: &World, target: &Target, tcp: &TcpSocketAction) -> Result<(), String> {
     let to = address(target, &tcp.host, port(&target.container, &tcp.port)?);
-    world
-        .connect(&to)
-        .await
-        .map(|_| ())
-        .map_err(|error| format!("dial {to}: {error}"))
+    world.connect(&to).await.map(|_| ()).map_err(|error| format!("dial {to}: {error}"))
 }
 
 async fn http(world: &World, target: &Target, get: &HttpGetAction) -> Result<(), String> {
     if get.scheme.eq_ignore_ascii_case("https") {
         // As Kubernetes does, a probe would have to accept any certificate; what can be known without is that it listens.
-        let tcp = TcpSocketAction {
-            port: get.port.clone(),
-            host: get.host.clone(),
-        };
+        let tcp = TcpSocketAction { port: get.port.clone(), host: get.host.clone() };
         return connect(world, target, &tcp).await;
     }
     let number = port(&target.container, &get.port)?;
     let to = address(target, &get.host, number);
-    let connection = world
-        .connect(&to)
-        .await
-        .map_err(|error| format!("Get \"http://{to}{}\": {error}", get.path))?;
+    let connection = world.connect(&to).await.map_err(|error| format!("Get \"http://{to}{}\": {error}", get.path))?;
     let words = |error: &dyn std::fmt::Display| format!("Get \"{to}{}\": {error}", get.path);
-    let (mut sender, driver) = hyper::client::conn::http1::handshake(TokioIo::new(connection))
-        .await
-        .map_err(|e| words(&e))?;
-    let path = if get.path.starts_with('/') {
-        get.path.clone()
-    } else {
-        format!("/{}", get.path)
-    };
+    let (mut sender, driver) =
+        hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(|e| words(&e))?;
+    let path = if get.path.starts_with('/') { get.path.clone() } else { format!("/{}", get.path) };
     let mut request = http::Request::get(path).header("connection", "close");
-    let named = get
-        .http_headers
-        .iter()
-        .any(|header| header.name.eq_ignore_ascii_case("host"));
+    let named = get.http_headers.iter().any(|header| header.name.eq_ignore_ascii_case("host"));
     if !named {
         request = request.header("host", format!("{}:{number}", target.ip));
     }
-    if !get
-        .http_headers
-        .iter()
-        .any(|header| header.name.eq_ignore_ascii_case("user-agent"))
-    {
-        request = request.header(
-            "user-agent",
-            concat!("kube-probe/skiff-", env!("CARGO_PKG_VERSION")),
-        );
+    if !get.http_headers.iter().any(|header| header.name.eq_ignore_ascii_case("user-agent")) {
+        request = request.header("user-agent", concat!("kube-probe/skiff-", env!("CARGO_PKG_VERSION")));
     }
     for header in &get.http_headers {
         request = request.header(header.name.as_str(), header.value.as_str());
@@ -216,17 +172,10 @@ async fn http(world: &World, target: &Target, get: &HttpGetAction) -> Result<(),
         if (200..400).contains(&code) {
             return Ok(());
         }
-        let body = Limited::new(response.into_body(), BODY_LIMIT)
-            .collect()
-            .await;
-        let text = body
-            .map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_string())
-            .unwrap_or_default();
-        let more = if text.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", text.lines().next().unwrap_or_default())
-        };
+        let body = Limited::new(response.into_body(), BODY_LIMIT).collect().await;
+        let text = body.map(|body| String::from_utf8_lossy(&body.to_bytes()).trim().to_string()).unwrap_or_default();
+        let more =
+            if text.is_empty() { String::new() } else { format!(": {}", text.lines().next().unwrap_or_default()) };
         Err(format!("HTTP probe failed with statuscode: {code}{more}"))
     };
     // The connection may end together with the answer; it is the answer that counts. If there is none, the exchange
@@ -249,23 +198,12 @@ mod tests {
 
     #[test]
     fn ports_by_number_and_name() {
-        let named = ContainerPort {
-            name: "web".into(),
-            container_port: 8080,
-            ..Default::default()
-        };
-        let container = Container {
-            ports: vec![named],
-            ..Container::default()
-        };
+        let named = ContainerPort { name: "web".into(), container_port: 8080, ..Default::default() };
+        let container = Container { ports: vec![named], ..Container::default() };
         assert_eq!(port(&container, &IntOrString::Int(80)), Ok(80));
         assert_eq!(port(&container, &IntOrString::Str("web".into())), Ok(8080));
         assert_eq!(port(&container, &IntOrString::Str("9090".into())), Ok(9090));
-        for wrong in [
-            IntOrString::Int(0),
-            IntOrString::Int(70_000),
-            IntOrString::Str("db".into()),
-        ] {
+        for wrong in [IntOrString::Int(0), IntOrString::Int(70_000), IntOrString::Str("db".into())] {
             assert!(port(&container, &wrong).is_err(), "{wrong}");
         }
     }

@@ -79,12 +79,7 @@ pub struct Settings {
 impl Settings {
     /// As the probe says; 0 means the default.
     pub fn of(probe: &Probe) -> Settings {
-        let or = |value: i32, default: u32| {
-            u32::try_from(value)
-                .ok()
-                .filter(|v| *v > 0)
-                .unwrap_or(default)
-        };
+        let or = |value: i32, default: u32| u32::try_from(value).ok().filter(|v| *v > 0).unwrap_or(default);
         let seconds = |value: u32| Duration::from_secs(u64::from(value));
         Settings {
             initial_delay: seconds(u32::try_from(probe.initial_delay_seconds).unwrap_or(0)),
@@ -110,11 +105,7 @@ impl Streak {
             *self = Streak { good, length: 0 };
         }
         self.length = self.length.saturating_add(1);
-        let enough = if good {
-            settings.successes
-        } else {
-            settings.failures
-        };
+        let enough = if good { settings.successes } else { settings.failures };
         (self.length >= enough).then_some(good)
     }
 }
@@ -155,20 +146,13 @@ mod tests {
     use super::*;
 
     fn settings(successes: u32, failures: u32) -> Settings {
-        Settings {
-            successes,
-            failures,
-            ..Settings::of(&Probe::default())
-        }
+        Settings { successes, failures, ..Settings::of(&Probe::default()) }
     }
 
     #[test]
     fn defaults_are_kubernetes() {
         let settings = Settings::of(&Probe::default());
-        assert_eq!(
-            (settings.period.as_secs(), settings.timeout.as_secs()),
-            (10, 1)
-        );
+        assert_eq!((settings.period.as_secs(), settings.timeout.as_secs()), (10, 1));
         assert_eq!((settings.successes, settings.failures), (1, 3));
     }
 
@@ -183,10 +167,7 @@ mod tests {
         ] {
             let mut streak = Streak::default();
             let settings = settings(successes, failures);
-            let verdicts: Vec<_> = answers
-                .chars()
-                .map(|answer| streak.count(answer == '+', &settings))
-                .collect();
+            let verdicts: Vec<_> = answers.chars().map(|answer| streak.count(answer == '+', &settings)).collect();
             assert_eq!(verdicts, expected, "{answers}");
         }
     }
@@ -194,26 +175,15 @@ mod tests {
     #[test]
     fn readiness_and_liveness_wait_for_startup() {
         let probe = Some(Box::new(Probe::default()));
-        let container = Container {
-            startup_probe: probe.clone(),
-            readiness_probe: probe,
-            ..Container::default()
-        };
+        let container = Container { startup_probe: probe.clone(), readiness_probe: probe, ..Container::default() };
         let mut verdict = Verdict::initial(&container);
-        assert!(
-            verdict.asks(Kind::Startup)
-                && !verdict.asks(Kind::Readiness)
-                && !verdict.asks(Kind::Liveness)
-        );
+        assert!(verdict.asks(Kind::Startup) && !verdict.asks(Kind::Readiness) && !verdict.asks(Kind::Liveness));
         assert_eq!(verdict.ready, None);
         verdict.settle(Kind::Startup, true, "");
         assert!(!verdict.asks(Kind::Startup) && verdict.asks(Kind::Readiness));
         verdict.settle(Kind::Readiness, false, "500");
         assert_eq!((verdict.ready, verdict.fatal()), (Some(false), None));
         verdict.settle(Kind::Liveness, false, "no answer");
-        assert_eq!(
-            verdict.fatal().as_deref(),
-            Some("Liveness probe failed: no answer")
-        );
+        assert_eq!(verdict.fatal().as_deref(), Some("Liveness probe failed: no answer"));
     }
 }

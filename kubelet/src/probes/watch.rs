@@ -60,10 +60,7 @@ impl Watch {
 
     /// What they say so far.
     pub fn verdict(&self) -> Verdict {
-        self.verdict
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone()
+        self.verdict.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 }
 
@@ -89,19 +86,10 @@ impl Prober {
         self.world.sleep(self.settings.initial_delay).await;
         loop {
             if self.asks() {
-                let answer = check::ask(
-                    &self.world,
-                    &*self.runtime,
-                    &self.target,
-                    &self.question,
-                    self.settings.timeout,
-                )
-                .await;
+                let answer =
+                    check::ask(&self.world, &*self.runtime, &self.target, &self.question, self.settings.timeout).await;
                 if let Err(words) = &answer {
-                    tell(News::Failed {
-                        kind: self.kind,
-                        words: words.clone(),
-                    });
+                    tell(News::Failed { kind: self.kind, words: words.clone() });
                 }
                 if let Some(good) = streak.count(answer.is_ok(), &self.settings)
                     && self.settle(good, answer.err().unwrap_or_default().as_str())
@@ -124,11 +112,7 @@ impl Prober {
             Kind::Liveness => verdict.started != Some(true),
             Kind::Startup => false,
         };
-        if eager {
-            self.settings.period.min(Duration::from_secs(1))
-        } else {
-            self.settings.period
-        }
+        if eager { self.settings.period.min(Duration::from_secs(1)) } else { self.settings.period }
     }
 
     fn asks(&self) -> bool {
@@ -144,8 +128,6 @@ impl Prober {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Verdict> {
-        self.verdict
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.verdict.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -22,8 +22,8 @@ use skiff_world::World;
 
 use super::docker_convert as convert;
 use super::{
-    ContainerConfig, ContainerReport, ContainerRuntime, ExecConfig, ImageReport, LogOptions,
-    Output, RuntimeError, RuntimeEvent, RuntimeInfo, Session, SessionTarget,
+    ContainerConfig, ContainerReport, ContainerRuntime, ExecConfig, ImageReport, LogOptions, Output, RuntimeError,
+    RuntimeEvent, RuntimeInfo, Session, SessionTarget,
 };
 
 /// For what is answered from memory: inspect, list, signal.
@@ -59,31 +59,17 @@ pub struct DockerRuntime {
 impl DockerRuntime {
     /// No I/O happens here: an engine that is not there yet is reported by every call until it is.
     pub fn new(world: &World, options: DockerOptions) -> DockerRuntime {
-        DockerRuntime {
-            world: world.clone(),
-            options,
-            connection: Mutex::new(None),
-            systemd_cgroups: Mutex::new(None),
-        }
+        DockerRuntime { world: world.clone(), options, connection: Mutex::new(None), systemd_cgroups: Mutex::new(None) }
     }
 
     /// The connection, made and its API version agreed on at first use.
     async fn docker(&self, operation: &str) -> Result<Docker, RuntimeError> {
-        if let Some(docker) = self
-            .connection
-            .lock()
-            .unwrap_or_else(|p| p.into_inner())
-            .clone()
-        {
+        if let Some(docker) = self.connection.lock().unwrap_or_else(|p| p.into_inner()).clone() {
             return Ok(docker);
         }
         let path = self.options.socket.to_string_lossy().into_owned();
         let connect = async {
-            let docker = Docker::connect_with_unix(
-                &path,
-                CLIENT_LIMIT_SECONDS,
-                bollard::API_DEFAULT_VERSION,
-            )?;
+            let docker = Docker::connect_with_unix(&path, CLIENT_LIMIT_SECONDS, bollard::API_DEFAULT_VERSION)?;
             docker.negotiate_version().await
         };
         let docker = within(operation, QUICK, connect).await?;
@@ -93,32 +79,20 @@ impl DockerRuntime {
 
     /// Where the cgroups of a Pod go, in the notation of the engine's cgroup driver.
     async fn cgroup_parent(&self, docker: &Docker, pod_uid: &str) -> Result<String, RuntimeError> {
-        let known = *self
-            .systemd_cgroups
-            .lock()
-            .unwrap_or_else(|p| p.into_inner());
+        let known = *self.systemd_cgroups.lock().unwrap_or_else(|p| p.into_inner());
         let systemd = match known {
             Some(systemd) => systemd,
             None => {
                 let info = within("ask for its cgroup driver", QUICK, docker.info()).await?;
-                let systemd = info
-                    .cgroup_driver
-                    .is_some_and(|driver| driver.to_string() == "systemd");
-                *self
-                    .systemd_cgroups
-                    .lock()
-                    .unwrap_or_else(|p| p.into_inner()) = Some(systemd);
+                let systemd = info.cgroup_driver.is_some_and(|driver| driver.to_string() == "systemd");
+                *self.systemd_cgroups.lock().unwrap_or_else(|p| p.into_inner()) = Some(systemd);
                 systemd
             }
         };
         Ok(convert::cgroup_parent(&self.options, pod_uid, systemd))
     }
 
-    async fn inspect(
-        &self,
-        docker: &Docker,
-        id: &str,
-    ) -> Result<Option<ContainerReport>, RuntimeError> {
+    async fn inspect(&self, docker: &Docker, id: &str) -> Result<Option<ContainerReport>, RuntimeError> {
         let operation = format!("inspect container {id}");
         match within(&operation, QUICK, docker.inspect_container(id, None)).await {
             Ok(found) => Ok(convert::report(found)),
@@ -128,11 +102,7 @@ impl DockerRuntime {
     }
 
     /// What goes by this name, whoever made it.
-    async fn by_name(
-        &self,
-        docker: &Docker,
-        name: &str,
-    ) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
+    async fn by_name(&self, docker: &Docker, name: &str) -> Result<Option<ContainerInspectResponse>, RuntimeError> {
         let operation = format!("inspect container {name}");
         match within(&operation, QUICK, docker.inspect_container(name, None)).await {
             Ok(found) => Ok(Some(found)),
@@ -157,17 +127,11 @@ impl ContainerRuntime for DockerRuntime {
         })
     }
 
-    async fn containers(
-        &self,
-        pod_uid: Option<&str>,
-    ) -> Result<Vec<ContainerReport>, RuntimeError> {
+    async fn containers(&self, pod_uid: Option<&str>) -> Result<Vec<ContainerReport>, RuntimeError> {
         let operation = "list containers";
         let docker = self.docker(operation).await?;
         let filters = convert::filters(&self.options, pod_uid);
-        let options = query::ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
+        let options = query::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed = within(operation, QUICK, docker.list_containers(Some(options))).await?;
         let ids = listed.into_iter().filter_map(|summary| summary.id);
         let mut found: Vec<ContainerReport> = futures::stream::iter(ids)
@@ -187,21 +151,11 @@ impl ContainerRuntime for DockerRuntime {
         let name = config.identity.container_name();
         let operation = format!("create container {name}");
         let docker = self.docker(&operation).await?;
-        let parent = self
-            .cgroup_parent(&docker, &config.identity.pod_uid)
-            .await?;
-        let options = query::CreateContainerOptionsBuilder::default()
-            .name(&name)
-            .build();
+        let parent = self.cgroup_parent(&docker, &config.identity.pod_uid).await?;
+        let options = query::CreateContainerOptionsBuilder::default().name(&name).build();
         let body = convert::create_body(config, &parent);
         // Docker answers 409 for a name in use, whether an earlier attempt of ours made it or somebody else did.
-        match within(
-            &operation,
-            SLOW,
-            docker.create_container(Some(options), body),
-        )
-        .await
-        {
+        match within(&operation, SLOW, docker.create_container(Some(options), body)).await {
             Ok(created) => Ok(created.id),
             Err(error) => match self.by_name(&docker, &name).await? {
                 None => Err(error),
@@ -220,9 +174,7 @@ impl ContainerRuntime for DockerRuntime {
     async fn signal(&self, id: &str, signal: &str) -> Result<(), RuntimeError> {
         let operation = format!("send {signal} to container {id}");
         let docker = self.docker(&operation).await?;
-        let options = query::KillContainerOptionsBuilder::default()
-            .signal(signal)
-            .build();
+        let options = query::KillContainerOptionsBuilder::default().signal(signal).build();
         match within(&operation, QUICK, docker.kill_container(id, Some(options))).await {
             Ok(()) => Ok(()),
             Err(error) if error.is_not_found() => Ok(()),
@@ -237,18 +189,11 @@ impl ContainerRuntime for DockerRuntime {
     async fn remove(&self, id: &str) -> Result<(), RuntimeError> {
         let operation = format!("remove container {id}");
         let docker = self.docker(&operation).await?;
-        let options = query::RemoveContainerOptionsBuilder::default()
-            .force(true)
-            .v(true)
-            .build();
+        let options = query::RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         match within(&operation, SLOW, docker.remove_container(id, Some(options))).await {
             Err(error) if error.is_not_found() => Ok(()),
             // 409 while another removal of it is on its way: gone soon, and looked at again.
-            Err(RuntimeError::Refused { message, .. })
-                if message.contains("already in progress") =>
-            {
-                Ok(())
-            }
+            Err(RuntimeError::Refused { message, .. }) if message.contains("already in progress") => Ok(()),
             other => other,
         }
     }
@@ -256,13 +201,10 @@ impl ContainerRuntime for DockerRuntime {
     async fn forget_pod(&self, pod_uid: &str) -> Result<(), RuntimeError> {
         let docker = self.docker("remove the Pod's cgroup").await?;
         let parent = self.cgroup_parent(&docker, pod_uid).await?;
-        self.world
-            .blocking(move || convert::remove_cgroups(&parent))
-            .await
-            .map_err(|error| RuntimeError::Refused {
-                operation: format!("remove the cgroups of Pod {pod_uid}"),
-                message: error.to_string(),
-            })
+        self.world.blocking(move || convert::remove_cgroups(&parent)).await.map_err(|error| RuntimeError::Refused {
+            operation: format!("remove the cgroups of Pod {pod_uid}"),
+            message: error.to_string(),
+        })
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageReport>, RuntimeError> {
@@ -271,10 +213,7 @@ impl ContainerRuntime for DockerRuntime {
         match within(&operation, QUICK, docker.inspect_image(reference)).await {
             Ok(found) => Ok(Some(ImageReport {
                 id: found.id.unwrap_or_default(),
-                user: found
-                    .config
-                    .and_then(|config| config.user)
-                    .unwrap_or_default(),
+                user: found.config.and_then(|config| config.user).unwrap_or_default(),
             })),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
@@ -285,10 +224,7 @@ impl ContainerRuntime for DockerRuntime {
         let operation = format!("pull image {reference}");
         let docker = self.docker(&operation).await?;
         let (name, tag) = convert::split_reference(reference);
-        let options = query::CreateImageOptionsBuilder::default()
-            .from_image(name)
-            .tag(tag)
-            .build();
+        let options = query::CreateImageOptionsBuilder::default().from_image(name).tag(tag).build();
         let mut progress = Box::pin(docker.create_image(Some(options), None, None));
         while let Some(step) = within_next(&operation, PULL_IDLE, progress.next()).await? {
             step.map_err(|error| convert::error(&operation, error))?;
@@ -299,34 +235,23 @@ impl ContainerRuntime for DockerRuntime {
     async fn load(&self, archive: Bytes) -> Result<(), RuntimeError> {
         let operation = "load an image";
         let docker = self.docker(operation).await?;
-        let options = query::ImportImageOptionsBuilder::default()
-            .quiet(true)
-            .build();
-        let mut progress =
-            Box::pin(docker.import_image(options, bollard::body_full(archive), None));
+        let options = query::ImportImageOptionsBuilder::default().quiet(true).build();
+        let mut progress = Box::pin(docker.import_image(options, bollard::body_full(archive), None));
         while let Some(step) = within_next(operation, SLOW, progress.next()).await? {
             step.map_err(|error| convert::error(operation, error))?;
         }
         Ok(())
     }
 
-    async fn events(
-        &self,
-    ) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError> {
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError> {
         let operation = "follow its events";
         let docker = self.docker(operation).await?;
         within(operation, QUICK, docker.ping()).await?;
         let filters = convert::event_filters(&self.options);
         let since = (self.world.wall().as_second() - EVENT_OVERLAP_SECONDS).to_string();
-        let options = query::EventsOptionsBuilder::default()
-            .since(&since)
-            .filters(&filters)
-            .build();
+        let options = query::EventsOptionsBuilder::default().since(&since).filters(&filters).build();
         let stream = docker.events(Some(options));
-        Ok(stream
-            .map_ok(convert::event)
-            .map_err(move |error| convert::error(operation, error))
-            .boxed())
+        Ok(stream.map_ok(convert::event).map_err(move |error| convert::error(operation, error)).boxed())
     }
 
     async fn logs(
@@ -337,12 +262,8 @@ impl ContainerRuntime for DockerRuntime {
         let operation = "read its log";
         let docker = self.docker(operation).await?;
         within(operation, QUICK, docker.inspect_container(id, None)).await?;
-        let tail = options
-            .tail
-            .map_or("all".to_string(), |lines| lines.to_string());
-        let since = options
-            .since
-            .map_or(0, |time| i32::try_from(time.as_second()).unwrap_or(0));
+        let tail = options.tail.map_or("all".to_string(), |lines| lines.to_string());
+        let since = options.since.map_or(0, |time| i32::try_from(time.as_second()).unwrap_or(0));
         let options = query::LogsOptionsBuilder::default()
             .stdout(true)
             .stderr(true)
@@ -352,10 +273,7 @@ impl ContainerRuntime for DockerRuntime {
             .timestamps(options.timestamps)
             .build();
         let stream = docker.logs(id, Some(options));
-        Ok(stream
-            .map_ok(convert::output)
-            .map_err(move |error| convert::error(operation, error))
-            .boxed())
+        Ok(stream.map_ok(convert::output).map_err(move |error| convert::error(operation, error)).boxed())
     }
 
     async fn exec(&self, id: &str, config: &ExecConfig) -> Result<Session, RuntimeError> {
@@ -370,18 +288,11 @@ impl ContainerRuntime for DockerRuntime {
             ..Default::default()
         };
         let exec = within(operation, QUICK, docker.create_exec(id, create)).await?;
-        let start = StartExecOptions {
-            detach: false,
-            tty: config.tty,
-            output_capacity: None,
-        };
+        let start = StartExecOptions { detach: false, tty: config.tty, output_capacity: None };
         match within(operation, SLOW, docker.start_exec(&exec.id, Some(start))).await? {
             StartExecResults::Attached { output, input } => Ok(Session {
                 target: SessionTarget::Exec(exec.id),
-                output: output
-                    .map_ok(convert::output)
-                    .map_err(move |e| convert::error(operation, e))
-                    .boxed(),
+                output: output.map_ok(convert::output).map_err(move |e| convert::error(operation, e)).boxed(),
                 input,
             }),
             StartExecResults::Detached => Err(RuntimeError::Refused {
@@ -394,20 +305,12 @@ impl ContainerRuntime for DockerRuntime {
     async fn attach(&self, id: &str, stdin: bool) -> Result<Session, RuntimeError> {
         let operation = "attach to the container";
         let docker = self.docker(operation).await?;
-        let options = query::AttachContainerOptionsBuilder::default()
-            .stdin(stdin)
-            .stdout(true)
-            .stderr(true)
-            .stream(true)
-            .build();
+        let options =
+            query::AttachContainerOptionsBuilder::default().stdin(stdin).stdout(true).stderr(true).stream(true).build();
         let attached = within(operation, QUICK, docker.attach_container(id, Some(options))).await?;
         Ok(Session {
             target: SessionTarget::Container(id.to_string()),
-            output: attached
-                .output
-                .map_ok(convert::output)
-                .map_err(move |e| convert::error(operation, e))
-                .boxed(),
+            output: attached.output.map_ok(convert::output).map_err(move |e| convert::error(operation, e)).boxed(),
             input: attached.input,
         })
     }
@@ -419,24 +322,15 @@ impl ContainerRuntime for DockerRuntime {
             SessionTarget::Exec(id) => {
                 let exec = within(operation, QUICK, docker.inspect_exec(id)).await?;
                 let ended = exec.running == Some(false);
-                Ok(exec
-                    .exit_code
-                    .filter(|_| ended)
-                    .and_then(|code| i32::try_from(code).ok()))
+                Ok(exec.exit_code.filter(|_| ended).and_then(|code| i32::try_from(code).ok()))
             }
-            SessionTarget::Container(id) => Ok(self
-                .inspect(&docker, id)
-                .await?
-                .and_then(|report| report.exit().map(|exit| exit.code))),
+            SessionTarget::Container(id) => {
+                Ok(self.inspect(&docker, id).await?.and_then(|report| report.exit().map(|exit| exit.code)))
+            }
         }
     }
 
-    async fn resize(
-        &self,
-        target: &SessionTarget,
-        columns: u16,
-        rows: u16,
-    ) -> Result<(), RuntimeError> {
+    async fn resize(&self, target: &SessionTarget, columns: u16, rows: u16) -> Result<(), RuntimeError> {
         let operation = "resize the terminal";
         let docker = self.docker(operation).await?;
         let (w, h) = (i32::from(columns), i32::from(rows));
@@ -446,10 +340,7 @@ impl ContainerRuntime for DockerRuntime {
                 within(operation, QUICK, docker.resize_exec(id, options)).await
             }
             SessionTarget::Container(id) => {
-                let options = query::ResizeContainerTTYOptionsBuilder::default()
-                    .w(w)
-                    .h(h)
-                    .build();
+                let options = query::ResizeContainerTTYOptionsBuilder::default().w(w).h(h).build();
                 within(operation, QUICK, docker.resize_container_tty(id, options)).await
             }
         }
@@ -464,25 +355,15 @@ async fn within<T>(
 ) -> Result<T, RuntimeError> {
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(|error| convert::error(operation, error)),
-        Err(_) => Err(RuntimeError::Timeout {
-            operation: operation.to_string(),
-            after: limit,
-        }),
+        Err(_) => Err(RuntimeError::Timeout { operation: operation.to_string(), after: limit }),
     }
 }
 
 /// The next item of a stream, within the limit.
-async fn within_next<T>(
-    operation: &str,
-    limit: Duration,
-    next: impl Future<Output = T>,
-) -> Result<T, RuntimeError> {
+async fn within_next<T>(operation: &str, limit: Duration, next: impl Future<Output = T>) -> Result<T, RuntimeError> {
     tokio::time::timeout(limit, next)
         .await
-        .map_err(|_| RuntimeError::Timeout {
-            operation: operation.to_string(),
-            after: limit,
-        })
+        .map_err(|_| RuntimeError::Timeout { operation: operation.to_string(), after: limit })
 }
 
 /// 304 is how Docker says that it is so already.

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use bollard::container::LogOutput;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EventMessage,
-    HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EventMessage, HostConfig,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount, MountBindOptions, MountBindOptionsPropagationEnum,
+    MountType,
 };
 use jiff::Timestamp;
 
 use super::docker::DockerOptions;
 use super::identity::LABEL_NODE;
 use super::{
-    CLUSTER_LABEL, ContainerConfig, ContainerReport, Exit, Identity, NamespaceMode, NetworkMode,
-    Output, POD_UID_LABEL, RunState, RuntimeError, RuntimeEvent,
+    CLUSTER_LABEL, ContainerConfig, ContainerReport, Exit, Identity, NamespaceMode, NetworkMode, Output, POD_UID_LABEL,
+    RunState, RuntimeError, RuntimeEvent,
 };
 
 /// Stands for Docker's 304 in a [`RuntimeError::Refused`].
@@ -33,10 +33,7 @@ type Filters = HashMap<String, Vec<String>>;
 
 /// The labels that our containers have.
 pub(super) fn filters(options: &DockerOptions, pod_uid: Option<&str>) -> Filters {
-    let mut labels = vec![
-        format!("{CLUSTER_LABEL}={}", options.cluster),
-        format!("{LABEL_NODE}={}", options.node),
-    ];
+    let mut labels = vec![format!("{CLUSTER_LABEL}={}", options.cluster), format!("{LABEL_NODE}={}", options.node)];
     labels.extend(pod_uid.map(|uid| format!("{POD_UID_LABEL}={uid}")));
     HashMap::from([("label".to_string(), labels)])
 }
@@ -50,10 +47,7 @@ pub(super) fn event_filters(options: &DockerOptions) -> Filters {
 }
 
 pub(super) fn event(message: EventMessage) -> RuntimeEvent {
-    let attributes = message
-        .actor
-        .and_then(|actor| actor.attributes)
-        .unwrap_or_default();
+    let attributes = message.actor.and_then(|actor| actor.attributes).unwrap_or_default();
     RuntimeEvent {
         pod_uid: attributes.get(POD_UID_LABEL).cloned().unwrap_or_default(),
         action: message.action.unwrap_or_default(),
@@ -63,9 +57,9 @@ pub(super) fn event(message: EventMessage) -> RuntimeEvent {
 pub(super) fn output(piece: LogOutput) -> Output {
     match piece {
         LogOutput::StdErr { message } => Output::Stderr(message),
-        LogOutput::StdOut { message }
-        | LogOutput::StdIn { message }
-        | LogOutput::Console { message } => Output::Stdout(message),
+        LogOutput::StdOut { message } | LogOutput::StdIn { message } | LogOutput::Console { message } => {
+            Output::Stdout(message)
+        }
     }
 }
 
@@ -73,27 +67,13 @@ pub(super) fn error(operation: &str, error: bollard::errors::Error) -> RuntimeEr
     use bollard::errors::Error;
     let operation = operation.to_string();
     match error {
-        Error::DockerResponseServerError {
-            status_code: 304, ..
-        } => RuntimeError::Refused {
-            operation,
-            message: NOT_MODIFIED.to_string(),
-        },
-        Error::DockerResponseServerError {
-            status_code: 404,
-            message,
-        } => RuntimeError::NotFound { operation, message },
-        Error::DockerResponseServerError { message, .. } => {
-            RuntimeError::Refused { operation, message }
+        Error::DockerResponseServerError { status_code: 304, .. } => {
+            RuntimeError::Refused { operation, message: NOT_MODIFIED.to_string() }
         }
-        Error::DockerStreamError { error } => RuntimeError::Refused {
-            operation,
-            message: error,
-        },
-        other => RuntimeError::Unreachable {
-            operation,
-            reason: with_sources(&other),
-        },
+        Error::DockerResponseServerError { status_code: 404, message } => RuntimeError::NotFound { operation, message },
+        Error::DockerResponseServerError { message, .. } => RuntimeError::Refused { operation, message },
+        Error::DockerStreamError { error } => RuntimeError::Refused { operation, message: error },
+        other => RuntimeError::Unreachable { operation, reason: with_sources(&other) },
     }
 }
 
@@ -144,23 +124,14 @@ pub(super) fn create_body(config: &ContainerConfig, cgroup_parent: &str) -> Cont
         tty: Some(config.tty),
         open_stdin: Some(config.stdin),
         stdin_once: Some(config.stdin_once),
-        env: Some(
-            config
-                .env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}"))
-                .collect(),
-        ),
+        env: Some(config.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         entrypoint: some(&config.command),
         cmd: some(&config.args),
         image: Some(config.image.clone()),
         working_dir: text(&config.working_dir),
         labels: Some(config.identity.labels().into_iter().collect()),
         // Kubernetes has probes of its own; an image's HEALTHCHECK would run beside them.
-        healthcheck: Some(bollard::models::HealthConfig {
-            test: Some(vec!["NONE".to_string()]),
-            ..Default::default()
-        }),
+        healthcheck: Some(bollard::models::HealthConfig { test: Some(vec!["NONE".to_string()]), ..Default::default() }),
         host_config: Some(host_config(config, cgroup_parent)),
         ..Default::default()
     }
@@ -190,18 +161,12 @@ fn host_config(config: &ContainerConfig, cgroup_parent: &str) -> HostConfig {
         group_add: some(&config.groups),
         readonly_rootfs: Some(config.read_only_root),
         privileged: Some(config.privileged),
-        security_opt: config
-            .no_new_privileges
-            .then(|| vec!["no-new-privileges".to_string()]),
+        security_opt: config.no_new_privileges.then(|| vec!["no-new-privileges".to_string()]),
         cgroup_parent: (!cgroup_parent.is_empty()).then(|| cgroup_parent.to_string()),
         cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE).filter(|_| cgroup_v2()),
         log_config: Some(HostConfigLogConfig {
             typ: Some("json-file".to_string()),
-            config: Some(
-                LOG_OPTIONS
-                    .map(|(key, value)| (key.to_string(), value.to_string()))
-                    .into(),
-            ),
+            config: Some(LOG_OPTIONS.map(|(key, value)| (key.to_string(), value.to_string())).into()),
         }),
         ..Default::default()
     }
@@ -232,29 +197,17 @@ fn mount(bind: &super::BindMount) -> Mount {
         source: Some(bind.source.clone()),
         target: Some(bind.target.clone()),
         read_only: Some(bind.read_only),
-        bind_options: Some(MountBindOptions {
-            propagation: Some(propagation),
-            ..Default::default()
-        }),
+        bind_options: Some(MountBindOptions { propagation: Some(propagation), ..Default::default() }),
         ..Default::default()
     }
 }
 
 /// The id of a container that has our name; where it is not ours to have, the reason in words.
-pub(super) fn adopt(
-    found: ContainerInspectResponse,
-    identity: &Identity,
-) -> Result<String, String> {
+pub(super) fn adopt(found: ContainerInspectResponse, identity: &Identity) -> Result<String, String> {
     let name = identity.container_name();
     let id = found.id.clone().unwrap_or_default();
-    if found
-        .state
-        .as_ref()
-        .is_some_and(|state| state.status == Some(ContainerStateStatusEnum::REMOVING))
-    {
-        return Err(format!(
-            "an earlier container of the name {name} is still being removed"
-        ));
+    if found.state.as_ref().is_some_and(|state| state.status == Some(ContainerStateStatusEnum::REMOVING)) {
+        return Err(format!("an earlier container of the name {name} is still being removed"));
     }
     let same = report(found).is_some_and(|report| {
         report.identity.cluster == identity.cluster
@@ -265,9 +218,7 @@ pub(super) fn adopt(
     if same {
         Ok(id)
     } else {
-        Err(format!(
-            "the name {name} is taken by a container that is not of this cluster; remove it"
-        ))
+        Err(format!("the name {name} is taken by a container that is not of this cluster; remove it"))
     }
 }
 
@@ -282,10 +233,7 @@ pub(super) fn report(found: ContainerInspectResponse) -> Option<ContainerReport>
         identity,
         image: config.image.unwrap_or_default(),
         image_id: found.image.unwrap_or_default(),
-        stop_signal: config
-            .stop_signal
-            .filter(|signal| !signal.is_empty())
-            .unwrap_or_else(|| "TERM".to_string()),
+        stop_signal: config.stop_signal.filter(|signal| !signal.is_empty()).unwrap_or_else(|| "TERM".to_string()),
         state,
     })
 }
@@ -297,12 +245,12 @@ fn run_state(state: bollard::models::ContainerState, created: Option<&str>) -> O
     let start_error = state.error.filter(|words| !words.is_empty());
     match state.status? {
         ContainerStateStatusEnum::REMOVING => None,
-        ContainerStateStatusEnum::RUNNING
-        | ContainerStateStatusEnum::PAUSED
-        | ContainerStateStatusEnum::STOPPING => Some(RunState::Running {
-            pid: u32::try_from(state.pid.unwrap_or(0)).unwrap_or(0),
-            started_at: started_at.unwrap_or(made_at),
-        }),
+        ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED | ContainerStateStatusEnum::STOPPING => {
+            Some(RunState::Running {
+                pid: u32::try_from(state.pid.unwrap_or(0)).unwrap_or(0),
+                started_at: started_at.unwrap_or(made_at),
+            })
+        }
         // A failed start leaves it "created", with the error and a code like a shell's (126, 127, 128).
         ContainerStateStatusEnum::CREATED if start_error.is_none() => Some(RunState::Created),
         _ => Some(RunState::Exited(Exit {
@@ -317,8 +265,7 @@ fn run_state(state: bollard::models::ContainerState, created: Option<&str>) -> O
 
 /// Docker writes year 1 for "never".
 fn time(text: Option<&str>) -> Option<Timestamp> {
-    text.filter(|text| !text.starts_with("0001-"))
-        .and_then(|text| text.parse().ok())
+    text.filter(|text| !text.starts_with("0001-")).and_then(|text| text.parse().ok())
 }
 
 /// Where the cgroups of a Pod go, in the notation of the engine's cgroup driver.
@@ -326,18 +273,9 @@ pub(super) fn cgroup_parent(options: &DockerOptions, pod_uid: &str, systemd: boo
     if systemd {
         // systemd nests slices at dashes.
         let flat = |text: &str| text.replace('-', "_");
-        return format!(
-            "skiff-{}-{}-pod{}.slice",
-            flat(&options.cluster),
-            flat(&options.node),
-            flat(pod_uid)
-        );
+        return format!("skiff-{}-{}-pod{}.slice", flat(&options.cluster), flat(&options.node), flat(pod_uid));
     }
-    format!(
-        "{}/{}/pod{pod_uid}",
-        super::cgroup_parent(&options.cluster),
-        options.node
-    )
+    format!("{}/{}/pod{pod_uid}", super::cgroup_parent(&options.cluster), options.node)
 }
 
 /// Removes a Pod's cgroup and those above it that are left empty, in every hierarchy.
@@ -345,9 +283,7 @@ pub(super) fn remove_cgroups(parent: &str) -> std::io::Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     let mut hierarchies = vec![root.to_path_buf()];
     if !cgroup_v2() {
-        hierarchies = std::fs::read_dir(root)?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect();
+        hierarchies = std::fs::read_dir(root)?.filter_map(|entry| Some(entry.ok()?.path())).collect();
         hierarchies.sort();
     }
     for hierarchy in hierarchies {
@@ -399,14 +335,8 @@ mod tests {
         for (reference, expected) in [
             ("nginx", ("nginx", "latest")),
             ("nginx:1.27", ("nginx", "1.27")),
-            (
-                "localhost:5000/team/app",
-                ("localhost:5000/team/app", "latest"),
-            ),
-            (
-                "localhost:5000/team/app:v2",
-                ("localhost:5000/team/app", "v2"),
-            ),
+            ("localhost:5000/team/app", ("localhost:5000/team/app", "latest")),
+            ("localhost:5000/team/app:v2", ("localhost:5000/team/app", "v2")),
             ("app@sha256:00ff", ("app", "sha256:00ff")),
         ] {
             assert_eq!(split_reference(reference), expected, "{reference}");
@@ -423,20 +353,13 @@ mod tests {
             finished_at: Some("0001-01-01T00:00:00Z".to_string()),
             ..Default::default()
         };
-        let Some(RunState::Exited(exit)) = run_state(state, Some("2026-01-02T03:04:05.678901234Z"))
-        else {
+        let Some(RunState::Exited(exit)) = run_state(state, Some("2026-01-02T03:04:05.678901234Z")) else {
             panic!("not an exit");
         };
         assert_eq!(exit.code, 127);
-        assert!(
-            exit.start_error
-                .is_some_and(|words| words.contains("nosuch"))
-        );
+        assert!(exit.start_error.is_some_and(|words| words.contains("nosuch")));
         assert_eq!(exit.started_at, None);
-        assert_eq!(
-            exit.finished_at.to_string(),
-            "2026-01-02T03:04:05.678901234Z"
-        );
+        assert_eq!(exit.finished_at.to_string(), "2026-01-02T03:04:05.678901234Z");
     }
 
     #[test]
@@ -444,12 +367,8 @@ mod tests {
         let paths = slice_paths(Path::new("/c"), "skiff-a-b.slice");
         assert_eq!(
             paths,
-            [
-                "/c/skiff.slice/skiff-a.slice/skiff-a-b.slice",
-                "/c/skiff.slice/skiff-a.slice",
-                "/c/skiff.slice"
-            ]
-            .map(PathBuf::from)
+            ["/c/skiff.slice/skiff-a.slice/skiff-a-b.slice", "/c/skiff.slice/skiff-a.slice", "/c/skiff.slice"]
+                .map(PathBuf::from)
         );
     }
 }

@@ -12,11 +12,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use skiff_world::World;
-use tokio::sync::{broadcast, watch};
+use skiff_world::watch;
+use tokio::sync::broadcast;
 
 use super::{
-    ContainerConfig, ContainerReport, ContainerRuntime, ExecConfig, Exit, ImageReport, LogOptions,
-    Output, RunState, RuntimeError, RuntimeEvent, RuntimeInfo, Session, SessionTarget,
+    ContainerConfig, ContainerReport, ContainerRuntime, ExecConfig, Exit, ImageReport, LogOptions, Output, RunState,
+    RuntimeError, RuntimeEvent, RuntimeInfo, Session, SessionTarget,
 };
 
 /// How the programs of an image behave.
@@ -127,11 +128,7 @@ impl FakeRuntime {
     /// All containers, as the engine itself knows them, whatever its health.
     pub fn all(&self) -> Vec<ContainerReport> {
         let engine = self.lock();
-        engine
-            .containers
-            .iter()
-            .map(|(id, container)| report(id, container))
-            .collect()
+        engine.containers.iter().map(|(id, container)| report(id, container)).collect()
     }
 
     /// Ends a container from outside, as `docker kill` or the kernel does.
@@ -142,35 +139,26 @@ impl FakeRuntime {
     /// Makes the program print.
     pub fn print(&self, id: &str, text: &str) {
         if let Some(container) = self.lock().containers.get_mut(id) {
-            container
-                .log
-                .push(Output::Stdout(Bytes::copy_from_slice(text.as_bytes())));
+            container.log.push(Output::Stdout(Bytes::copy_from_slice(text.as_bytes())));
         }
         self.changed.send_modify(|count| *count += 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, Engine> {
-        self.engine
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.engine.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// A call takes a while, and fails where the engine is ill.
     async fn call(&self, operation: &str, least_ms: u64, most_ms: u64) -> Result<(), RuntimeError> {
         let spread = self.machine.random_below(most_ms - least_ms + 1);
-        self.machine
-            .sleep(Duration::from_millis(least_ms + spread))
-            .await;
+        self.machine.sleep(Duration::from_millis(least_ms + spread)).await;
         let health = self.lock().health;
         match health {
             Health::Well => Ok(()),
             Health::Hung => {
                 let after = Duration::from_secs(10);
                 self.machine.sleep(after).await;
-                Err(RuntimeError::Timeout {
-                    operation: operation.to_string(),
-                    after,
-                })
+                Err(RuntimeError::Timeout { operation: operation.to_string(), after })
             }
             Health::Down => Err(RuntimeError::Unreachable {
                 operation: operation.to_string(),
@@ -181,10 +169,7 @@ impl FakeRuntime {
 
     fn announce(&self, pod_uid: &str, action: &str) {
         // Nobody listening is fine: the kubelet lists when it comes back.
-        let _ = self.events.send(RuntimeEvent {
-            pod_uid: pod_uid.to_string(),
-            action: action.to_string(),
-        });
+        let _ = self.events.send(RuntimeEvent { pod_uid: pod_uid.to_string(), action: action.to_string() });
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -220,10 +205,7 @@ impl FakeRuntime {
 
     fn find(&self, operation: &str, id: &str) -> Result<ContainerReport, RuntimeError> {
         let engine = self.lock();
-        let container = engine
-            .containers
-            .get(id)
-            .ok_or_else(|| not_found(operation, id))?;
+        let container = engine.containers.get(id).ok_or_else(|| not_found(operation, id))?;
         Ok(report(id, container))
     }
 
@@ -233,17 +215,11 @@ impl FakeRuntime {
 }
 
 fn not_found(operation: &str, id: &str) -> RuntimeError {
-    RuntimeError::NotFound {
-        operation: operation.to_string(),
-        message: format!("No such container: {id}"),
-    }
+    RuntimeError::NotFound { operation: operation.to_string(), message: format!("No such container: {id}") }
 }
 
 fn refused(operation: &str, message: String) -> RuntimeError {
-    RuntimeError::Refused {
-        operation: operation.to_string(),
-        message,
-    }
+    RuntimeError::Refused { operation: operation.to_string(), message }
 }
 
 fn report(id: &str, container: &Container) -> ContainerReport {
@@ -270,10 +246,7 @@ impl ContainerRuntime for FakeRuntime {
         })
     }
 
-    async fn containers(
-        &self,
-        pod_uid: Option<&str>,
-    ) -> Result<Vec<ContainerReport>, RuntimeError> {
+    async fn containers(&self, pod_uid: Option<&str>) -> Result<Vec<ContainerReport>, RuntimeError> {
         self.call("list containers", 1, 5).await?;
         let mut all = self.all();
         all.retain(|report| pod_uid.is_none_or(|uid| report.identity.pod_uid == uid));
@@ -290,20 +263,12 @@ impl ContainerRuntime for FakeRuntime {
             return Err(RuntimeError::NotFound { operation, message });
         }
         let name = config.identity.container_name();
-        if let Some((id, _)) = engine
-            .containers
-            .iter()
-            .find(|(_, c)| c.config.identity.container_name() == name)
-        {
+        if let Some((id, _)) = engine.containers.iter().find(|(_, c)| c.config.identity.container_name() == name) {
             return Ok(id.clone());
         }
         let id = format!("{:012x}", engine.next);
         engine.next += 1;
-        let container = Container {
-            config: config.clone(),
-            state: RunState::Created,
-            log: Vec::new(),
-        };
+        let container = Container { config: config.clone(), state: RunState::Created, log: Vec::new() };
         engine.containers.insert(id.clone(), container);
         Ok(id)
     }
@@ -335,10 +300,7 @@ impl ContainerRuntime for FakeRuntime {
                 });
                 return Err(refused(operation, words));
             }
-            container.state = RunState::Running {
-                pid,
-                started_at: now,
-            };
+            container.state = RunState::Running { pid, started_at: now };
         }
         self.announce(&report.identity.pod_uid, "start");
         if let Some((after, code)) = script.exits {
@@ -381,13 +343,9 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn image(&self, reference: &str) -> Result<Option<ImageReport>, RuntimeError> {
-        self.call(&format!("look for image {reference}"), 1, 5)
-            .await?;
+        self.call(&format!("look for image {reference}"), 1, 5).await?;
         let there = self.lock().images.contains_key(reference);
-        Ok(there.then(|| ImageReport {
-            id: format!("sha256:{reference}"),
-            user: String::new(),
-        }))
+        Ok(there.then(|| ImageReport { id: format!("sha256:{reference}"), user: String::new() }))
     }
 
     async fn pull(&self, reference: &str) -> Result<(), RuntimeError> {
@@ -395,10 +353,7 @@ impl ContainerRuntime for FakeRuntime {
         self.call(&operation, 100, 1500).await?;
         let mut engine = self.lock();
         if engine.missing.iter().any(|missing| missing == reference) {
-            return Err(refused(
-                &operation,
-                format!("pull access denied for {reference}, repository does not exist"),
-            ));
+            return Err(refused(&operation, format!("pull access denied for {reference}, repository does not exist")));
         }
         engine.images.insert(reference.to_string(), ());
         Ok(())
@@ -412,18 +367,12 @@ impl ContainerRuntime for FakeRuntime {
         Ok(())
     }
 
-    async fn events(
-        &self,
-    ) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError> {
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError> {
         let receiver = self.events.subscribe();
         self.call("follow its events", 1, 3).await?;
         // A reader that is too slow loses its stream, as with Docker; it lists and asks again.
         let stream = futures::stream::unfold(receiver, |mut receiver| async move {
-            receiver
-                .recv()
-                .await
-                .ok()
-                .map(|event| (Ok(event), receiver))
+            receiver.recv().await.ok().map(|event| (Ok(event), receiver))
         });
         Ok(stream.boxed())
     }
@@ -436,14 +385,8 @@ impl ContainerRuntime for FakeRuntime {
         let operation = "read its log";
         self.call(operation, 1, 5).await?;
         self.find(operation, id)?;
-        let length = self
-            .lock()
-            .containers
-            .get(id)
-            .map_or(0, |container| container.log.len());
-        let start = options.tail.map_or(0, |lines| {
-            length.saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX))
-        });
+        let length = self.lock().containers.get(id).map_or(0, |container| container.log.len());
+        let start = options.tail.map_or(0, |lines| length.saturating_sub(usize::try_from(lines).unwrap_or(usize::MAX)));
         let (engine, id, follow) = (self.clone(), id.to_string(), options.follow);
         let changes = self.changed.subscribe();
         let stream = futures::stream::unfold((start, changes), move |(at, mut changes)| {
@@ -475,12 +418,7 @@ impl ContainerRuntime for FakeRuntime {
             return Err(refused(operation, format!("Container {id} is not running")));
         }
         let word = config.command.first().cloned().unwrap_or_default();
-        let code = self
-            .script_of(&report.image)
-            .commands
-            .get(&word)
-            .copied()
-            .unwrap_or(0);
+        let code = self.script_of(&report.image).commands.get(&word).copied().unwrap_or(0);
         let mut engine = self.lock();
         let session = format!("exec-{}", engine.next);
         engine.next += 1;
@@ -494,40 +432,19 @@ impl ContainerRuntime for FakeRuntime {
     }
 
     async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, RuntimeError> {
-        let output = self
-            .logs(
-                id,
-                &LogOptions {
-                    follow: true,
-                    tail: Some(0),
-                    ..LogOptions::default()
-                },
-            )
-            .await?;
-        Ok(Session {
-            target: SessionTarget::Container(id.to_string()),
-            output,
-            input: Box::pin(tokio::io::sink()),
-        })
+        let output = self.logs(id, &LogOptions { follow: true, tail: Some(0), ..LogOptions::default() }).await?;
+        Ok(Session { target: SessionTarget::Container(id.to_string()), output, input: Box::pin(tokio::io::sink()) })
     }
 
     async fn exit_code(&self, target: &SessionTarget) -> Result<Option<i32>, RuntimeError> {
         self.call("ask for an exit code", 1, 2).await?;
         match target {
             SessionTarget::Exec(id) => Ok(self.lock().sessions.get(id).copied()),
-            SessionTarget::Container(id) => Ok(self
-                .find("ask for an exit code", id)?
-                .exit()
-                .map(|exit| exit.code)),
+            SessionTarget::Container(id) => Ok(self.find("ask for an exit code", id)?.exit().map(|exit| exit.code)),
         }
     }
 
-    async fn resize(
-        &self,
-        _target: &SessionTarget,
-        _columns: u16,
-        _rows: u16,
-    ) -> Result<(), RuntimeError> {
+    async fn resize(&self, _target: &SessionTarget, _columns: u16, _rows: u16) -> Result<(), RuntimeError> {
         self.call("resize the terminal", 1, 2).await
     }
 }
@@ -542,13 +459,8 @@ fn references(archive: &[u8]) -> Option<Vec<String>> {
         }
         let manifest: serde_json::Value = serde_json::from_reader(entry).ok()?;
         let images = manifest.as_array()?.iter();
-        let tags = images
-            .filter_map(|image| image["RepoTags"].as_array())
-            .flatten();
-        return Some(
-            tags.filter_map(|tag| tag.as_str().map(String::from))
-                .collect(),
-        );
+        let tags = images.filter_map(|image| image["RepoTags"].as_array()).flatten();
+        return Some(tags.filter_map(|tag| tag.as_str().map(String::from)).collect());
     }
     None
 }

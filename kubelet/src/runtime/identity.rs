@@ -24,9 +24,7 @@ impl Role {
     }
 
     fn parse(text: &str) -> Option<Role> {
-        [Role::Sandbox, Role::Init, Role::App]
-            .into_iter()
-            .find(|role| role.as_str() == text)
+        [Role::Sandbox, Role::Init, Role::App].into_iter().find(|role| role.as_str() == text)
     }
 }
 
@@ -83,10 +81,7 @@ pub const SANDBOX_NAME: &str = "POD";
 impl Identity {
     /// The same name for the same container, always: creating it twice finds the first.
     pub fn container_name(&self) -> String {
-        format!(
-            "skiff.{}.{}.{}.{}.{}",
-            self.cluster, self.node, self.pod_uid, self.container, self.attempt
-        )
+        format!("skiff.{}.{}.{}.{}.{}", self.cluster, self.node, self.pod_uid, self.container, self.attempt)
     }
 
     /// As labels.
@@ -165,24 +160,14 @@ mod tests {
         assert_eq!(Identity::from_labels(|_| None), None);
         let mut labels = identity().labels();
         labels.insert(LABEL_ROLE.into(), "something".into());
-        assert_eq!(
-            Identity::from_labels(|key| labels.get(key).map(String::as_str)),
-            None
-        );
+        assert_eq!(Identity::from_labels(|key| labels.get(key).map(String::as_str)), None);
     }
 
     #[test]
     fn names_differ_by_attempt_and_role() {
         let first = identity();
-        let second = Identity {
-            attempt: 4,
-            ..identity()
-        };
-        let sandbox = Identity {
-            role: Role::Sandbox,
-            container: SANDBOX_NAME.into(),
-            ..identity()
-        };
+        let second = Identity { attempt: 4, ..identity() };
+        let sandbox = Identity { role: Role::Sandbox, container: SANDBOX_NAME.into(), ..identity() };
         assert_ne!(first.container_name(), second.container_name());
         assert_ne!(first.container_name(), sandbox.container_name());
         assert_eq!(first.container_name(), "skiff.skiff.node-1.0f0e.app.3");

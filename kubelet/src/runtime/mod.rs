@@ -350,18 +350,13 @@ impl RuntimeError {
 
     /// The engine itself is at fault, not what was asked: the node is not ready.
     pub fn is_engine_down(&self) -> bool {
-        matches!(
-            self,
-            RuntimeError::Timeout { .. } | RuntimeError::Unreachable { .. }
-        )
+        matches!(self, RuntimeError::Timeout { .. } | RuntimeError::Unreachable { .. })
     }
 
     /// The engine's own words, without what was asked.
     pub fn words(&self) -> String {
         match self {
-            RuntimeError::NotFound { message, .. } | RuntimeError::Refused { message, .. } => {
-                message.clone()
-            }
+            RuntimeError::NotFound { message, .. } | RuntimeError::Refused { message, .. } => message.clone(),
             other => other.to_string(),
         }
     }
@@ -373,8 +368,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Answers if the engine is well.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
     /// All containers of this node, ended ones too; of one Pod where a uid is given.
-    async fn containers(&self, pod_uid: Option<&str>)
-    -> Result<Vec<ContainerReport>, RuntimeError>;
+    async fn containers(&self, pod_uid: Option<&str>) -> Result<Vec<ContainerReport>, RuntimeError>;
     /// Makes a container; where one of this name exists already, that is the one.
     async fn create(&self, config: &ContainerConfig) -> Result<String, RuntimeError>;
     /// Starts it; nothing happens where it runs already.
@@ -392,9 +386,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Takes in an image archive (`docker save` format).
     async fn load(&self, archive: Bytes) -> Result<(), RuntimeError>;
     /// Wake-ups, from now on, until the stream ends; then list and ask again.
-    async fn events(
-        &self,
-    ) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError>;
+    async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError>;
     /// A container's log.
     async fn logs(
         &self,
@@ -408,12 +400,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// The exit code, once the process has ended.
     async fn exit_code(&self, target: &SessionTarget) -> Result<Option<i32>, RuntimeError>;
     /// The terminal's new size.
-    async fn resize(
-        &self,
-        target: &SessionTarget,
-        columns: u16,
-        rows: u16,
-    ) -> Result<(), RuntimeError>;
+    async fn resize(&self, target: &SessionTarget, columns: u16, rows: u16) -> Result<(), RuntimeError>;
 }
 
 /// How much of a command's output is kept for a message.
@@ -426,16 +413,9 @@ pub async fn run_command(
     command: &[String],
     limit: Duration,
 ) -> Result<(i32, String), RuntimeError> {
-    let operation = format!(
-        "run {:?} in a container",
-        command.first().map(String::as_str).unwrap_or_default()
-    );
+    let operation = format!("run {:?} in a container", command.first().map(String::as_str).unwrap_or_default());
     let work = async {
-        let config = ExecConfig {
-            command: command.to_vec(),
-            stdin: false,
-            tty: false,
-        };
+        let config = ExecConfig { command: command.to_vec(), stdin: false, tty: false };
         let mut session = runtime.exec(id, &config).await?;
         let mut text = Vec::new();
         while let Some(piece) = session.output.next().await {
@@ -457,9 +437,6 @@ pub async fn run_command(
     };
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
-        Err(_) => Err(RuntimeError::Timeout {
-            operation,
-            after: limit,
-        }),
+        Err(_) => Err(RuntimeError::Timeout { operation, after: limit }),
     }
 }

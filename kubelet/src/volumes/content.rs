@@ -27,30 +27,17 @@ pub fn needs(volume: &Volume) -> BTreeSet<SourceRef> {
     let source = &volume.volume_source;
     let mut needed = BTreeSet::new();
     if let Some(map) = &source.config_map {
-        needed.insert((
-            SourceKind::ConfigMap,
-            map.local_object_reference.name.clone(),
-        ));
+        needed.insert((SourceKind::ConfigMap, map.local_object_reference.name.clone()));
     }
     if let Some(secret) = &source.secret {
         needed.insert((SourceKind::Secret, secret.secret_name.clone()));
     }
-    for projection in source
-        .projected
-        .iter()
-        .flat_map(|projected| &projected.sources)
-    {
+    for projection in source.projected.iter().flat_map(|projected| &projected.sources) {
         if let Some(map) = &projection.config_map {
-            needed.insert((
-                SourceKind::ConfigMap,
-                map.local_object_reference.name.clone(),
-            ));
+            needed.insert((SourceKind::ConfigMap, map.local_object_reference.name.clone()));
         }
         if let Some(secret) = &projection.secret {
-            needed.insert((
-                SourceKind::Secret,
-                secret.local_object_reference.name.clone(),
-            ));
+            needed.insert((SourceKind::Secret, secret.local_object_reference.name.clone()));
         }
     }
     needed
@@ -63,32 +50,18 @@ pub fn content(
     sources: &Sources,
     facts: &Facts,
 ) -> Result<Option<Vec<ContentFile>>, VolumeError> {
-    let make = Maker {
-        pod,
-        volume: &volume.name,
-        sources,
-        facts,
-    };
+    let make = Maker { pod, volume: &volume.name, sources, facts };
     let source = &volume.volume_source;
     if let Some(map) = &source.config_map {
-        let name = (
-            SourceKind::ConfigMap,
-            map.local_object_reference.name.clone(),
-        );
-        return make
-            .keys(name, &map.items, map.default_mode, map.optional)
-            .map(Some);
+        let name = (SourceKind::ConfigMap, map.local_object_reference.name.clone());
+        return make.keys(name, &map.items, map.default_mode, map.optional).map(Some);
     }
     if let Some(secret) = &source.secret {
         let name = (SourceKind::Secret, secret.secret_name.clone());
-        return make
-            .keys(name, &secret.items, secret.default_mode, secret.optional)
-            .map(Some);
+        return make.keys(name, &secret.items, secret.default_mode, secret.optional).map(Some);
     }
     if let Some(downward) = &source.downward_api {
-        return make
-            .downward(&downward.items, downward.default_mode)
-            .map(Some);
+        return make.downward(&downward.items, downward.default_mode).map(Some);
     }
     let Some(projected) = &source.projected else {
         return Ok(None);
@@ -96,33 +69,19 @@ pub fn content(
     let mut files = Vec::new();
     for projection in &projected.sources {
         if let Some(map) = &projection.config_map {
-            let name = (
-                SourceKind::ConfigMap,
-                map.local_object_reference.name.clone(),
-            );
+            let name = (SourceKind::ConfigMap, map.local_object_reference.name.clone());
             files.extend(make.keys(name, &map.items, projected.default_mode, map.optional)?);
         }
         if let Some(secret) = &projection.secret {
-            let name = (
-                SourceKind::Secret,
-                secret.local_object_reference.name.clone(),
-            );
-            files.extend(make.keys(
-                name,
-                &secret.items,
-                projected.default_mode,
-                secret.optional,
-            )?);
+            let name = (SourceKind::Secret, secret.local_object_reference.name.clone());
+            files.extend(make.keys(name, &secret.items, projected.default_mode, secret.optional)?);
         }
         if let Some(downward) = &projection.downward_api {
             files.extend(make.downward(&downward.items, projected.default_mode)?);
         }
         if projection.service_account_token.is_some() {
             let what = "service account tokens are not issued here; leave the serviceAccountToken source out".into();
-            return Err(VolumeError::Content {
-                volume: volume.name.clone(),
-                what,
-            });
+            return Err(VolumeError::Content { volume: volume.name.clone(), what });
         }
     }
     Ok(Some(files))
@@ -137,10 +96,7 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     fn wrong(&self, what: impl std::fmt::Display) -> VolumeError {
-        VolumeError::Content {
-            volume: self.volume.to_string(),
-            what: what.to_string(),
-        }
+        VolumeError::Content { volume: self.volume.to_string(), what: what.to_string() }
     }
 
     fn keys(
@@ -164,10 +120,7 @@ impl Maker<'_> {
             mode: u32::try_from(mode.unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777,
         };
         if items.is_empty() {
-            return Ok(data
-                .iter()
-                .map(|(key, bytes)| file(key, bytes, mode))
-                .collect());
+            return Ok(data.iter().map(|(key, bytes)| file(key, bytes, mode)).collect());
         }
         let mut files = Vec::new();
         for item in items {
@@ -176,21 +129,14 @@ impl Maker<'_> {
                 None if optional == Some(true) => {}
                 None => {
                     let (kind, name) = (source.0.word(), &source.1);
-                    return Err(self.wrong(format!(
-                        "references non-existent key \"{}\" of {kind} {name}",
-                        item.key
-                    )));
+                    return Err(self.wrong(format!("references non-existent key \"{}\" of {kind} {name}", item.key)));
                 }
             }
         }
         Ok(files)
     }
 
-    fn downward(
-        &self,
-        items: &[DownwardApiVolumeFile],
-        mode: Option<i32>,
-    ) -> Result<Vec<ContentFile>, VolumeError> {
+    fn downward(&self, items: &[DownwardApiVolumeFile], mode: Option<i32>) -> Result<Vec<ContentFile>, VolumeError> {
         let mut files = Vec::new();
         for item in items {
             let none = Container::default();
@@ -200,68 +146,43 @@ impl Maker<'_> {
                 _ => Ok(String::new()),
             };
             let bytes = text.map_err(|error| self.wrong(error))?.into_bytes();
-            let mode =
-                u32::try_from(item.mode.or(mode).unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777;
-            files.push(ContentFile {
-                path: self.safe(&item.path)?.to_string(),
-                bytes,
-                mode,
-            });
+            let mode = u32::try_from(item.mode.or(mode).unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777;
+            files.push(ContentFile { path: self.safe(&item.path)?.to_string(), bytes, mode });
         }
         Ok(files)
     }
 
     /// A path that stays below the volume.
     fn safe<'p>(&self, path: &'p str) -> Result<&'p str, VolumeError> {
-        let plain = Path::new(path)
-            .components()
-            .all(|part| matches!(part, Component::Normal(_)));
+        let plain = Path::new(path).components().all(|part| matches!(part, Component::Normal(_)));
         if plain && !path.is_empty() {
             Ok(path)
         } else {
-            Err(self.wrong(format!(
-                "the path \"{path}\" must be relative and without \"..\""
-            )))
+            Err(self.wrong(format!("the path \"{path}\" must be relative and without \"..\"")))
         }
     }
 }
 
 /// Brings a volume's files up to date: each is replaced as a whole, and what is no longer named goes.
 /// `open_up` lets the Pod read them whoever it runs as; a simulated disk has no permissions.
-pub(super) fn write(
-    directory: &Disk,
-    volume: &Path,
-    files: &[ContentFile],
-    open_up: bool,
-) -> Result<(), VolumeError> {
+pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile], open_up: bool) -> Result<(), VolumeError> {
     for file in files {
         let path = volume.join(&file.path);
         let parent = path.parent().unwrap_or(volume);
-        directory
-            .create_dir_all(parent)
-            .map_err(|error| disk("make", parent, error))?;
+        directory.create_dir_all(parent).map_err(|error| disk("make", parent, error))?;
         let same = directory.read(&path).is_ok_and(|bytes| bytes == file.bytes);
         if !same {
-            directory
-                .write_volatile(&path, &file.bytes, file.mode)
-                .map_err(|error| disk("write", &path, error))?;
+            directory.write_volatile(&path, &file.bytes, file.mode).map_err(|error| disk("write", &path, error))?;
         }
         if open_up {
             set_readable(parent, volume, file.mode, &path);
         }
     }
-    let named: BTreeSet<&str> = files
-        .iter()
-        .filter_map(|file| file.path.split('/').next())
-        .collect();
+    let named: BTreeSet<&str> = files.iter().filter_map(|file| file.path.split('/').next()).collect();
     for entry in directory.list(volume).unwrap_or_default() {
         if !entry.name.to_str().is_some_and(|name| named.contains(name)) {
             let path = volume.join(&entry.name);
-            let gone = if entry.is_dir {
-                directory.remove_dir_all(&path)
-            } else {
-                directory.remove(&path)
-            };
+            let gone = if entry.is_dir { directory.remove_dir_all(&path) } else { directory.remove(&path) };
             gone.map_err(|error| disk("remove", &path, error))?;
         }
     }
@@ -272,10 +193,7 @@ pub(super) fn write(
 fn set_readable(parent: &Path, volume: &Path, mode: u32, file: &Path) {
     use std::os::unix::fs::PermissionsExt;
     let _ = std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode));
-    for directory in parent
-        .ancestors()
-        .take_while(|path| path.starts_with(volume))
-    {
+    for directory in parent.ancestors().take_while(|path| path.starts_with(volume)) {
         let _ = std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755));
     }
 }
@@ -297,43 +215,24 @@ mod tests {
             optional,
             ..Default::default()
         };
-        let volume_source = VolumeSource {
-            config_map: Some(Box::new(map)),
-            ..Default::default()
-        };
-        Volume {
-            name: "v".into(),
-            volume_source,
-        }
+        let volume_source = VolumeSource { config_map: Some(Box::new(map)), ..Default::default() };
+        Volume { name: "v".into(), volume_source }
     }
 
     fn sources() -> Sources {
-        let data = BTreeMap::from([
-            ("a".to_string(), b"1".to_vec()),
-            ("b".to_string(), b"2".to_vec()),
-        ]);
+        let data = BTreeMap::from([("a".to_string(), b"1".to_vec()), ("b".to_string(), b"2".to_vec())]);
         BTreeMap::from([((SourceKind::ConfigMap, "m".to_string()), Some(data))])
     }
 
     fn paths(volume: &Volume, sources: &Sources) -> Result<Vec<String>, VolumeError> {
         let files = content(&Pod::default(), volume, sources, &Facts::default())?;
-        Ok(files
-            .expect("made of files")
-            .into_iter()
-            .map(|file| file.path)
-            .collect())
+        Ok(files.expect("made of files").into_iter().map(|file| file.path).collect())
     }
 
     #[test]
     fn all_keys_or_the_chosen_ones() {
-        assert_eq!(
-            paths(&volume(&[], None), &sources()).expect("files"),
-            ["a", "b"]
-        );
-        assert_eq!(
-            paths(&volume(&[("a", "x/y")], None), &sources()).expect("files"),
-            ["x/y"]
-        );
+        assert_eq!(paths(&volume(&[], None), &sources()).expect("files"), ["a", "b"]);
+        assert_eq!(paths(&volume(&[("a", "x/y")], None), &sources()).expect("files"), ["x/y"]);
     }
 
     #[test]
@@ -341,25 +240,15 @@ mod tests {
         let none = Sources::new();
         let error = paths(&volume(&[], None), &none).expect_err("missing");
         assert_eq!(error.to_string(), "volume \"v\": configmap \"m\" not found");
-        assert!(
-            paths(&volume(&[], Some(true)), &none)
-                .expect("optional")
-                .is_empty()
-        );
+        assert!(paths(&volume(&[], Some(true)), &none).expect("optional").is_empty());
         let error = paths(&volume(&[("c", "c")], None), &sources()).expect_err("missing key");
-        assert!(
-            error.to_string().contains("non-existent key \"c\""),
-            "{error}"
-        );
+        assert!(error.to_string().contains("non-existent key \"c\""), "{error}");
     }
 
     #[test]
     fn paths_stay_below_the_volume() {
         for path in ["../up", "/etc/passwd", "a/../../b", ""] {
-            assert!(
-                paths(&volume(&[("a", path)], None), &sources()).is_err(),
-                "{path}"
-            );
+            assert!(paths(&volume(&[("a", path)], None), &sources()).is_err(), "{path}");
         }
     }
 
@@ -367,23 +256,10 @@ mod tests {
     fn writing_replaces_and_removes() {
         let directory = tempfile::tempdir().expect("directory");
         let world = skiff_world::World::real("test");
-        let file = |path: &str, text: &str| ContentFile {
-            path: path.into(),
-            bytes: text.into(),
-            mode: 0o644,
-        };
-        write(
-            &world.disk(),
-            directory.path(),
-            &[file("a", "1"), file("d/b", "2")],
-            true,
-        )
-        .expect("write");
+        let file = |path: &str, text: &str| ContentFile { path: path.into(), bytes: text.into(), mode: 0o644 };
+        write(&world.disk(), directory.path(), &[file("a", "1"), file("d/b", "2")], true).expect("write");
         write(&world.disk(), directory.path(), &[file("a", "3")], true).expect("write again");
-        assert_eq!(
-            std::fs::read_to_string(directory.path().join("a")).expect("a"),
-            "3"
-        );
+        assert_eq!(std::fs::read_to_string(directory.path().join("a")).expect("a"), "3");
         assert!(!directory.path().join("d").exists());
     }
 }

@@ -36,30 +36,17 @@ impl Etc {
     /// What a Pod's say.
     pub fn of(pod: &Pod, ip: &str, dns: &DnsSettings) -> Etc {
         let name = hostname(pod);
-        Etc {
-            resolv_conf: resolv_conf(pod, dns),
-            hosts: hosts(pod, ip, &name, dns),
-            hostname: format!("{name}\n"),
-        }
+        Etc { resolv_conf: resolv_conf(pod, dns), hosts: hosts(pod, ip, &name, dns), hostname: format!("{name}\n") }
     }
 
     /// Writes them, before any container has them mounted: a running one keeps the file that it was started with.
     pub(super) fn write(&self, directory: &Disk, at: &Path) -> Result<(), VolumeError> {
-        for (name, text) in [
-            ("resolv.conf", &self.resolv_conf),
-            ("hosts", &self.hosts),
-            ("hostname", &self.hostname),
-        ] {
+        for (name, text) in [("resolv.conf", &self.resolv_conf), ("hosts", &self.hosts), ("hostname", &self.hostname)] {
             let path = at.join(name);
-            if directory
-                .read(&path)
-                .is_ok_and(|there| there == text.as_bytes())
-            {
+            if directory.read(&path).is_ok_and(|there| there == text.as_bytes()) {
                 continue;
             }
-            directory
-                .write_volatile(&path, text.as_bytes(), 0o644)
-                .map_err(|error| disk("write", &path, error))?;
+            directory.write_volatile(&path, text.as_bytes(), 0o644).map_err(|error| disk("write", &path, error))?;
         }
         Ok(())
     }
@@ -67,27 +54,18 @@ impl Etc {
 
 /// spec.hostname, or the Pod's name, as far as it fits.
 pub fn hostname(pod: &Pod) -> String {
-    let name = if pod.spec.hostname.is_empty() {
-        &pod.metadata.name
-    } else {
-        &pod.spec.hostname
-    };
+    let name = if pod.spec.hostname.is_empty() { &pod.metadata.name } else { &pod.spec.hostname };
     let cut = &name[..name.len().min(HOSTNAME_MAX)];
     cut.trim_end_matches(['-', '.']).to_string()
 }
 
 fn hosts(pod: &Pod, ip: &str, name: &str, dns: &DnsSettings) -> String {
-    let mut text = String::from(
-        "# Written by the kubelet.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n",
-    );
+    let mut text = String::from("# Written by the kubelet.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n");
     if !ip.is_empty() {
         let full = if pod.spec.subdomain.is_empty() {
             String::new()
         } else {
-            format!(
-                "{name}.{}.{}.svc.{}\t",
-                pod.spec.subdomain, pod.metadata.namespace, dns.cluster_domain
-            )
+            format!("{name}.{}.{}.svc.{}\t", pod.spec.subdomain, pod.metadata.namespace, dns.cluster_domain)
         };
         text.push_str(&format!("{ip}\t{full}{name}\n"));
     }
@@ -109,11 +87,8 @@ fn resolv_conf(pod: &Pod, dns: &DnsSettings) -> String {
         if cluster && !dns.cluster_dns.is_empty() {
             let domain = &dns.cluster_domain;
             servers = dns.cluster_dns.clone();
-            searches = vec![
-                format!("{}.svc.{domain}", pod.metadata.namespace),
-                format!("svc.{domain}"),
-                domain.clone(),
-            ];
+            searches =
+                vec![format!("{}.svc.{domain}", pod.metadata.namespace), format!("svc.{domain}"), domain.clone()];
             searches.extend(node.1);
             options.push("ndots:5".to_string());
         } else {
@@ -172,8 +147,7 @@ mod tests {
         DnsSettings {
             cluster_dns: vec!["10.96.0.10".into()],
             cluster_domain: "cluster.local".into(),
-            node_resolv_conf: "# c\nnameserver 9.9.9.9\nsearch example.org\noptions timeout:1\n"
-                .into(),
+            node_resolv_conf: "# c\nnameserver 9.9.9.9\nsearch example.org\noptions timeout:1\n".into(),
         }
     }
 
@@ -190,22 +164,10 @@ mod tests {
             (host, node),
             (pod("None"), ""),
         ] {
-            assert_eq!(
-                Etc::of(&pod, "", &dns()).resolv_conf,
-                expected,
-                "{}",
-                pod.spec.dns_policy
-            );
+            assert_eq!(Etc::of(&pod, "", &dns()).resolv_conf, expected, "{}", pod.spec.dns_policy);
         }
-        let without = DnsSettings {
-            cluster_dns: Vec::new(),
-            ..dns()
-        };
-        assert_eq!(
-            Etc::of(&pod(""), "", &without).resolv_conf,
-            node,
-            "no cluster DNS: the node's"
-        );
+        let without = DnsSettings { cluster_dns: Vec::new(), ..dns() };
+        assert_eq!(Etc::of(&pod(""), "", &without).resolv_conf, node, "no cluster DNS: the node's");
     }
 
     #[test]
@@ -213,12 +175,7 @@ mod tests {
         let mut pod = pod("");
         pod.spec.subdomain = "db".into();
         let etc = Etc::of(&pod, "10.244.1.5", &dns());
-        assert!(
-            etc.hosts
-                .contains("10.244.1.5\tweb-0.db.shop.svc.cluster.local\tweb-0\n"),
-            "{}",
-            etc.hosts
-        );
+        assert!(etc.hosts.contains("10.244.1.5\tweb-0.db.shop.svc.cluster.local\tweb-0\n"), "{}", etc.hosts);
         assert_eq!(etc.hostname, "web-0\n");
     }
 

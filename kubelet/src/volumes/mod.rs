@@ -74,11 +74,7 @@ pub enum VolumeError {
 }
 
 fn disk(operation: &'static str, path: &Path, error: impl std::fmt::Display) -> VolumeError {
-    VolumeError::Disk {
-        operation,
-        path: path.display().to_string(),
-        reason: error.to_string(),
-    }
+    VolumeError::Disk { operation, path: path.display().to_string(), reason: error.to_string() }
 }
 
 /// The volumes of this node's Pods.
@@ -101,11 +97,7 @@ pub struct Filled {
 impl Volumes {
     /// Below this directory.
     pub fn new(world: &World, directory: &Path, memory: Memory) -> Volumes {
-        Volumes {
-            world: world.clone(),
-            directory: directory.to_path_buf(),
-            memory,
-        }
+        Volumes { world: world.clone(), directory: directory.to_path_buf(), memory }
     }
 
     /// The Pod's own directory.
@@ -125,35 +117,22 @@ impl Volumes {
 
     /// Where a container's termination message is written.
     pub fn message_path(&self, uid: &str, container: &str, attempt: u32) -> PathBuf {
-        self.pod_directory(uid)
-            .join("messages")
-            .join(format!("{container}.{attempt}"))
+        self.pod_directory(uid).join("messages").join(format!("{container}.{attempt}"))
     }
 
     /// Which Pods have files here.
     pub async fn pods(&self) -> Vec<String> {
         let (disk, directory) = (self.world.disk(), self.directory.join("pods"));
         let listed = self.world.blocking(move || disk.list(directory)).await;
-        listed
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|entry| entry.name.into_string().ok())
-            .collect()
+        listed.unwrap_or_default().into_iter().filter_map(|entry| entry.name.into_string().ok()).collect()
     }
 
     /// Puts everything in place. What is there already stays; files are brought up to date.
-    pub async fn prepare(
-        &self,
-        pod: &Pod,
-        volumes: Vec<Filled>,
-        etc: files::Etc,
-    ) -> Result<(), VolumeError> {
+    pub async fn prepare(&self, pod: &Pod, volumes: Vec<Filled>, etc: files::Etc) -> Result<(), VolumeError> {
         let (volumes_of, uid) = (self.clone(), pod.metadata.uid.clone());
         let security = pod.spec.security_context.as_deref();
         let group = security.and_then(|context| context.fs_group);
-        self.world
-            .blocking(move || volumes_of.prepare_blocking(&uid, &volumes, &etc, group))
-            .await
+        self.world.blocking(move || volumes_of.prepare_blocking(&uid, &volumes, &etc, group)).await
     }
 
     fn prepare_blocking(
@@ -166,10 +145,7 @@ impl Volumes {
         let pod = self.pod_directory(uid);
         for directory in ["etc", "volumes", "messages"] {
             let path = pod.join(directory);
-            self.world
-                .disk()
-                .create_dir_all(&path)
-                .map_err(|error| disk("make", &path, error))?;
+            self.world.disk().create_dir_all(&path).map_err(|error| disk("make", &path, error))?;
         }
         etc.write(&self.world.disk(), &pod.join("etc"))?;
         for filled in volumes {
@@ -182,40 +158,21 @@ impl Volumes {
         let source = &filled.volume.volume_source;
         let path = self.volume_path(uid, &filled.volume.name);
         if let Some(host) = &source.host_path {
-            return self.host_path(
-                &filled.volume.name,
-                &host.path,
-                host.r#type.as_deref().unwrap_or_default(),
-            );
+            return self.host_path(&filled.volume.name, &host.path, host.r#type.as_deref().unwrap_or_default());
         }
         let secret = source.secret.is_some()
-            || source
-                .projected
-                .as_ref()
-                .is_some_and(|p| p.sources.iter().any(|source| source.secret.is_some()));
+            || source.projected.as_ref().is_some_and(|p| p.sources.iter().any(|source| source.secret.is_some()));
         let empty = source.empty_dir.as_deref();
         if empty.is_none() && filled.files.is_none() {
-            return Err(VolumeError::Unsupported {
-                volume: filled.volume.name.clone(),
-            });
+            return Err(VolumeError::Unsupported { volume: filled.volume.name.clone() });
         }
-        self.world
-            .disk()
-            .create_dir_all(&path)
-            .map_err(|error| disk("make", &path, error))?;
+        self.world.disk().create_dir_all(&path).map_err(|error| disk("make", &path, error))?;
         if secret || empty.is_some_and(|empty| empty.medium == "Memory") {
-            let limit = empty
-                .and_then(|empty| empty.size_limit.as_ref())
-                .map(|limit| limit.value());
+            let limit = empty.and_then(|empty| empty.size_limit.as_ref()).map(|limit| limit.value());
             self.mount_memory(&path, limit)?;
         }
         match &filled.files {
-            Some(files) => content::write(
-                &self.world.disk(),
-                &path,
-                files,
-                self.memory == Memory::Tmpfs,
-            )?,
+            Some(files) => content::write(&self.world.disk(), &path, files, self.memory == Memory::Tmpfs)?,
             None => self.open_up(&path)?,
         }
         self.give_to_group(&path, group)
@@ -238,8 +195,7 @@ impl Volumes {
         if self.memory == Memory::Directory {
             return Ok(());
         }
-        std::os::unix::fs::chown(path, None, Some(group))
-            .map_err(|error| disk("give to the Pod's group", path, error))
+        std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| disk("give to the Pod's group", path, error))
     }
 
     fn mount_memory(&self, path: &Path, limit: Option<i64>) -> Result<(), VolumeError> {
@@ -252,14 +208,8 @@ impl Volumes {
         };
         use nix::mount::MsFlags;
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        nix::mount::mount(
-            Some("tmpfs"),
-            path,
-            Some("tmpfs"),
-            flags,
-            Some(options.as_str()),
-        )
-        .map_err(|error| disk("mount a tmpfs at", path, error))
+        nix::mount::mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
+            .map_err(|error| disk("mount a tmpfs at", path, error))
     }
 
     fn host_path(&self, volume: &str, path: &str, kind: &str) -> Result<(), VolumeError> {
@@ -267,21 +217,13 @@ impl Volumes {
             return Ok(());
         }
         let wrong = |what: &str| {
-            Err(VolumeError::HostPath {
-                volume: volume.to_string(),
-                path: path.to_string(),
-                what: what.to_string(),
-            })
+            Err(VolumeError::HostPath { volume: volume.to_string(), path: path.to_string(), what: what.to_string() })
         };
         let at = Path::new(path);
         let found = std::fs::metadata(at).ok();
         match (kind, &found) {
-            ("DirectoryOrCreate", None) => {
-                std::fs::create_dir_all(at).map_err(|error| disk("make", at, error))
-            }
-            ("FileOrCreate", None) => {
-                std::fs::write(at, b"").map_err(|error| disk("make", at, error))
-            }
+            ("DirectoryOrCreate", None) => std::fs::create_dir_all(at).map_err(|error| disk("make", at, error)),
+            ("FileOrCreate", None) => std::fs::write(at, b"").map_err(|error| disk("make", at, error)),
             ("" | "DirectoryOrCreate" | "FileOrCreate", Some(_)) => Ok(()),
             // Without a type nothing is checked; Docker itself refuses a bind mount from nowhere.
             ("", None) => wrong("does not exist on this node"),
@@ -297,9 +239,7 @@ impl Volumes {
     /// Unmounts and removes everything of the Pod.
     pub async fn remove(&self, uid: &str) -> Result<(), VolumeError> {
         let (volumes, path) = (self.clone(), self.pod_directory(uid));
-        self.world
-            .blocking(move || volumes.remove_blocking(&path))
-            .await
+        self.world.blocking(move || volumes.remove_blocking(&path)).await
     }
 
     fn remove_blocking(&self, pod: &Path) -> Result<(), VolumeError> {
@@ -312,9 +252,7 @@ impl Volumes {
             }
         }
         match directory.remove_dir_all(pod) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(disk("remove", pod, error))
-            }
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk("remove", pod, error)),
             _ => Ok(()),
         }
     }
@@ -322,25 +260,14 @@ impl Volumes {
     /// What a container left as its termination message: at most 4 KB of it.
     pub async fn message(&self, uid: &str, container: &str, attempt: u32) -> Option<String> {
         const LIMIT: usize = 4096;
-        let (disk, path) = (
-            self.world.disk(),
-            self.message_path(uid, container, attempt),
-        );
+        let (disk, path) = (self.world.disk(), self.message_path(uid, container, attempt));
         let bytes = self.world.blocking(move || disk.read(path)).await.ok()?;
         Some(String::from_utf8_lossy(&bytes[..bytes.len().min(LIMIT)]).into_owned())
     }
 
     /// The file that a container's termination message is written to, made empty.
-    pub async fn prepare_message(
-        &self,
-        uid: &str,
-        container: &str,
-        attempt: u32,
-    ) -> Result<PathBuf, VolumeError> {
-        let (directory, path) = (
-            self.world.disk(),
-            self.message_path(uid, container, attempt),
-        );
+    pub async fn prepare_message(&self, uid: &str, container: &str, attempt: u32) -> Result<PathBuf, VolumeError> {
+        let (directory, path) = (self.world.disk(), self.message_path(uid, container, attempt));
         let (made, real) = (path.clone(), self.memory == Memory::Tmpfs);
         let make = move || -> std::io::Result<()> {
             directory.write_volatile(&made, b"", 0o666)?;
@@ -351,10 +278,7 @@ impl Volumes {
             }
             Ok(())
         };
-        self.world
-            .blocking(make)
-            .await
-            .map_err(|error| disk("make", &path, error))?;
+        self.world.blocking(make).await.map_err(|error| disk("make", &path, error))?;
         Ok(path)
     }
 }

@@ -61,28 +61,14 @@ pub fn container_mounts(
     for name in ["resolv.conf", "hosts", "hostname"] {
         let target = format!("/etc/{name}");
         // Whoever mounts something of their own there means it.
-        if container
-            .volume_mounts
-            .iter()
-            .all(|mount| mount.mount_path != target)
-        {
-            mounts.push(bind(
-                &directory.join("etc").join(name),
-                &target,
-                name == "resolv.conf",
-            ));
+        if container.volume_mounts.iter().all(|mount| mount.mount_path != target) {
+            mounts.push(bind(&directory.join("etc").join(name), &target, name == "resolv.conf"));
         }
     }
     for mount in &container.volume_mounts {
-        let volume = pod
-            .spec
-            .volumes
-            .iter()
-            .find(|volume| volume.name == mount.name);
-        let volume = volume.ok_or_else(|| MountError::NoVolume {
-            container: container.name.clone(),
-            volume: mount.name.clone(),
-        })?;
+        let volume = pod.spec.volumes.iter().find(|volume| volume.name == mount.name);
+        let volume = volume
+            .ok_or_else(|| MountError::NoVolume { container: container.name.clone(), volume: mount.name.clone() })?;
         let source = &volume.volume_source;
         let root = match &source.host_path {
             Some(host) => PathBuf::from(&host.path),
@@ -122,10 +108,7 @@ pub fn container_mounts(
 /// A path below the root, made if it is missing. Every part is looked at without following links, since the volume's
 /// content belongs to the Pod: a link in it must not lead the mount elsewhere.
 fn beneath(root: &Path, sub_path: &str, container: &str) -> Result<PathBuf, MountError> {
-    let wrong = || MountError::SubPath {
-        container: container.to_string(),
-        path: sub_path.to_string(),
-    };
+    let wrong = || MountError::SubPath { container: container.to_string(), path: sub_path.to_string() };
     let mut path = root.to_path_buf();
     for part in Path::new(sub_path).components() {
         let Component::Normal(name) = part else {
@@ -164,10 +147,7 @@ mod tests {
         assert_eq!(beneath(root, "a/b", "c").expect("made"), root.join("a/b"));
         assert!(root.join("a/b").is_dir());
         for path in ["../x", "/etc", "a/../../x", "link", "link/passwd"] {
-            assert!(
-                matches!(beneath(root, path, "c"), Err(MountError::SubPath { .. })),
-                "{path}"
-            );
+            assert!(matches!(beneath(root, path, "c"), Err(MountError::SubPath { .. })), "{path}");
         }
     }
 }

@@ -15,8 +15,8 @@ use skiff_kubelet::network::real::RealNetwork;
 use skiff_kubelet::network::{Network, NodeNetwork, PodNetwork};
 use skiff_kubelet::runtime::docker::{DockerOptions, DockerRuntime};
 use skiff_kubelet::runtime::{
-    ContainerConfig, ContainerReport, ContainerRuntime, Exit, Identity, LogOptions, NamespaceMode,
-    Output, Role, SANDBOX_NAME,
+    ContainerConfig, ContainerReport, ContainerRuntime, Exit, Identity, LogOptions, NamespaceMode, Output, Role,
+    SANDBOX_NAME,
 };
 use skiff_world::World;
 
@@ -30,16 +30,7 @@ pub fn app_image() -> &'static ImageArchive {
         let directory = tempfile::tempdir().expect("a directory");
         let program = directory.path().join("app");
         let status = Command::new(std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into()))
-            .args([
-                "--edition",
-                "2021",
-                "-C",
-                "target-feature=+crt-static",
-                "-C",
-                "opt-level=1",
-                "-C",
-                "strip=symbols",
-            ])
+            .args(["--edition", "2021", "-C", "target-feature=+crt-static", "-C", "opt-level=1", "-C", "strip=symbols"])
             .arg("-o")
             .arg(&program)
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/docker/app/main.rs"))
@@ -49,11 +40,7 @@ pub fn app_image() -> &'static ImageArchive {
         let content = Bytes::from(std::fs::read(&program).expect("the program"));
         ImageArchive {
             reference: "skiff-test/app:1".into(),
-            files: vec![ImageFile {
-                path: "app".into(),
-                content,
-                mode: 0o755,
-            }],
+            files: vec![ImageFile { path: "app".into(), content, mode: 0o755 }],
             entrypoint: vec!["/app".into()],
             user: String::new(),
             architecture: architecture(),
@@ -77,26 +64,14 @@ pub fn run<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Node>) -> F
     }
     // This thread's namespace, and so that of every thread the runtime makes, is the node.
     unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let node = Arc::new(Node::new(name));
     let _cleanup = Cleanup(node.clone());
     runtime.block_on(async {
         node.prepare().await;
-        tokio::time::timeout(Duration::from_secs(120), test(node.clone()))
-            .await
-            .expect("the test takes too long");
+        tokio::time::timeout(Duration::from_secs(120), test(node.clone())).await.expect("the test takes too long");
         node.clean().await;
-        assert!(
-            node.runtime
-                .containers(None)
-                .await
-                .expect("list")
-                .is_empty(),
-            "a container was left over"
-        );
+        assert!(node.runtime.containers(None).await.expect("list").is_empty(), "a container was left over");
     });
 }
 
@@ -106,20 +81,13 @@ struct Cleanup(Arc<Node>);
 impl Drop for Cleanup {
     fn drop(&mut self) {
         let filter = format!("label=skiff.dev/cluster={}", self.0.name);
-        let listed = Command::new("docker")
-            .args(["ps", "-aq", "--filter", &filter])
-            .output()
-            .expect("docker runs");
+        let listed = Command::new("docker").args(["ps", "-aq", "--filter", &filter]).output().expect("docker runs");
         for id in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
             let _ = Command::new("docker").args(["rm", "-f", id]).output();
         }
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
         let own = self.0.directory.path().display().to_string();
-        for path in mounts
-            .lines()
-            .filter_map(|line| line.split(' ').nth(1))
-            .filter(|path| path.starts_with(&own))
-        {
+        for path in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|path| path.starts_with(&own)) {
             let _ = nix::mount::umount2(path, nix::mount::MntFlags::MNT_DETACH);
         }
     }
@@ -130,61 +98,27 @@ impl Node {
         let world = World::real("kubelet");
         let name = format!("test-{test}-{}", std::process::id());
         let directory = tempfile::tempdir().expect("a directory");
-        let options = DockerOptions {
-            socket: SOCKET.into(),
-            cluster: name.clone(),
-            node: "node-1".into(),
-        };
+        let options = DockerOptions { socket: SOCKET.into(), cluster: name.clone(), node: "node-1".into() };
         let runtime = Arc::new(DockerRuntime::new(&world, options));
         let network = Arc::new(RealNetwork::new(&world, &name, "node-1", directory.path()));
-        Node {
-            world,
-            runtime,
-            network,
-            name,
-            directory,
-        }
+        Node { world, runtime, network, name, directory }
     }
 
     /// An engine at a path where there is none.
     pub fn unreachable() -> DockerRuntime {
         let socket = "/nonexistent/docker.sock".into();
-        let options = DockerOptions {
-            socket,
-            cluster: "x".into(),
-            node: "y".into(),
-        };
+        let options = DockerOptions { socket, cluster: "x".into(), node: "y".into() };
         DockerRuntime::new(&World::real("kubelet"), options)
     }
 
     async fn prepare(&self) {
-        pause::ensure(&*self.runtime)
-            .await
-            .expect("the pause image");
+        pause::ensure(&*self.runtime).await.expect("the pause image");
         let image = app_image();
-        self.runtime
-            .load(image.to_tar().expect("an archive"))
-            .await
-            .expect("load");
-        let found = self
-            .runtime
-            .image(&image.reference)
-            .await
-            .expect("look")
-            .expect("the image is there");
-        assert_eq!(
-            found.id,
-            image.id().expect("a digest"),
-            "the digest is what we say it is"
-        );
-        let network = NodeNetwork {
-            pod_cidr: POD_CIDR.parse().expect("a range"),
-            node_ip: None,
-        };
-        self.network
-            .start(&network)
-            .await
-            .expect("the node's network");
+        self.runtime.load(image.to_tar().expect("an archive")).await.expect("load");
+        let found = self.runtime.image(&image.reference).await.expect("look").expect("the image is there");
+        assert_eq!(found.id, image.id().expect("a digest"), "the digest is what we say it is");
+        let network = NodeNetwork { pod_cidr: POD_CIDR.parse().expect("a range"), node_ip: None };
+        self.network.start(&network).await.expect("the node's network");
         self.network.start(&network).await.expect("twice");
     }
 
@@ -198,14 +132,8 @@ impl Node {
         for uid in ["uid-1", "uid-2", "uid-9"] {
             self.runtime.forget_pod(uid).await.expect("cgroups");
         }
-        let cgroup = format!(
-            "/sys/fs/cgroup/memory{}",
-            skiff_kubelet::runtime::cgroup_parent(&self.name)
-        );
-        assert!(
-            !Path::new(&cgroup).exists(),
-            "a cgroup was left over: {cgroup}"
-        );
+        let cgroup = format!("/sys/fs/cgroup/memory{}", skiff_kubelet::runtime::cgroup_parent(&self.name));
+        assert!(!Path::new(&cgroup).exists(), "a cgroup was left over: {cgroup}");
         self.network.stop().await.expect("stop");
     }
 
@@ -245,18 +173,8 @@ impl Node {
     }
 
     /// pause in a namespace.
-    pub async fn pause(
-        &self,
-        identity: Identity,
-        namespace: &Path,
-        hostname: &str,
-    ) -> ContainerReport {
-        let config = skiff_kubelet::sandbox::pause_config(
-            identity,
-            &pause::reference(),
-            namespace,
-            hostname,
-        );
+    pub async fn pause(&self, identity: Identity, namespace: &Path, hostname: &str) -> ContainerReport {
+        let config = skiff_kubelet::sandbox::pause_config(identity, &pause::reference(), namespace, hostname);
         let report = self.start(&config).await;
         assert_eq!(config.ipc, NamespaceMode::Shareable);
         report
@@ -272,9 +190,7 @@ impl Node {
 
     pub async fn report(&self, id: &str) -> ContainerReport {
         let all = self.runtime.containers(None).await.expect("list");
-        all.into_iter()
-            .find(|report| report.id == id)
-            .expect("the container is there")
+        all.into_iter().find(|report| report.id == id).expect("the container is there")
     }
 
     pub async fn wait_exit(&self, id: &str) -> Exit {
@@ -296,9 +212,7 @@ impl Node {
         let pieces = self.pieces(id, &LogOptions::default()).await;
         pieces
             .iter()
-            .map(|(Output::Stdout(bytes) | Output::Stderr(bytes))| {
-                String::from_utf8_lossy(bytes).into_owned()
-            })
+            .map(|(Output::Stdout(bytes) | Output::Stderr(bytes))| String::from_utf8_lossy(bytes).into_owned())
             .collect()
     }
 
@@ -307,17 +221,10 @@ impl Node {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         for _ in 0..100 {
             if let Ok(mut stream) = tokio::net::TcpStream::connect(address).await {
-                stream
-                    .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-                    .await
-                    .expect("write");
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("write");
                 let mut answer = String::new();
                 stream.read_to_string(&mut answer).await.expect("read");
-                return answer
-                    .rsplit("\r\n\r\n")
-                    .next()
-                    .unwrap_or_default()
-                    .to_string();
+                return answer.rsplit("\r\n\r\n").next().unwrap_or_default().to_string();
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

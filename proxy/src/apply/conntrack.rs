@@ -9,9 +9,7 @@ use crate::rules::StaleFlow;
 
 /// The command's arguments for one conversation.
 pub fn arguments(flow: &StaleFlow) -> Vec<String> {
-    let mut args: Vec<String> = ["-D", "-f", "ipv4", "-p", StaleFlow::PROTOCOL.as_str()]
-        .map(str::to_owned)
-        .into();
+    let mut args: Vec<String> = ["-D", "-f", "ipv4", "-p", StaleFlow::PROTOCOL.as_str()].map(str::to_owned).into();
     if let Some(address) = flow.address {
         args.extend(["--orig-dst".to_owned(), address.to_string()]);
     }

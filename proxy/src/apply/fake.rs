@@ -34,16 +34,8 @@ fn built_in(table: Table) -> &'static [&'static str] {
 
 impl Default for Tables {
     fn default() -> Tables {
-        let own = |table| {
-            built_in(table)
-                .iter()
-                .map(|name| ((*name).to_owned(), Vec::new()))
-                .collect()
-        };
-        Tables {
-            filter: own(Table::Filter),
-            nat: own(Table::Nat),
-        }
+        let own = |table| built_in(table).iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
+        Tables { filter: own(Table::Filter), nat: own(Table::Nat) }
     }
 }
 
@@ -67,16 +59,9 @@ impl Tables {
     /// Applies a restore (`--noflush`). A table takes it whole or not at all; earlier tables of it stand.
     pub fn restore(&mut self, text: &str) -> Result<(), String> {
         let mut current: Option<(Table, Chains)> = None;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
             if let Some(name) = line.strip_prefix('*') {
-                let table = Table::ALL
-                    .into_iter()
-                    .find(|t| t.as_str() == name)
-                    .ok_or("no such table")?;
+                let table = Table::ALL.into_iter().find(|t| t.as_str() == name).ok_or("no such table")?;
                 current = Some((table, self.table(table).clone()));
             } else if line == "COMMIT" {
                 let (table, chains) = current.take().ok_or("COMMIT without a table")?;
@@ -87,11 +72,7 @@ impl Tables {
                 restore_line(chains, line).map_err(|why| format!("{why}: {line}"))?;
             }
         }
-        if current.is_some() {
-            Err("no COMMIT at the end".to_owned())
-        } else {
-            Ok(())
-        }
+        if current.is_some() { Err("no COMMIT at the end".to_owned()) } else { Ok(()) }
     }
 
     /// Prints a table as `iptables-save` does.
@@ -100,11 +81,7 @@ impl Tables {
         let mut text = format!("*{table}\n");
         let own = built_in(table);
         for name in chains.keys() {
-            let policy = if own.contains(&name.as_str()) {
-                "ACCEPT"
-            } else {
-                "-"
-            };
+            let policy = if own.contains(&name.as_str()) { "ACCEPT" } else { "-" };
             let _ = writeln!(text, ":{name} {policy} [0:0]");
         }
         for (name, rules) in chains {
@@ -133,10 +110,7 @@ fn restore_line(chains: &mut Chains, line: &str) -> Result<(), &'static str> {
         "-A" => rules.push(rule.to_owned()),
         "-I" => rules.insert(0, rule.to_owned()),
         "-D" => {
-            let at = rules
-                .iter()
-                .position(|other| other == rule)
-                .ok_or("no such rule")?;
+            let at = rules.iter().position(|other| other == rule).ok_or("no such rule")?;
             rules.remove(at);
         }
         "-X" if rules.is_empty() => drop(chains.remove(name)),
@@ -193,10 +167,7 @@ impl Default for FakeApplier {
 impl FakeApplier {
     /// Empty tables; batches of about `limit` rules.
     pub fn new(limit: usize) -> FakeApplier {
-        FakeApplier {
-            state: Mutex::default(),
-            limit,
-        }
+        FakeApplier { state: Mutex::default(), limit }
     }
 
     /// A copy of the tables.
@@ -239,11 +210,7 @@ impl FakeApplier {
 }
 
 fn refused(reason: &str) -> ApplyError {
-    ApplyError::Refused {
-        program: "the fake".to_owned(),
-        reason: reason.to_owned(),
-        line: None,
-    }
+    ApplyError::Refused { program: "the fake".to_owned(), reason: reason.to_owned(), line: None }
 }
 
 #[async_trait]
@@ -275,9 +242,7 @@ mod tests {
     #[test]
     fn what_the_kernel_refuses_is_refused_and_changes_nothing() {
         let mut tables = Tables::default();
-        tables
-            .restore("*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\nCOMMIT\n")
-            .expect("good");
+        tables.restore("*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\nCOMMIT\n").expect("good");
         let before = tables.clone();
         for (text, why) in [
             ("*nat\n:C - [0:0]\n-A C -j D\nCOMMIT\n", "not there"),
@@ -285,16 +250,10 @@ mod tests {
             ("*nat\n-X A\nCOMMIT\n", "not empty"),
             ("*nat\n-A D -j ACCEPT\nCOMMIT\n", "no such chain"),
             ("*nat\n-D A -j ACCEPT\nCOMMIT\n", "no such rule"),
-            (
-                "*nat\n:PREROUTING - [0:0]\n-X PREROUTING\nCOMMIT\n",
-                "cannot be removed",
-            ),
+            ("*nat\n:PREROUTING - [0:0]\n-X PREROUTING\nCOMMIT\n", "cannot be removed"),
             ("*mangle\nCOMMIT\n", "no such table"),
             ("*nat\n:E - [0:0]\n", "COMMIT"),
-            (
-                "*nat\n:a-name-that-is-longer-than-28 - [0:0]\nCOMMIT\n",
-                "1 to 28",
-            ),
+            ("*nat\n:a-name-that-is-longer-than-28 - [0:0]\nCOMMIT\n", "1 to 28"),
         ] {
             let error = tables.restore(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
@@ -305,12 +264,8 @@ mod tests {
     #[test]
     fn a_declared_chain_is_emptied_and_others_stay() {
         let mut tables = Tables::default();
-        tables
-            .restore("*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -j ACCEPT\nCOMMIT\n")
-            .expect("good");
-        tables
-            .restore("*nat\n:A - [0:0]\n-A A -j RETURN\nCOMMIT\n")
-            .expect("good");
+        tables.restore("*nat\n:A - [0:0]\n:B - [0:0]\n-A A -j B\n-A B -j ACCEPT\nCOMMIT\n").expect("good");
+        tables.restore("*nat\n:A - [0:0]\n-A A -j RETURN\nCOMMIT\n").expect("good");
         assert_eq!(tables.nat["A"], ["-j RETURN"]);
         assert_eq!(tables.nat["B"], ["-j ACCEPT"]);
     }

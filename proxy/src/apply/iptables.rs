@@ -63,32 +63,20 @@ const LINE_WORDS: [&str; 3] = ["Error occurred at line: ", "line ", "at line "];
 impl Iptables {
     /// Nothing runs before the first call.
     pub fn new(options: IptablesOptions) -> Iptables {
-        Iptables {
-            options,
-            turn: Mutex::new(()),
-            legacy: OnceCell::new(),
-            conntrack: conntrack::Notice::default(),
-        }
+        Iptables { options, turn: Mutex::new(()), legacy: OnceCell::new(), conntrack: conntrack::Notice::default() }
     }
 
     /// Whether this is the older backend, which takes and gives back a whole table each time.
     async fn is_legacy(&self) -> Result<bool, ApplyError> {
         let asked = self.legacy.get_or_try_init(|| async {
-            let output = self
-                .run(&self.options.restore, &["--version".into()], None)
-                .await?;
+            let output = self.run(&self.options.restore, &["--version".into()], None).await?;
             Ok(String::from_utf8_lossy(&output.stdout).contains("legacy"))
         });
         asked.await.copied()
     }
 
     /// Runs one program to its end.
-    async fn run(
-        &self,
-        program: &PathBuf,
-        args: &[String],
-        input: Option<&str>,
-    ) -> Result<Output, ApplyError> {
+    async fn run(&self, program: &PathBuf, args: &[String], input: Option<&str>) -> Result<Output, ApplyError> {
         let _turn = self.turn.lock().await;
         let mut words: Vec<OsString> = self.options.enter.clone();
         words.push(program.into());
@@ -98,19 +86,12 @@ impl Iptables {
             .args(&words[1..])
             .env("XTABLES_LOCKFILE", &self.options.lock_file)
             .env("LC_ALL", "C")
-            .stdin(if input.is_some() {
-                Stdio::piped()
-            } else {
-                Stdio::null()
-            })
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let name = program.display().to_string();
-        let cannot = |error: std::io::Error| ApplyError::Run {
-            program: name.clone(),
-            reason: error.to_string(),
-        };
+        let cannot = |error: std::io::Error| ApplyError::Run { program: name.clone(), reason: error.to_string() };
         let mut child = command.spawn().map_err(cannot)?;
         let stdin = child.stdin.take();
         let feed = async {
@@ -124,10 +105,7 @@ impl Iptables {
             Ok(output) => output.map_err(cannot),
             Err(_) => {
                 let seconds = self.options.time_limit.as_secs();
-                Err(ApplyError::Timeout {
-                    program: name,
-                    seconds,
-                })
+                Err(ApplyError::Timeout { program: name, seconds })
             }
         }
     }
@@ -146,11 +124,7 @@ impl RuleApplier for Iptables {
         }
         let reason = words(&output.stderr);
         let line = named_line(&reason, text).map(str::to_owned);
-        Err(ApplyError::Refused {
-            program: self.options.restore.display().to_string(),
-            reason,
-            line,
-        })
+        Err(ApplyError::Refused { program: self.options.restore.display().to_string(), reason, line })
     }
 
     async fn save(&self, table: Table) -> Result<String, ApplyError> {
@@ -159,24 +133,15 @@ impl RuleApplier for Iptables {
         if output.status.success() {
             // Megabytes of it, and hardly ever anything but ASCII: no copy.
             let text = String::from_utf8(output.stdout);
-            return Ok(
-                text.unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned())
-            );
+            return Ok(text.unwrap_or_else(|bad| String::from_utf8_lossy(bad.as_bytes()).into_owned()));
         }
         let program = self.options.save.display().to_string();
-        Err(ApplyError::Refused {
-            program,
-            reason: words(&output.stderr),
-            line: None,
-        })
+        Err(ApplyError::Refused { program, reason: words(&output.stderr), line: None })
     }
 
     async fn forget(&self, flows: &[StaleFlow]) -> Result<(), ApplyError> {
         for flow in flows {
-            let output = match self
-                .run(&self.options.conntrack, &conntrack::arguments(flow), None)
-                .await
-            {
+            let output = match self.run(&self.options.conntrack, &conntrack::arguments(flow), None).await {
                 Ok(output) => output,
                 Err(ApplyError::Run { reason, .. }) => {
                     self.conntrack.missing(&reason);
@@ -186,11 +151,7 @@ impl RuleApplier for Iptables {
             };
             if !output.status.success() && !conntrack::found_nothing(&output.stderr) {
                 let program = self.options.conntrack.display().to_string();
-                return Err(ApplyError::Refused {
-                    program,
-                    reason: words(&output.stderr),
-                    line: None,
-                });
+                return Err(ApplyError::Refused { program, reason: words(&output.stderr), line: None });
             }
         }
         Ok(())
@@ -198,33 +159,21 @@ impl RuleApplier for Iptables {
 
     /// nf_tables slows down within large transactions; the older backend copies the whole table for each one.
     async fn batch_limit(&self) -> Result<usize, ApplyError> {
-        Ok(if self.is_legacy().await? {
-            200_000
-        } else {
-            1_500
-        })
+        Ok(if self.is_legacy().await? { 200_000 } else { 1_500 })
     }
 }
 
 /// What a program complained of, in one line.
 fn words(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|l| !l.is_empty() && !l.starts_with("Try `"))
-        .collect();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with("Try `")).collect();
     let mut text = lines.join("; ");
     if text.len() > 600 {
         let end = text.floor_char_boundary(600);
         text.truncate(end);
         text.push_str(" ...");
     }
-    if text.is_empty() {
-        "it said nothing".to_owned()
-    } else {
-        text
-    }
+    if text.is_empty() { "it said nothing".to_owned() } else { text }
 }
 
 /// The line of `restore` that the complaint is about. nf_tables finds some faults only at the end, and then names
@@ -232,12 +181,8 @@ fn words(stderr: &[u8]) -> String {
 fn named_line<'a>(reason: &str, restore: &'a str) -> Option<&'a str> {
     LINE_WORDS.iter().find_map(|words| {
         let rest = &reason[reason.find(words)? + words.len()..];
-        let digits: &str = &rest[..rest
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(rest.len())];
-        let line = restore
-            .lines()
-            .nth(digits.parse::<usize>().ok()?.checked_sub(1)?)?;
+        let digits: &str = &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())];
+        let line = restore.lines().nth(digits.parse::<usize>().ok()?.checked_sub(1)?)?;
         (line != "COMMIT").then_some(line)
     })
 }
@@ -274,24 +219,14 @@ mod tests {
         let iptables = Iptables::new(options("/nonexistent/iptables-restore"));
         let error = iptables.restore("*nat\nCOMMIT\n").await.unwrap_err();
         assert!(matches!(error, ApplyError::Run { .. }), "{error}");
-        assert!(
-            error.to_string().contains("/nonexistent/iptables-restore"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/nonexistent/iptables-restore"), "{error}");
     }
 
     #[tokio::test]
     async fn without_conntrack_nothing_fails() {
         let iptables = Iptables::new(options("/nonexistent/conntrack"));
-        let flow = StaleFlow {
-            address: None,
-            port: 30053,
-            endpoint: None,
-        };
-        iptables
-            .forget(&[flow])
-            .await
-            .expect("a missing conntrack is only noted");
+        let flow = StaleFlow { address: None, port: 30053, endpoint: None };
+        iptables.forget(&[flow]).await.expect("a missing conntrack is only noted");
     }
 
     #[tokio::test]

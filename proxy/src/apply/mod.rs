@@ -43,9 +43,7 @@ pub enum ApplyError {
         reason: String,
     },
     /// It did not end in time and was killed.
-    #[error(
-        "{program} did not end within {seconds} s and was killed; the next try starts by reading back"
-    )]
+    #[error("{program} did not end within {seconds} s and was killed; the next try starts by reading back")]
     Timeout {
         /// The program.
         program: String,

@@ -98,29 +98,16 @@ impl Node {
         for table in Table::ALL {
             for (name, rules) in tables.table(table) {
                 let own = name.contains('-');
-                let parsed = rules
-                    .iter()
-                    .map(|text| text.parse::<Rule>())
-                    .filter(|rule| own || rule.is_ok());
-                chains.insert(
-                    (table, name.clone()),
-                    parsed.collect::<Result<Vec<_>, _>>()?,
-                );
+                let parsed = rules.iter().map(|text| text.parse::<Rule>()).filter(|rule| own || rule.is_ok());
+                chains.insert((table, name.clone()), parsed.collect::<Result<Vec<_>, _>>()?);
             }
         }
-        Ok(Node {
-            chains,
-            addresses: addresses.to_vec(),
-            recent: BTreeSet::new(),
-        })
+        Ok(Node { chains, addresses: addresses.to_vec(), recent: BTreeSet::new() })
     }
 
     /// Every possible end of the packet's walk, with its share of one.
     pub fn walk(&self, packet: &Packet) -> Vec<(f64, Outcome)> {
-        let to = Backend {
-            address: packet.destination,
-            port: packet.port,
-        };
+        let to = Backend { address: packet.destination, port: packet.port };
         let start = Walk {
             share: 1.0,
             stack: Vec::new(),
@@ -161,19 +148,9 @@ impl Node {
     }
 
     /// Takes a walk through one chain of the kernel's; those that are stopped there go to `ends`.
-    fn pass(
-        &self,
-        table: Table,
-        base: &str,
-        packet: &Packet,
-        walk: Walk,
-        ends: &mut Vec<(f64, Outcome)>,
-    ) -> Vec<Walk> {
+    fn pass(&self, table: Table, base: &str, packet: &Packet, walk: Walk, ends: &mut Vec<(f64, Outcome)>) -> Vec<Walk> {
         let mut passed = Vec::new();
-        let mut open = vec![Walk {
-            stack: vec![(base.to_owned(), 0)],
-            ..walk
-        }];
+        let mut open = vec![Walk { stack: vec![(base.to_owned(), 0)], ..walk }];
         while let Some(mut walk) = open.pop() {
             match self.run(table, packet, &mut walk, &mut open) {
                 End::Passed => passed.push(walk),
@@ -229,31 +206,15 @@ impl Node {
     /// Whether the rule matches; if that is a matter of chance, the other way is left in `open`.
     fn matches(&self, rule: &Rule, packet: &Packet, walk: &mut Walk, open: &mut Vec<Walk>) -> bool {
         let to = walk.out.to;
-        let inside = |side: Option<Side>, address| {
-            side.is_none_or(|Side { net, not }| net.contains(&address) != not)
-        };
+        let inside = |side: Option<Side>, address| side.is_none_or(|Side { net, not }| net.contains(&address) != not);
         let plain = inside(rule.source, packet.source)
             && inside(rule.destination, to.address)
-            && rule
-                .protocol
-                .is_none_or(|protocol| protocol == packet.protocol)
-            && rule
-                .ports
-                .is_none_or(|(first, last)| (first..=last).contains(&to.port));
-        plain
-            && rule
-                .matches
-                .iter()
-                .all(|condition| self.holds(condition, packet, walk, open))
+            && rule.protocol.is_none_or(|protocol| protocol == packet.protocol)
+            && rule.ports.is_none_or(|(first, last)| (first..=last).contains(&to.port));
+        plain && rule.matches.iter().all(|condition| self.holds(condition, packet, walk, open))
     }
 
-    fn holds(
-        &self,
-        condition: &Match,
-        packet: &Packet,
-        walk: &mut Walk,
-        open: &mut Vec<Walk>,
-    ) -> bool {
+    fn holds(&self, condition: &Match, packet: &Packet, walk: &mut Walk, open: &mut Vec<Walk>) -> bool {
         match condition {
             Match::Comment(_) => true,
             Match::Mark { bit, not } => (walk.mark & bit.0 == bit.0) != *not,
@@ -269,16 +230,11 @@ impl Node {
             }
             Match::Chance(of_2_31) => {
                 let chance = f64::from(*of_2_31) / f64::from(1u32 << 31);
-                open.push(Walk {
-                    share: walk.share * (1.0 - chance),
-                    ..walk.clone()
-                });
+                open.push(Walk { share: walk.share * (1.0 - chance), ..walk.clone() });
                 walk.share *= chance;
                 true
             }
-            Match::SeenRecently { list, .. } => {
-                self.recent.contains(&(list.to_string(), packet.source))
-            }
+            Match::SeenRecently { list, .. } => self.recent.contains(&(list.to_string(), packet.source)),
             Match::Remember { list } => {
                 walk.out.remembered_on.insert(list.to_string());
                 true

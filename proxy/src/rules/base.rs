@@ -76,40 +76,17 @@ impl Fixed {
     /// table, which no later packet sees.
     pub fn jumps(&self) -> Vec<BaseJump> {
         let jump = |table, base, rule: Rule| BaseJump { table, base, rule };
-        let new = || Match::State {
-            states: "NEW",
-            not: false,
-        };
-        let firewall = || {
-            Rule::jump(&self.firewall)
-                .when(new())
-                .saying("skiff: Services without endpoints")
-        };
+        let new = || Match::State { states: "NEW", not: false };
+        let firewall = || Rule::jump(&self.firewall).when(new()).saying("skiff: Services without endpoints");
         vec![
             jump(Table::Filter, "INPUT", firewall()),
-            jump(
-                Table::Filter,
-                "FORWARD",
-                Rule::jump(&self.forward).saying("skiff: Pods"),
-            ),
+            jump(Table::Filter, "FORWARD", Rule::jump(&self.forward).saying("skiff: Pods")),
             // Inserted after, so in front of it: a REJECT must come before an ACCEPT.
             jump(Table::Filter, "FORWARD", firewall()),
             jump(Table::Filter, "OUTPUT", firewall()),
-            jump(
-                Table::Nat,
-                "POSTROUTING",
-                Rule::jump(&self.postrouting).saying("skiff: masquerade"),
-            ),
-            jump(
-                Table::Nat,
-                "PREROUTING",
-                Rule::jump(&self.services).saying("skiff: Services"),
-            ),
-            jump(
-                Table::Nat,
-                "OUTPUT",
-                Rule::jump(&self.services).saying("skiff: Services"),
-            ),
+            jump(Table::Nat, "POSTROUTING", Rule::jump(&self.postrouting).saying("skiff: masquerade")),
+            jump(Table::Nat, "PREROUTING", Rule::jump(&self.services).saying("skiff: Services")),
+            jump(Table::Nat, "OUTPUT", Rule::jump(&self.services).saying("skiff: Services")),
         ]
     }
 
@@ -120,38 +97,22 @@ impl Fixed {
         if facts.node_port_addresses.is_empty() {
             return vec![here().not_to(loopback())];
         }
-        facts
-            .node_port_addresses
-            .iter()
-            .map(|net| here().to_net(net.trunc()))
-            .collect()
+        facts.node_port_addresses.iter().map(|net| here().to_net(net.trunc())).collect()
     }
 
     /// The chain POSTROUTING.
     pub fn postrouting_chain(&self, facts: &Facts) -> Chain {
-        let marked = || Match::Mark {
-            bit: MASQUERADE,
-            not: false,
-        };
+        let marked = || Match::Mark { bit: MASQUERADE, not: false };
         let egress = facts.pod_cidr.unwrap_or(facts.cluster_cidr);
-        let dnat = Match::State {
-            states: "DNAT",
-            not: false,
-        };
+        let dnat = Match::State { states: "DNAT", not: false };
         let rules = vec![
             // A Pod that reaches itself stays within this node's Pods.
-            Rule::jump(&self.hairpin)
-                .from_net(egress.trunc())
-                .to_net(egress.trunc())
-                .when(dnat),
+            Rule::jump(&self.hairpin).from_net(egress.trunc()).to_net(egress.trunc()).when(dnat),
             Rule::to(Target::Masquerade)
                 .from_net(egress.trunc())
                 .not_to(facts.cluster_cidr.trunc())
                 .saying("Pods to the outside"),
-            Rule::to(Target::Return).when(Match::Mark {
-                bit: MASQUERADE,
-                not: true,
-            }),
+            Rule::to(Target::Return).when(Match::Mark { bit: MASQUERADE, not: true }),
             // The mark goes before the packet does: encapsulated (VXLAN), it would come by here again.
             Rule::to(Target::ClearMark(MASQUERADE)).when(marked()),
             Rule::to(Target::Masquerade),
@@ -162,38 +123,20 @@ impl Fixed {
     /// The chain HAIRPIN: a Pod that reaches itself through a Service must not see its own address as the
     /// client's, or it would answer itself directly, past the translation.
     pub fn hairpin_chain(pods: impl Iterator<Item = Ipv4Addr>) -> Chain {
-        let rule = |pod| {
-            Rule::to(Target::Masquerade)
-                .from_net(single(pod))
-                .to_net(single(pod))
-        };
+        let rule = |pod| Rule::to(Target::Masquerade).from_net(single(pod)).to_net(single(pod));
         Chain::new(rank::LEAF, pods.map(rule).collect::<Vec<_>>())
     }
 
     /// The chain FIREWALL.
     pub fn firewall_chain() -> Chain {
         let marked = |bit| Match::Mark { bit, not: false };
-        let answer = Match::State {
-            states: "RELATED,ESTABLISHED,DNAT",
-            not: true,
-        };
+        let answer = Match::State { states: "RELATED,ESTABLISHED,DNAT", not: true };
         let rules = vec![
-            Rule::to(Target::Reset)
-                .over(Protocol::Tcp)
-                .when(marked(REJECT))
-                .saying("no endpoints"),
-            Rule::to(Target::Reject)
-                .when(marked(REJECT))
-                .saying("no endpoints"),
-            Rule::to(Target::Drop)
-                .when(marked(DROP))
-                .saying("no endpoints on this node"),
+            Rule::to(Target::Reset).over(Protocol::Tcp).when(marked(REJECT)).saying("no endpoints"),
+            Rule::to(Target::Reject).when(marked(REJECT)).saying("no endpoints"),
+            Rule::to(Target::Drop).when(marked(DROP)).saying("no endpoints on this node"),
             // Where somebody switched route_localnet on, no stranger reaches what listens on loopback.
-            Rule::to(Target::Drop)
-                .not_from(loopback())
-                .to_net(loopback())
-                .when(answer)
-                .saying("martians"),
+            Rule::to(Target::Drop).not_from(loopback()).to_net(loopback()).when(answer).saying("martians"),
         ];
         Chain::new(rank::ENTRY, rules)
     }
@@ -204,22 +147,11 @@ impl Fixed {
         let rules = vec![
             // A late TCP packet that conntrack cannot place would pass untranslated, and its answer, a reset,
             // would kill a healthy connection.
-            Rule::to(Target::Drop)
-                .over(Protocol::Tcp)
-                .when(Match::State {
-                    states: "INVALID",
-                    not: false,
-                }),
-            accept().when(Match::Mark {
-                bit: MASQUERADE,
-                not: false,
-            }),
+            Rule::to(Target::Drop).over(Protocol::Tcp).when(Match::State { states: "INVALID", not: false }),
+            accept().when(Match::Mark { bit: MASQUERADE, not: false }),
             accept().from_net(facts.cluster_cidr.trunc()),
             accept().to_net(facts.cluster_cidr.trunc()),
-            accept().when(Match::State {
-                states: "RELATED,ESTABLISHED",
-                not: false,
-            }),
+            accept().when(Match::State { states: "RELATED,ESTABLISHED", not: false }),
         ];
         Chain::new(rank::ENTRY, rules)
     }

@@ -43,11 +43,7 @@ impl fmt::Display for Batch {
         for (at, (_, name)) in self.chains.iter().take(NAMED).enumerate() {
             write!(f, "{}{name}", if at == 0 { ": " } else { ", " })?;
         }
-        if self.chains.len() > NAMED {
-            write!(f, ", ...")
-        } else {
-            Ok(())
-        }
+        if self.chains.len() > NAMED { write!(f, ", ...") } else { Ok(()) }
     }
 }
 
@@ -73,16 +69,8 @@ const SMALL: usize = 50;
 
 /// The restores that put `difference` right.
 pub fn batches(wanted: &RuleSet, difference: &Difference, sizes: Sizes) -> Vec<Batch> {
-    let mut writer = Writer {
-        limit: sizes.limit,
-        done: Vec::new(),
-        current: Draft::default(),
-    };
-    let mut write: Vec<_> = difference
-        .write
-        .iter()
-        .filter_map(|key| Some((key, wanted.chains.get(key)?)))
-        .collect();
+    let mut writer = Writer { limit: sizes.limit, done: Vec::new(), current: Draft::default() };
+    let mut write: Vec<_> = difference.write.iter().filter_map(|key| Some((key, wanted.chains.get(key)?))).collect();
     write.sort_by_key(|(key, chain)| (chain.rank, *key));
     for ((table, name), chain) in write {
         let lines = writer.table(*table);
@@ -100,12 +88,7 @@ pub fn batches(wanted: &RuleSet, difference: &Difference, sizes: Sizes) -> Vec<B
         let Some(jump) = wanted.jumps.get(*at) else {
             continue;
         };
-        let _ = writeln!(
-            writer.table(jump.table).rules,
-            "-I {} {}",
-            jump.base,
-            jump.rule
-        );
+        let _ = writeln!(writer.table(jump.table).rules, "-I {} {}", jump.base, jump.rule);
         writer.current.jumps += 1;
     }
     for (table, base, rule) in &difference.delete {

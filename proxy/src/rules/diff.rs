@@ -33,10 +33,7 @@ pub struct Difference {
 impl Difference {
     /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
-        self.write.is_empty()
-            && self.dead.is_empty()
-            && self.insert.is_empty()
-            && self.delete.is_empty()
+        self.write.is_empty() && self.dead.is_empty() && self.insert.is_empty() && self.delete.is_empty()
     }
 }
 
@@ -59,15 +56,9 @@ impl<'a> Present<'a> {
             if names.owns(name) {
                 self.chains.entry((table, name)).or_default();
             }
-        } else if let Some((chain, rule)) = line
-            .strip_prefix("-A ")
-            .and_then(|rest| rest.split_once(' '))
-        {
+        } else if let Some((chain, rule)) = line.strip_prefix("-A ").and_then(|rest| rest.split_once(' ')) {
             if names.owns(chain) {
-                self.chains
-                    .entry((table, chain))
-                    .or_default()
-                    .push(rule.trim_end());
+                self.chains.entry((table, chain)).or_default().push(rule.trim_end());
             } else if leads_to(rule).is_some_and(|target| names.owns(&target)) {
                 self.jumps.push((table, chain, rule.trim_end()));
             }
@@ -78,9 +69,7 @@ impl<'a> Present<'a> {
 /// The chain that a rule's text jumps or goes to.
 fn leads_to(rule: &str) -> Option<String> {
     let words = split(rule);
-    let at = words
-        .iter()
-        .rposition(|word| word == "-j" || word == "-g")?;
+    let at = words.iter().rposition(|word| word == "-j" || word == "-g")?;
     words.get(at + 1).cloned()
 }
 
@@ -93,13 +82,8 @@ pub fn diff(wanted: &RuleSet, present: &Present<'_>) -> Difference {
             difference.write.push(key.clone());
         }
     }
-    let there = present
-        .chains
-        .keys()
-        .map(|(table, name)| (*table, ChainName::new(name)));
-    difference.dead = there
-        .filter(|key| !wanted.chains.contains_key(key))
-        .collect();
+    let there = present.chains.keys().map(|(table, name)| (*table, ChainName::new(name)));
+    difference.dead = there.filter(|key| !wanted.chains.contains_key(key)).collect();
     let mut there: Vec<_> = present.jumps.iter().map(Some).collect();
     for (at, jump) in wanted.jumps.iter().enumerate() {
         let found = there.iter_mut().find(|slot| {
@@ -113,37 +97,20 @@ pub fn diff(wanted: &RuleSet, present: &Present<'_>) -> Difference {
         }
     }
     // Doubles, and jumps of an older version.
-    difference.delete = there
-        .into_iter()
-        .flatten()
-        .map(|(table, base, rule)| (*table, (*base).into(), (*rule).into()))
-        .collect();
+    difference.delete =
+        there.into_iter().flatten().map(|(table, base, rule)| (*table, (*base).into(), (*rule).into())).collect();
     difference
 }
 
 /// What must be done if only the chains in `changed` differ.
-pub fn of_changed<'a>(
-    wanted: &RuleSet,
-    changed: impl IntoIterator<Item = &'a (Table, ChainName)>,
-) -> Difference {
-    let (write, dead) = changed
-        .into_iter()
-        .cloned()
-        .partition(|key| wanted.chains.contains_key(key));
-    Difference {
-        write,
-        dead,
-        ..Difference::default()
-    }
+pub fn of_changed<'a>(wanted: &RuleSet, changed: impl IntoIterator<Item = &'a (Table, ChainName)>) -> Difference {
+    let (write, dead) = changed.into_iter().cloned().partition(|key| wanted.chains.contains_key(key));
+    Difference { write, dead, ..Difference::default() }
 }
 
 fn same_rules(chain: &Chain, present: &[&str], text: &mut String) -> bool {
     chain.rules.len() == present.len()
-        && chain
-            .rules
-            .iter()
-            .zip(present)
-            .all(|(rule, there)| same_rule(rule, there, text))
+        && chain.rules.iter().zip(present).all(|(rule, there)| same_rule(rule, there, text))
 }
 
 /// Our own text as a rule; another iptables may print the same rule with its words in another order.

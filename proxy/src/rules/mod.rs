@@ -103,10 +103,7 @@ pub struct Chain {
 impl Chain {
     /// A chain of these rules.
     pub fn new(rank: u8, rules: impl Into<Arc<[Rule]>>) -> Chain {
-        Chain {
-            rank,
-            rules: rules.into(),
-        }
+        Chain { rank, rules: rules.into() }
     }
 }
 

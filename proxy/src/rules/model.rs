@@ -56,10 +56,7 @@ impl Model {
     pub fn new(facts: Facts) -> Model {
         let names = Names::for_cluster(&facts.cluster);
         let fixed = Fixed::new(&names);
-        let rule_set = RuleSet {
-            chains: BTreeMap::new(),
-            jumps: fixed.jumps(),
-        };
+        let rule_set = RuleSet { chains: BTreeMap::new(), jumps: fixed.jumps() };
         let mut model = Model {
             facts,
             names,
@@ -115,10 +112,7 @@ impl Model {
     /// Takes note that these chains are what differs from the kernel, and no other.
     pub fn differing(&mut self, chains: impl IntoIterator<Item = (Table, ChainName)>) {
         self.changes += 1;
-        self.changed = chains
-            .into_iter()
-            .map(|chain| (chain, self.changes))
-            .collect();
+        self.changed = chains.into_iter().map(|chain| (chain, self.changes)).collect();
     }
 
     /// UDP conversations that must be forgotten once the rules are in place.
@@ -140,9 +134,7 @@ impl Model {
         if old != view {
             self.stale.extend(stale_flows(old.as_ref(), view.as_ref()));
             let add_of = |view: &Option<ServiceView>| {
-                view.as_ref()
-                    .map(|view| contribution(view, &self.names, &self.facts))
-                    .unwrap_or_default()
+                view.as_ref().map(|view| contribution(view, &self.names, &self.facts)).unwrap_or_default()
             };
             let (before, after) = (add_of(&old), add_of(&view));
             self.swap_entries(&before, &after);
@@ -174,9 +166,7 @@ impl Model {
                 put_in(&mut self.addresses, u32::from(*address), entry);
             }
             let both = before.addresses.iter().chain(&after.addresses);
-            self.touched
-                .addresses
-                .extend(both.map(|(address, _)| u32::from(*address)));
+            self.touched.addresses.extend(both.map(|(address, _)| u32::from(*address)));
         }
         if before.node_ports != after.node_ports {
             for entry in &before.node_ports {
@@ -186,9 +176,7 @@ impl Model {
                 put_in(self.port_tree(entry.protocol), u32::from(entry.port), entry);
             }
             for entry in before.node_ports.iter().chain(&after.node_ports) {
-                self.touched
-                    .ports
-                    .insert((entry.protocol, u32::from(entry.port)));
+                self.touched.ports.insert((entry.protocol, u32::from(entry.port)));
             }
         }
     }
@@ -225,26 +213,14 @@ impl Model {
         let touched = mem::take(&mut self.touched);
         self.refresh_above(Dispatch::Addresses, touched.addresses.iter().copied());
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let keys = touched
-                .ports
-                .iter()
-                .filter(|(p, _)| *p == protocol)
-                .map(|(_, key)| *key);
+            let keys = touched.ports.iter().filter(|(p, _)| *p == protocol).map(|(_, key)| *key);
             self.refresh_above(Dispatch::Ports(protocol), keys);
         }
         if !touched.addresses.is_empty() {
-            self.put(
-                Table::Nat,
-                self.fixed.services.clone(),
-                Some(self.services_chain()),
-            );
+            self.put(Table::Nat, self.fixed.services.clone(), Some(self.services_chain()));
         }
         if !touched.ports.is_empty() {
-            self.put(
-                Table::Nat,
-                self.fixed.node_ports.clone(),
-                Some(self.node_ports_chain()),
-            );
+            self.put(Table::Nat, self.fixed.node_ports.clone(), Some(self.node_ports_chain()));
         }
         if touched.here {
             let chain = Fixed::hairpin_chain(self.here.keys().copied());
@@ -262,12 +238,9 @@ impl Model {
         // The root is no chain of its own but part of a fixed one.
         possible.remove(&Tree::<Entry>::ROOT);
         for node in possible {
-            let chain = there.contains(&node).then(|| {
-                Chain::new(
-                    rank::TREE + ADDRESS_BITS - node.len,
-                    self.node_rules(dispatch, node),
-                )
-            });
+            let chain = there
+                .contains(&node)
+                .then(|| Chain::new(rank::TREE + ADDRESS_BITS - node.len, self.node_rules(dispatch, node)));
             self.put(Table::Nat, self.node_name(dispatch, node), chain);
         }
     }
@@ -302,8 +275,7 @@ impl Model {
                     });
                 }
                 Branch::Key(key, entries) => rules.extend(entries.iter().map(|entry| {
-                    let rule =
-                        Rule::to(entry.leads.target()).when(Match::Comment(entry.words.clone()));
+                    let rule = Rule::to(entry.leads.target()).when(Match::Comment(entry.words.clone()));
                     let rule = rule.to_ports(entry.protocol, entry.port, entry.port);
                     match dispatch {
                         Dispatch::Addresses => rule.to_net(single(Ipv4Addr::from(key))),
@@ -317,24 +289,12 @@ impl Model {
 
     fn fixed_chains(&mut self) {
         let fixed = self.fixed.clone();
-        self.put(
-            Table::Nat,
-            fixed.hairpin,
-            Some(Fixed::hairpin_chain([].into_iter())),
-        );
+        self.put(Table::Nat, fixed.hairpin, Some(Fixed::hairpin_chain([].into_iter())));
         self.put(Table::Nat, fixed.node_ports, Some(self.node_ports_chain()));
         self.put(Table::Nat, fixed.services, Some(self.services_chain()));
-        self.put(
-            Table::Nat,
-            fixed.postrouting,
-            Some(self.fixed.postrouting_chain(&self.facts)),
-        );
+        self.put(Table::Nat, fixed.postrouting, Some(self.fixed.postrouting_chain(&self.facts)));
         self.put(Table::Filter, fixed.firewall, Some(Fixed::firewall_chain()));
-        self.put(
-            Table::Filter,
-            fixed.forward,
-            Some(Fixed::forward_chain(&self.facts)),
-        );
+        self.put(Table::Filter, fixed.forward, Some(Fixed::forward_chain(&self.facts)));
     }
 
     fn services_chain(&self) -> Chain {

@@ -59,16 +59,12 @@ pub struct Names {
 impl Names {
     /// Names for the cluster called `cluster`.
     pub fn for_cluster(cluster: &str) -> Names {
-        Names {
-            prefix: format!("SK{}", hash(5, [cluster])),
-        }
+        Names { prefix: format!("SK{}", hash(5, [cluster])) }
     }
 
     /// What every name of this cluster begins with, the dash included.
     pub fn owns(&self, chain: &str) -> bool {
-        chain
-            .strip_prefix(self.prefix.as_str())
-            .is_some_and(|rest| rest.starts_with('-'))
+        chain.strip_prefix(self.prefix.as_str()).is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// The cluster's prefix, without the dash.
@@ -100,12 +96,7 @@ impl Names {
     /// The `recent` list that remembers which clients `backend` serves.
     pub fn affinity(&self, name: &ServiceName, port: &ServicePort, backend: &Backend) -> Box<str> {
         let [a, b, c, d] = service_parts(name, port);
-        format!(
-            "{}-{}",
-            self.prefix,
-            hash(16, [a, b, c, d, &backend.to_string()])
-        )
-        .into()
+        format!("{}-{}", self.prefix, hash(16, [a, b, c, d, &backend.to_string()])).into()
     }
 
     fn name(&self, rest: &str) -> ChainName {
@@ -116,12 +107,7 @@ impl Names {
 }
 
 fn service_parts<'a>(name: &'a ServiceName, port: &'a ServicePort) -> [&'a str; 4] {
-    [
-        &name.namespace,
-        &name.name,
-        &port.name,
-        port.protocol.as_str(),
-    ]
+    [&name.namespace, &name.name, &port.name, port.protocol.as_str()]
 }
 
 /// The first `len` letters of a cryptographic hash in base 32. Cryptographic because names of Services are
@@ -149,12 +135,7 @@ mod tests {
     use super::*;
 
     fn port(name: &str) -> ServicePort {
-        ServicePort {
-            name: name.into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        }
+        ServicePort { name: name.into(), protocol: Protocol::Tcp, port: 80, node_port: None }
     }
 
     #[test]

@@ -24,13 +24,7 @@ pub struct NotOurs {
 }
 
 /// States that our rules ask for; as a table, so that a parsed rule holds the same static text.
-const STATES: &[&str] = &[
-    "NEW",
-    "INVALID",
-    "RELATED,ESTABLISHED",
-    "DNAT",
-    "RELATED,ESTABLISHED,DNAT",
-];
+const STATES: &[&str] = &["NEW", "INVALID", "RELATED,ESTABLISHED", "DNAT", "RELATED,ESTABLISHED,DNAT"];
 
 impl FromStr for Rule {
     type Err = NotOurs;
@@ -38,13 +32,8 @@ impl FromStr for Rule {
     /// Reads the text that follows `-A CHAIN `.
     fn from_str(text: &str) -> Result<Rule, NotOurs> {
         let words = split(text);
-        let mut reader = Reader {
-            words: words.iter().map(String::as_str).peekable(),
-        };
-        reader.rule().map_err(|at| NotOurs {
-            rule: text.to_owned(),
-            at,
-        })
+        let mut reader = Reader { words: words.iter().map(String::as_str).peekable() };
+        reader.rule().map_err(|at| NotOurs { rule: text.to_owned(), at })
     }
 }
 
@@ -81,18 +70,8 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
                     not = true;
                     continue;
                 }
-                "-s" => {
-                    rule.source = Some(Side {
-                        net: self.value()?,
-                        not,
-                    })
-                }
-                "-d" => {
-                    rule.destination = Some(Side {
-                        net: self.value()?,
-                        not,
-                    })
-                }
+                "-s" => rule.source = Some(Side { net: self.value()?, not }),
+                "-d" => rule.destination = Some(Side { net: self.value()?, not }),
                 "-p" => {
                     let name = self.word()?;
                     rule.protocol = Some(Protocol::parse(name).ok_or_else(|| name.to_owned())?);
@@ -132,10 +111,7 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
                 if value != mask {
                     return Err(format!("{value:#x}/{mask:#x}"));
                 }
-                Match::Mark {
-                    bit: MarkBit(mask),
-                    not,
-                }
+                Match::Mark { bit: MarkBit(mask), not }
             }
             "addrtype" => {
                 let side = self.word()?;
@@ -149,10 +125,7 @@ impl<'a, I: Iterator<Item = &'a str>> Reader<'a, I> {
             "conntrack" => {
                 self.expect("--ctstate")?;
                 let word = self.word()?;
-                let states = STATES
-                    .iter()
-                    .find(|s| **s == word)
-                    .ok_or_else(|| word.to_owned())?;
+                let states = STATES.iter().find(|s| **s == word).ok_or_else(|| word.to_owned())?;
                 Match::State { states, not }
             }
             "statistic" => self.chance()?,
@@ -280,9 +253,7 @@ trait ParseNet: Sized {
 
 impl ParseNet for Ipv4Net {
     fn parse_net(word: &str) -> Option<Ipv4Net> {
-        word.parse()
-            .ok()
-            .or_else(|| Some(Ipv4Net::from(word.parse::<std::net::Ipv4Addr>().ok()?)))
+        word.parse().ok().or_else(|| Some(Ipv4Net::from(word.parse::<std::net::Ipv4Addr>().ok()?)))
     }
 }
 
@@ -298,11 +269,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn any_net() -> impl Strategy<Value = Ipv4Net> {
-        (any::<u32>(), 1u8..=32).prop_map(|(bits, len)| {
-            Ipv4Net::new(bits.into(), len)
-                .expect("a length within 32")
-                .trunc()
-        })
+        (any::<u32>(), 1u8..=32)
+            .prop_map(|(bits, len)| Ipv4Net::new(bits.into(), len).expect("a length within 32").trunc())
     }
 
     fn any_side() -> impl Strategy<Value = Option<Side>> {
@@ -317,15 +285,9 @@ mod tests {
             (bit, any::<bool>()).prop_map(|(bit, not)| Match::Mark { bit, not }),
             Just(Match::ToThisNode),
             Just(Match::FromThisNode),
-            (0..STATES.len(), any::<bool>()).prop_map(|(i, not)| Match::State {
-                states: STATES[i],
-                not
-            }),
+            (0..STATES.len(), any::<bool>()).prop_map(|(i, not)| Match::State { states: STATES[i], not }),
             (0u32..=1 << 31).prop_map(Match::Chance),
-            (list, 1u32..100_000).prop_map(|(list, seconds)| Match::SeenRecently {
-                list: list.into(),
-                seconds
-            }),
+            (list, 1u32..100_000).prop_map(|(list, seconds)| Match::SeenRecently { list: list.into(), seconds }),
             list.prop_map(|list| Match::Remember { list: list.into() }),
         ]
     }
@@ -341,10 +303,7 @@ mod tests {
             Just(Target::Return),
             bit.clone().prop_map(Target::SetMark),
             bit.prop_map(Target::ClearMark),
-            (any::<u32>(), 1u16..).prop_map(|(a, port)| Target::Dnat(Backend {
-                address: a.into(),
-                port
-            })),
+            (any::<u32>(), 1u16..).prop_map(|(a, port)| Target::Dnat(Backend { address: a.into(), port })),
             Just(Target::Masquerade),
         ]
     }

@@ -109,14 +109,7 @@ pub enum Target {
 impl Rule {
     /// A rule for every packet; narrow it with the methods below.
     pub fn to(target: Target) -> Rule {
-        Rule {
-            source: None,
-            destination: None,
-            protocol: None,
-            ports: None,
-            matches: Vec::new(),
-            target,
-        }
+        Rule { source: None, destination: None, protocol: None, ports: None, matches: Vec::new(), target }
     }
 
     /// A rule that jumps to `chain`.
@@ -199,9 +192,7 @@ impl Rule {
             write!(out, "-p {protocol} ")?;
             match self.ports {
                 None => {}
-                Some((first, last)) if first == last => {
-                    write!(out, "-m {protocol} --dport {first} ")?
-                }
+                Some((first, last)) if first == last => write!(out, "-m {protocol} --dport {first} ")?,
                 Some((first, last)) => write!(out, "-m {protocol} --dport {first}:{last} ")?,
             }
         }
@@ -246,10 +237,7 @@ impl Match {
                 "-m recent --update --seconds {seconds} --reap --name {list} --mask 255.255.255.255 --rsource "
             ),
             Match::Remember { list } => {
-                write!(
-                    out,
-                    "-m recent --set --name {list} --mask 255.255.255.255 --rsource "
-                )
+                write!(out, "-m recent --set --name {list} --mask 255.255.255.255 --rsource ")
             }
         }
     }
@@ -285,9 +273,7 @@ pub fn single(address: Ipv4Addr) -> Ipv4Net {
 
 /// Whether iptables-save puts a comment into quotes.
 fn needs_quotes(words: &str) -> bool {
-    !words
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    !words.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }
 
 /// Words as a rule's comment.
@@ -298,10 +284,7 @@ pub fn comment(words: &str) -> Arc<str> {
 /// Words that can stand in a rule: names come from users, and a quote or a line feed would end the rule.
 fn clean(words: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./: ,".contains(c);
-    let mut text: String = words
-        .chars()
-        .map(|c| if allowed(c) { c } else { '_' })
-        .collect();
+    let mut text: String = words.chars().map(|c| if allowed(c) { c } else { '_' }).collect();
     text.truncate(250); // all ASCII by now; iptables keeps 255 bytes
     text
 }

@@ -66,14 +66,7 @@ pub fn contribution(view: &ServiceView, names: &Names, facts: &Facts) -> Contrib
     let mut all = Contribution::default();
     for port in &view.ports {
         let any = names.service("SVC", &view.name, &port.port);
-        PortRules {
-            view,
-            port,
-            names,
-            facts,
-            any,
-        }
-        .add_to(&mut all);
+        PortRules { view, port, names, facts, any }.add_to(&mut all);
         all.here.extend(&port.here);
     }
     all
@@ -89,12 +82,7 @@ pub fn stale_flows(old: Option<&ServiceView>, new: Option<&ServiceView>) -> Vec<
         let still = ports(new).find(|p| p.port == port.port);
         let gone = |b: &&Backend| !still.is_some_and(|p| p.cluster.contains(b));
         for endpoint in port.cluster.iter().filter(gone) {
-            push_flows(
-                &mut stale,
-                old.and_then(|view| view.cluster_ip),
-                port,
-                Some(endpoint.address),
-            );
+            push_flows(&mut stale, old.and_then(|view| view.cluster_ip), port, Some(endpoint.address));
         }
     }
     for port in ports(new).filter(udp).filter(|p| !p.cluster.is_empty()) {
@@ -106,25 +94,12 @@ pub fn stale_flows(old: Option<&ServiceView>, new: Option<&ServiceView>) -> Vec<
     stale
 }
 
-fn push_flows(
-    flows: &mut Vec<StaleFlow>,
-    cluster_ip: Option<Ipv4Addr>,
-    port: &PortView,
-    endpoint: Option<Ipv4Addr>,
-) {
+fn push_flows(flows: &mut Vec<StaleFlow>, cluster_ip: Option<Ipv4Addr>, port: &PortView, endpoint: Option<Ipv4Addr>) {
     if cluster_ip.is_some() {
-        flows.push(StaleFlow {
-            address: cluster_ip,
-            port: port.port.port,
-            endpoint,
-        });
+        flows.push(StaleFlow { address: cluster_ip, port: port.port.port, endpoint });
     }
     if let Some(node_port) = port.port.node_port {
-        flows.push(StaleFlow {
-            address: None,
-            port: node_port,
-            endpoint,
-        });
+        flows.push(StaleFlow { address: None, port: node_port, endpoint });
     }
 }
 
@@ -140,16 +115,14 @@ struct PortRules<'a> {
 
 impl PortRules<'_> {
     fn add_to(&self, all: &mut Contribution) {
-        let cluster_used = (self.view.cluster_ip.is_some() && !self.view.internal_local)
-            || self.port.port.node_port.is_some();
+        let cluster_used =
+            (self.view.cluster_ip.is_some() && !self.view.internal_local) || self.port.port.node_port.is_some();
         if cluster_used && !self.port.cluster.is_empty() {
-            all.chains
-                .push((self.any.clone(), self.marking(&self.port.cluster)));
+            all.chains.push((self.any.clone(), self.marking(&self.port.cluster)));
         }
         if let Some(address) = self.view.cluster_ip {
             let leads = self.cluster_ip_leads(&mut all.chains);
-            all.addresses
-                .push((address, self.entry(self.port.port.port, leads)));
+            all.addresses.push((address, self.entry(self.port.port.port, leads)));
         }
         if let Some(node_port) = self.port.port.node_port {
             // With a Local policy the chain is there even if nobody serves here: Pods and the node itself
@@ -200,10 +173,7 @@ impl PortRules<'_> {
         }
         let cidr = self.facts.cluster_cidr.trunc();
         let mut rules = vec![
-            to_any
-                .clone()
-                .from_net(cidr)
-                .saying("Pods are not from outside"),
+            to_any.clone().from_net(cidr).saying("Pods are not from outside"),
             Rule::to(Target::SetMark(MASQUERADE)).when(Match::FromThisNode),
             to_any.when(Match::FromThisNode).saying("nor is this node"),
         ];
@@ -219,18 +189,12 @@ impl PortRules<'_> {
     /// Shares connections out evenly. With affinity, a client that is remembered goes where it went before.
     fn share_out(&self, backends: &[Backend], rules: &mut Vec<Rule>) {
         let protocol = self.port.port.protocol;
-        let list = |backend: &Backend| {
-            self.names
-                .affinity(&self.view.name, &self.port.port, backend)
-        };
+        let list = |backend: &Backend| self.names.affinity(&self.view.name, &self.port.port, backend);
         let to = |backend: &Backend| Rule::to(Target::Dnat(*backend)).over(protocol);
         if let Some(seconds) = self.view.affinity_seconds {
-            rules.extend(backends.iter().map(|backend| {
-                to(backend).when(Match::SeenRecently {
-                    list: list(backend),
-                    seconds,
-                })
-            }));
+            rules.extend(
+                backends.iter().map(|backend| to(backend).when(Match::SeenRecently { list: list(backend), seconds })),
+            );
         }
         for (at, backend) in backends.iter().enumerate() {
             let mut rule = to(backend);
@@ -239,9 +203,7 @@ impl PortRules<'_> {
                 rule = rule.when(Match::Chance(one_in(left)));
             }
             if self.view.affinity_seconds.is_some() {
-                rule = rule.when(Match::Remember {
-                    list: list(backend),
-                });
+                rule = rule.when(Match::Remember { list: list(backend) });
             }
             rules.push(rule);
         }
@@ -253,12 +215,7 @@ impl PortRules<'_> {
             words.push(':');
             words.push_str(&self.port.port.name);
         }
-        Entry {
-            protocol: self.port.port.protocol,
-            port,
-            words: comment(&words),
-            leads,
-        }
+        Entry { protocol: self.port.port.protocol, port, words: comment(&words), leads }
     }
 
     fn name(&self, role: &str) -> ChainName {

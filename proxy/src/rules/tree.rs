@@ -52,10 +52,7 @@ pub struct Tree<T> {
 impl<T> Tree<T> {
     /// An empty tree over keys of `width` bits (at most 32).
     pub fn new(width: u8) -> Tree<T> {
-        Tree {
-            width,
-            keys: BTreeMap::new(),
-        }
+        Tree { width, keys: BTreeMap::new() }
     }
 
     /// The root's prefix: no bit at all.
@@ -81,28 +78,17 @@ impl<T> Tree<T> {
     /// Every prefix that could be the name of a node above `key`, from the root on.
     pub fn possible_nodes(&self, key: u32) -> impl Iterator<Item = Prefix> + use<T> {
         let width = self.width;
-        (0..=width)
-            .step_by(usize::from(STEP))
-            .map(move |len| Prefix {
-                bits: cut(key, len, width),
-                len,
-            })
+        (0..=width).step_by(usize::from(STEP)).map(move |len| Prefix { bits: cut(key, len, width), len })
     }
 
     /// The nodes that a lookup of `key` passes, from the root on. The key need not be there.
     pub fn path(&self, key: u32) -> Vec<Prefix> {
         let mut path = vec![Self::ROOT];
         let mut at = Self::ROOT;
-        while let Some(next) = self
-            .branches(at)
-            .into_iter()
-            .find_map(|branch| match branch {
-                Branch::Node(prefix) if prefix.bits == cut(key, prefix.len, self.width) => {
-                    Some(prefix)
-                }
-                _ => None,
-            })
-        {
+        while let Some(next) = self.branches(at).into_iter().find_map(|branch| match branch {
+            Branch::Node(prefix) if prefix.bits == cut(key, prefix.len, self.width) => Some(prefix),
+            _ => None,
+        }) {
             path.push(next);
             at = next;
         }
@@ -115,14 +101,10 @@ impl<T> Tree<T> {
         let mut next = 0;
         while let Some(&at) = nodes.get(next) {
             next += 1;
-            nodes.extend(
-                self.branches(at)
-                    .into_iter()
-                    .filter_map(|branch| match branch {
-                        Branch::Node(prefix) => Some(prefix),
-                        Branch::Key(..) => None,
-                    }),
-            );
+            nodes.extend(self.branches(at).into_iter().filter_map(|branch| match branch {
+                Branch::Node(prefix) => Some(prefix),
+                Branch::Key(..) => None,
+            }));
         }
         nodes
     }
@@ -132,10 +114,7 @@ impl<T> Tree<T> {
         let (first, last) = self.span(node);
         if node.len == self.width {
             let entries = self.keys.get(&node.bits);
-            return entries
-                .map(|entries| Branch::Key(node.bits, entries))
-                .into_iter()
-                .collect();
+            return entries.map(|entries| Branch::Key(node.bits, entries)).into_iter().collect();
         }
         let Some(common) = self.common(first, last) else {
             return Vec::new();
@@ -147,10 +126,7 @@ impl<T> Tree<T> {
         (0..1u32 << STEP)
             .filter_map(|nibble| {
                 let len = node.len + STEP;
-                let group = Prefix {
-                    bits: node.bits | nibble << (self.width - len),
-                    len,
-                };
+                let group = Prefix { bits: node.bits | nibble << (self.width - len), len };
                 let (first, last) = self.span(group);
                 self.common(first, last).map(|common| self.branch(common))
             })
@@ -160,9 +136,7 @@ impl<T> Tree<T> {
     /// A group whose keys have `common` in common: a key if it is a single one with few entries.
     fn branch(&self, common: Prefix) -> Branch<'_, T> {
         match self.keys.get(&common.bits) {
-            Some(entries) if common.len == self.width && entries.len() <= LISTED => {
-                Branch::Key(common.bits, entries)
-            }
+            Some(entries) if common.len == self.width && entries.len() <= LISTED => Branch::Key(common.bits, entries),
             _ => Branch::Node(common),
         }
     }
@@ -174,18 +148,12 @@ impl<T> Tree<T> {
         let high = range.next_back().map_or(low, |(key, _)| *key);
         let differing = 32 - (low ^ high).leading_zeros() as u8;
         let len = (self.width - differing) / STEP * STEP;
-        Some(Prefix {
-            bits: cut(low, len, self.width),
-            len,
-        })
+        Some(Prefix { bits: cut(low, len, self.width), len })
     }
 
     /// The first and last key that a prefix covers.
     fn span(&self, prefix: Prefix) -> (u32, u32) {
-        (
-            prefix.bits,
-            prefix.bits | last_offset(prefix.len, self.width),
-        )
+        (prefix.bits, prefix.bits | last_offset(prefix.len, self.width))
     }
 }
 
@@ -217,10 +185,7 @@ mod tests {
     fn find(tree: &Tree<usize>, key: u32) -> Option<usize> {
         let path = tree.path(key);
         let end = *path.last().expect("a path begins with the root");
-        let found = tree
-            .branches(end)
-            .iter()
-            .any(|b| matches!(b, Branch::Key(k, _) if *k == key));
+        let found = tree.branches(end).iter().any(|b| matches!(b, Branch::Key(k, _) if *k == key));
         found.then_some(path.len())
     }
 
@@ -229,10 +194,7 @@ mod tests {
             let top = last_offset(0, width);
             let near = (0u32..200).prop_map(move |k| top - k); // crowded, too
             let key = prop_oneof![0..=top, near];
-            (
-                Just(width),
-                proptest::collection::vec((key, 1usize..9), 0..60),
-            )
+            (Just(width), proptest::collection::vec((key, 1usize..9), 0..60))
         })
     }
 
@@ -274,13 +236,8 @@ mod tests {
 
     #[test]
     fn a_handful_of_services_is_one_step_deep() {
-        let tree = tree(
-            32,
-            (1..=10).map(|i| (u32::from_be_bytes([10, 96, i * 20, 7]), 1)),
-        );
-        let depth = (1..=10)
-            .map(|i| find(&tree, u32::from_be_bytes([10, 96, i * 20, 7])))
-            .max();
+        let tree = tree(32, (1..=10).map(|i| (u32::from_be_bytes([10, 96, i * 20, 7]), 1)));
+        let depth = (1..=10).map(|i| find(&tree, u32::from_be_bytes([10, 96, i * 20, 7]))).max();
         assert!(depth <= Some(Some(3)), "{depth:?}");
     }
 }

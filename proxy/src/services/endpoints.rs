@@ -21,11 +21,7 @@ pub fn view<'a>(
     slices: impl IntoIterator<Item = &'a SliceSpec> + Clone,
     node: &str,
 ) -> ServiceView {
-    let ports = spec
-        .ports
-        .iter()
-        .map(|port| port_view(port, slices.clone(), node))
-        .collect();
+    let ports = spec.ports.iter().map(|port| port_view(port, slices.clone(), node)).collect();
     ServiceView {
         name: name.clone(),
         cluster_ip: spec.cluster_ip,
@@ -36,23 +32,13 @@ pub fn view<'a>(
     }
 }
 
-fn port_view<'a>(
-    port: &ServicePort,
-    slices: impl IntoIterator<Item = &'a SliceSpec>,
-    node: &str,
-) -> PortView {
+fn port_view<'a>(port: &ServicePort, slices: impl IntoIterator<Item = &'a SliceSpec>, node: &str) -> PortView {
     let mut merged: BTreeMap<Backend, Merged> = BTreeMap::new();
     for slice in slices {
-        let numbers = slice
-            .ports
-            .iter()
-            .filter(|p| p.name == port.name && p.protocol == port.protocol);
+        let numbers = slice.ports.iter().filter(|p| p.name == port.name && p.protocol == port.protocol);
         for number in numbers {
             for endpoint in &slice.endpoints {
-                let backend = Backend {
-                    address: endpoint.address,
-                    port: number.port,
-                };
+                let backend = Backend { address: endpoint.address, port: number.port };
                 let entry = merged.entry(backend).or_default();
                 entry.ready |= endpoint.ready && !endpoint.terminating;
                 entry.leaving |= endpoint.serving && endpoint.terminating;
@@ -60,34 +46,18 @@ fn port_view<'a>(
             }
         }
     }
-    let mut here: Vec<_> = merged
-        .iter()
-        .filter(|(_, m)| m.local)
-        .map(|(b, _)| b.address)
-        .collect();
+    let mut here: Vec<_> = merged.iter().filter(|(_, m)| m.local).map(|(b, _)| b.address).collect();
     here.dedup();
-    PortView {
-        port: port.clone(),
-        cluster: serving(&merged, |_| true),
-        local: serving(&merged, |m| m.local),
-        here,
-    }
+    PortView { port: port.clone(), cluster: serving(&merged, |_| true), local: serving(&merged, |m| m.local), here }
 }
 
 /// The ready ones among those that count; if there is none, those that serve while leaving.
 fn serving(all: &BTreeMap<Backend, Merged>, counts: impl Fn(&Merged) -> bool) -> Vec<Backend> {
     let pick = |wanted: fn(&Merged) -> bool| -> Vec<Backend> {
-        all.iter()
-            .filter(|(_, m)| counts(m) && wanted(m))
-            .map(|(b, _)| *b)
-            .collect()
+        all.iter().filter(|(_, m)| counts(m) && wanted(m)).map(|(b, _)| *b).collect()
     };
     let ready = pick(|m| m.ready);
-    if ready.is_empty() {
-        pick(|m| m.leaving)
-    } else {
-        ready
-    }
+    if ready.is_empty() { pick(|m| m.leaving) } else { ready }
 }
 
 #[cfg(test)]
@@ -103,39 +73,17 @@ mod tests {
             "gone" => (false, false, true),
             other => panic!("unknown state {other}"),
         };
-        Endpoint {
-            address: [10, 244, 0, last].into(),
-            ready,
-            serving,
-            terminating,
-            node: node.into(),
-        }
+        Endpoint { address: [10, 244, 0, last].into(), ready, serving, terminating, node: node.into() }
     }
 
     fn slice(port: &str, number: u16, endpoints: Vec<Endpoint>) -> SliceSpec {
-        let ports = vec![SlicePort {
-            name: port.into(),
-            protocol: Protocol::Tcp,
-            port: number,
-        }];
-        SliceSpec {
-            service: "web".into(),
-            ports,
-            endpoints,
-        }
+        let ports = vec![SlicePort { name: port.into(), protocol: Protocol::Tcp, port: number }];
+        SliceSpec { service: "web".into(), ports, endpoints }
     }
 
     fn seen(slices: &[SliceSpec]) -> PortView {
-        let port = ServicePort {
-            name: "http".into(),
-            protocol: Protocol::Tcp,
-            port: 80,
-            node_port: None,
-        };
-        let spec = ServiceSpec {
-            ports: vec![port],
-            ..ServiceSpec::default()
-        };
+        let port = ServicePort { name: "http".into(), protocol: Protocol::Tcp, port: 80, node_port: None };
+        let spec = ServiceSpec { ports: vec![port], ..ServiceSpec::default() };
         let name = ServiceName::new("default", "web");
         view(&name, &spec, slices, "here").ports.remove(0)
     }
@@ -150,39 +98,16 @@ mod tests {
         type Case<'a> = (Vec<(u8, &'a str, &'a str)>, Vec<u8>, Vec<u8>);
         let table: Vec<Case> = vec![
             (vec![], vec![], vec![]),
-            (
-                vec![(2, "ready", "here"), (1, "ready", "there")],
-                vec![1, 2],
-                vec![2],
-            ),
-            (
-                vec![(1, "unready", "here"), (2, "ready", "there")],
-                vec![2],
-                vec![],
-            ),
+            (vec![(2, "ready", "here"), (1, "ready", "there")], vec![1, 2], vec![2]),
+            (vec![(1, "unready", "here"), (2, "ready", "there")], vec![2], vec![]),
             // Terminating ones serve only where no ready one does.
-            (
-                vec![(1, "leaving", "here"), (2, "ready", "there")],
-                vec![2],
-                vec![1],
-            ),
-            (
-                vec![(1, "leaving", "here"), (2, "leaving", "there")],
-                vec![1, 2],
-                vec![1],
-            ),
-            (
-                vec![(1, "gone", "here"), (2, "unready", "there")],
-                vec![],
-                vec![],
-            ),
+            (vec![(1, "leaving", "here"), (2, "ready", "there")], vec![2], vec![1]),
+            (vec![(1, "leaving", "here"), (2, "leaving", "there")], vec![1, 2], vec![1]),
+            (vec![(1, "gone", "here"), (2, "unready", "there")], vec![], vec![]),
             (vec![(1, "ready", "")], vec![1], vec![]),
         ];
         for (endpoints, cluster, local) in table {
-            let list = endpoints
-                .iter()
-                .map(|(l, s, n)| endpoint(*l, s, n))
-                .collect();
+            let list = endpoints.iter().map(|(l, s, n)| endpoint(*l, s, n)).collect();
             let port = seen(&[slice("http", 8080, list)]);
             assert_eq!(lasts(&port.cluster), cluster, "cluster, of {endpoints:?}");
             assert_eq!(lasts(&port.local), local, "local, of {endpoints:?}");

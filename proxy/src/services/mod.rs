@@ -25,10 +25,7 @@ pub struct ServiceName {
 impl ServiceName {
     /// The Service `name` in `namespace`.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> ServiceName {
-        ServiceName {
-            namespace: namespace.into(),
-            name: name.into(),
-        }
+        ServiceName { namespace: namespace.into(), name: name.into() }
     }
 }
 

@@ -24,9 +24,7 @@ pub fn project_service(service: &Service) -> ServiceSpec {
         text => match text.parse::<Ipv4Addr>().ok().filter(|a| usable(*a)) {
             Some(address) => Some(address),
             None => {
-                out.refused.push(format!(
-                    "clusterIP {text:?}: the proxy serves IPv4 unicast addresses only"
-                ));
+                out.refused.push(format!("clusterIP {text:?}: the proxy serves IPv4 unicast addresses only"));
                 None
             }
         },
@@ -36,56 +34,34 @@ pub fn project_service(service: &Service) -> ServiceSpec {
     }
     for port in &spec.ports {
         let Some(protocol) = Protocol::parse(&port.protocol) else {
-            out.refused.push(format!(
-                "port {}: the proxy serves TCP and UDP, not {}",
-                port.port, port.protocol
-            ));
+            out.refused.push(format!("port {}: the proxy serves TCP and UDP, not {}", port.port, port.protocol));
             continue;
         };
         let Some(number) = port_number(port.port) else {
-            out.refused
-                .push(format!("port {}: not within 1 to 65535", port.port));
+            out.refused.push(format!("port {}: not within 1 to 65535", port.port));
             continue;
         };
         let node_port = port_number(port.node_port);
-        out.ports.push(ServicePort {
-            name: port.name.clone(),
-            protocol,
-            port: number,
-            node_port,
-        });
+        out.ports.push(ServicePort { name: port.name.clone(), protocol, port: number, node_port });
     }
     if spec.session_affinity == "ClientIP" {
-        let asked = spec
-            .session_affinity_config
-            .as_ref()
-            .and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
+        let asked = spec.session_affinity_config.as_ref().and_then(|c| c.client_ip.as_ref()?.timeout_seconds);
         let seconds = asked.filter(|s| *s > 0).unwrap_or(DEFAULT_AFFINITY_SECONDS);
         out.affinity_seconds = Some(seconds.unsigned_abs());
     }
     out.internal_local = spec.internal_traffic_policy.as_deref() == Some("Local");
     out.external_local = spec.external_traffic_policy == "Local";
     if !spec.external_ips.is_empty() {
-        out.refused.push(
-            "externalIPs: off, since they let a Service take over anybody's address".to_owned(),
-        );
+        out.refused.push("externalIPs: off, since they let a Service take over anybody's address".to_owned());
     }
     out
 }
 
 /// What the proxy keeps of an EndpointSlice.
 pub fn project_slice(slice: &EndpointSlice) -> SliceSpec {
-    let service = slice
-        .metadata
-        .labels
-        .get(SERVICE_NAME)
-        .cloned()
-        .unwrap_or_default();
+    let service = slice.metadata.labels.get(SERVICE_NAME).cloned().unwrap_or_default();
     if slice.address_type != "IPv4" {
-        return SliceSpec {
-            service,
-            ..SliceSpec::default()
-        };
+        return SliceSpec { service, ..SliceSpec::default() };
     }
     let ports = slice.ports.iter().filter_map(|port| {
         Some(SlicePort {
@@ -100,24 +76,15 @@ pub fn project_slice(slice: &EndpointSlice) -> SliceSpec {
         let ready = conditions.ready.unwrap_or(true);
         let node = endpoint.node_name.as_deref().unwrap_or_default();
         // The first address is the endpoint; more than one has no meaning.
-        endpoint
-            .addresses
-            .first()
-            .and_then(|text| text.parse().ok())
-            .filter(|a| usable(*a))
-            .map(|address| Endpoint {
-                address,
-                ready,
-                serving: conditions.serving.unwrap_or(ready),
-                terminating: conditions.terminating.unwrap_or(false),
-                node: node.into(),
-            })
+        endpoint.addresses.first().and_then(|text| text.parse().ok()).filter(|a| usable(*a)).map(|address| Endpoint {
+            address,
+            ready,
+            serving: conditions.serving.unwrap_or(ready),
+            terminating: conditions.terminating.unwrap_or(false),
+            node: node.into(),
+        })
     });
-    SliceSpec {
-        service,
-        ports: ports.collect(),
-        endpoints: endpoints.collect(),
-    }
+    SliceSpec { service, ports: ports.collect(), endpoints: endpoints.collect() }
 }
 
 /// An address that packets may be sent to on somebody's word. Loopback and link-local ones are not: they would
@@ -157,15 +124,8 @@ mod tests {
         assert_eq!(got.cluster_ip, Some([10, 96, 0, 10].into()));
         assert_eq!(got.affinity_seconds, Some(10_800));
         assert!(got.internal_local && got.external_local && got.refused.is_empty());
-        let ports: Vec<_> = got
-            .ports
-            .iter()
-            .map(|p| (p.protocol, p.port, p.node_port))
-            .collect();
-        assert_eq!(
-            ports,
-            [(Protocol::Tcp, 80, Some(30080)), (Protocol::Udp, 53, None)]
-        );
+        let ports: Vec<_> = got.ports.iter().map(|p| (p.protocol, p.port, p.node_port)).collect();
+        assert_eq!(ports, [(Protocol::Tcp, 80, Some(30080)), (Protocol::Udp, 53, None)]);
     }
 
     #[test]
@@ -182,8 +142,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_said() {
         let ports = json!([{"port": 80}, {"port": 9999, "protocol": "SCTP"}, {"port": 70000}]);
-        let got =
-            service(json!({"clusterIP": "10.96.0.1", "externalIPs": ["1.2.3.4"], "ports": ports}));
+        let got = service(json!({"clusterIP": "10.96.0.1", "externalIPs": ["1.2.3.4"], "ports": ports}));
         assert_eq!(got.ports.len(), 1);
         let words = got.refused.join("; ");
         for wanted in ["9999", "SCTP", "70000", "externalIPs"] {
@@ -191,10 +150,7 @@ mod tests {
         }
         for address in ["fd00::1", "127.0.0.1", "nonsense"] {
             let got = service(json!({"clusterIP": address, "ports": [{"port": 80}]}));
-            assert!(
-                got.cluster_ip.is_none() && got.refused[0].contains(address),
-                "{got:?}"
-            );
+            assert!(got.cluster_ip.is_none() && got.refused[0].contains(address), "{got:?}");
         }
     }
 
@@ -215,43 +171,21 @@ mod tests {
             ],
         }));
         assert_eq!((got.service.as_str(), got.ports.len()), ("web", 1));
-        let states: Vec<_> = got
-            .endpoints
-            .iter()
-            .map(|e| (e.ready, e.serving, e.terminating))
-            .collect();
-        assert_eq!(
-            states,
-            [
-                (true, true, false),
-                (false, false, false),
-                (false, true, true)
-            ]
-        );
+        let states: Vec<_> = got.endpoints.iter().map(|e| (e.ready, e.serving, e.terminating)).collect();
+        assert_eq!(states, [(true, true, false), (false, false, false), (false, true, true)]);
         assert_eq!(&*got.endpoints[0].node, "n1");
     }
 
     #[test]
     fn addresses_of_the_node_itself_are_no_endpoints() {
-        let endpoints: Vec<_> = [
-            "127.0.0.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "224.0.0.1",
-            "x",
-            "10.244.0.9",
-        ]
-        .map(|address| json!({"addresses": [address]}))
-        .into();
+        let endpoints: Vec<_> = ["127.0.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1", "x", "10.244.0.9"]
+            .map(|address| json!({"addresses": [address]}))
+            .into();
         let got = slice(json!({
             "kind": "EndpointSlice", "apiVersion": "discovery.k8s.io/v1", "addressType": "IPv4",
             "metadata": {"name": "x"}, "endpoints": endpoints,
         }));
-        let addresses: Vec<_> = got
-            .endpoints
-            .iter()
-            .map(|e| e.address.to_string())
-            .collect();
+        let addresses: Vec<_> = got.endpoints.iter().map(|e| e.address.to_string()).collect();
         assert_eq!(addresses, ["10.244.0.9"]);
     }
 

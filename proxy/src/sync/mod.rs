@@ -83,12 +83,7 @@ pub struct Look {
 
 impl Tables {
     /// Tables that nobody has looked at yet; checked for tampering every `check_every` at most.
-    pub fn new(
-        world: &World,
-        applier: Arc<dyn RuleApplier>,
-        facts: Facts,
-        check_every: Duration,
-    ) -> Tables {
+    pub fn new(world: &World, applier: Arc<dyn RuleApplier>, facts: Facts, check_every: Duration) -> Tables {
         let state = State {
             model: Model::new(facts),
             unread: Some(Unread::Started),
@@ -97,12 +92,7 @@ impl Tables {
             cautious: false,
             limit: 1_000,
         };
-        Tables {
-            world: world.clone(),
-            applier,
-            check_every,
-            state: Mutex::new(state),
-        }
+        Tables { world: world.clone(), applier, check_every, state: Mutex::new(state) }
     }
 
     /// A Service is this now, or gone.
@@ -129,22 +119,13 @@ impl Tables {
         let mut difference = diff::of_changed(rule_set, model.changed().keys());
         difference.insert = state.jumps.insert.clone();
         difference.delete = state.jumps.delete.clone();
-        let wanted = difference
-            .write
-            .iter()
-            .filter_map(|key| Some((key.clone(), rule_set.chains.get(key)?.clone())));
+        let wanted = difference.write.iter().filter_map(|key| Some((key.clone(), rule_set.chains.get(key)?.clone())));
         Observed::Known(Box::new(Known {
-            wanted: RuleSet {
-                chains: wanted.collect(),
-                jumps: rule_set.jumps.clone(),
-            },
+            wanted: RuleSet { chains: wanted.collect(), jumps: rule_set.jumps.clone() },
             difference,
             changes: model.changed().clone(),
             stale: model.stale_flows().iter().cloned().collect(),
-            sizes: Sizes {
-                limit: state.limit,
-                together: !state.cautious,
-            },
+            sizes: Sizes { limit: state.limit, together: !state.cautious },
             check_after: state.check_at.saturating_duration_since(self.world.now()),
         }))
     }
@@ -179,27 +160,15 @@ impl Tables {
             present.read(*table, text, state.model.names());
         }
         let difference = diff::diff(state.model.rule_set(), &present);
-        let differing = difference.write.len()
-            + difference.dead.len()
-            + difference.insert.len()
-            + difference.delete.len();
+        let differing =
+            difference.write.len() + difference.dead.len() + difference.insert.len() + difference.delete.len();
         // What the proxy itself was about to write is no surprise.
-        let known =
-            state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
+        let known = state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
         if known && differing > 0 {
-            tracing::warn!(
-                differing,
-                "somebody changed the proxy's rules; putting them right"
-            );
+            tracing::warn!(differing, "somebody changed the proxy's rules; putting them right");
         }
-        state
-            .model
-            .differing(difference.write.iter().chain(&difference.dead).cloned());
-        state.jumps = Difference {
-            insert: difference.insert,
-            delete: difference.delete,
-            ..Difference::default()
-        };
+        state.model.differing(difference.write.iter().chain(&difference.dead).cloned());
+        state.jumps = Difference { insert: difference.insert, delete: difference.delete, ..Difference::default() };
         state.limit = limit;
         state.unread = None;
         let now = self.world.now();
@@ -212,11 +181,7 @@ impl Tables {
     pub async fn settle(&self) -> Result<Vec<Action>, ApplyError> {
         let mut done = Vec::new();
         loop {
-            let actions: Vec<Action> = plan(&self.observe())
-                .steps
-                .into_iter()
-                .map(|step| step.action)
-                .collect();
+            let actions: Vec<Action> = plan(&self.observe()).steps.into_iter().map(|step| step.action).collect();
             if actions.is_empty() {
                 return Ok(done);
             }
@@ -276,10 +241,7 @@ pub async fn cleanup(applier: &dyn RuleApplier, cluster: &str) -> Result<(), App
     }
     let nothing = RuleSet::default();
     let difference = diff::diff(&nothing, &present);
-    let sizes = Sizes {
-        limit: applier.batch_limit().await?,
-        together: true,
-    };
+    let sizes = Sizes { limit: applier.batch_limit().await?, together: true };
     for batch in batch::batches(&nothing, &difference, sizes) {
         applier.restore(&batch.text).await?;
     }

@@ -22,40 +22,20 @@ fn facts(cluster: &str) -> Facts {
 }
 
 fn tables(applier: &Arc<FakeApplier>, cluster: &str) -> Tables {
-    Tables::new(
-        &World::real("test"),
-        applier.clone(),
-        facts(cluster),
-        Duration::from_secs(30),
-    )
+    Tables::new(&World::real("test"), applier.clone(), facts(cluster), Duration::from_secs(30))
 }
 
 fn view(n: u8, endpoints: u8, protocol: Protocol) -> (ServiceName, ServiceView) {
     let name = ServiceName::new("default", format!("s{n}"));
-    let cluster = (0..endpoints)
-        .map(|e| Backend {
-            address: [10, 244, n, e].into(),
-            port: 80,
-        })
-        .collect();
-    let port = ServicePort {
-        name: String::new(),
-        protocol,
-        port: 80,
-        node_port: None,
-    };
+    let cluster = (0..endpoints).map(|e| Backend { address: [10, 244, n, e].into(), port: 80 }).collect();
+    let port = ServicePort { name: String::new(), protocol, port: 80, node_port: None };
     let view = ServiceView {
         name: name.clone(),
         cluster_ip: Some([10, 96, 0, n].into()),
         affinity_seconds: None,
         internal_local: false,
         external_local: false,
-        ports: vec![PortView {
-            port,
-            cluster,
-            local: Vec::new(),
-            here: Vec::new(),
-        }],
+        ports: vec![PortView { port, cluster, local: Vec::new(), here: Vec::new() }],
     };
     (name, view)
 }
@@ -80,10 +60,7 @@ async fn the_first_sync_reads_writes_and_is_done() {
     let tables = written(&applier, "skiff", 20, 2).await;
     assert!(applier.take_restores().len() > 4, "in batches");
     assert!(tables.settle().await.expect("nothing fails").is_empty());
-    assert_eq!(
-        tables.read_back().await.expect("nothing fails").differing,
-        0
-    );
+    assert_eq!(tables.read_back().await.expect("nothing fails").differing, 0);
 }
 
 #[tokio::test]
@@ -111,10 +88,7 @@ async fn a_change_writes_its_own_chain_alone() {
     let restores = applier.take_restores();
     assert_eq!(restores.len(), 1);
     assert_eq!(restores[0].matches("\n:").count(), 1, "{}", restores[0]);
-    assert_eq!(
-        tables.read_back().await.expect("nothing fails").differing,
-        0
-    );
+    assert_eq!(tables.read_back().await.expect("nothing fails").differing, 0);
 }
 
 #[tokio::test]
@@ -130,10 +104,7 @@ async fn after_a_failure_it_reads_back_and_converges() {
             assert!(matches!(tables.observe(), Observed::Unread { .. }));
         }
         assert_eq!(failures, failing);
-        assert_eq!(
-            tables.read_back().await.expect("nothing fails").differing,
-            0
-        );
+        assert_eq!(tables.read_back().await.expect("nothing fails").differing, 0);
     }
 }
 
@@ -150,10 +121,7 @@ async fn what_changes_while_it_is_written_is_written_again() {
         tables.act(&step.action).await.expect("nothing fails");
     }
     tables.settle().await.expect("nothing fails");
-    assert_eq!(
-        tables.read_back().await.expect("nothing fails").differing,
-        0
-    );
+    assert_eq!(tables.read_back().await.expect("nothing fails").differing, 0);
 }
 
 #[tokio::test]
@@ -164,12 +132,7 @@ async fn tampering_is_put_right_without_touching_the_rest() {
     applier.take_restores();
     applier.tamper(|tables| {
         tables.nat.get_mut("PREROUTING").expect("there").clear();
-        let chain = tables
-            .nat
-            .iter_mut()
-            .find(|(name, _)| name.contains("-SVC-"))
-            .expect("there")
-            .1;
+        let chain = tables.nat.iter_mut().find(|(name, _)| name.contains("-SVC-")).expect("there").1;
         chain.insert(0, "-j DROP".into());
     });
     tables.distrust();
@@ -208,28 +171,15 @@ async fn stale_conversations_are_forgotten_after_the_rules_are_in_place() {
     applier.take_forgotten();
     tables.set(&name, Some(view(1, 1, Protocol::Udp).1));
     let actions = tables.settle().await.expect("nothing fails");
-    assert!(
-        matches!(&actions[..], [Action::Restore { .. }, Action::Forget(_)]),
-        "{actions:?}"
-    );
-    let gone: Vec<_> = applier
-        .take_forgotten()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    assert!(matches!(&actions[..], [Action::Restore { .. }, Action::Forget(_)]), "{actions:?}");
+    let gone: Vec<_> = applier.take_forgotten().iter().map(ToString::to_string).collect();
     assert_eq!(gone, ["udp 10.96.0.1:80 -> 10.244.1.1"]);
 }
 
 #[tokio::test]
 async fn cleanup_leaves_others_alone() {
     let applier = Arc::new(FakeApplier::new(10));
-    applier.tamper(|tables| {
-        tables
-            .nat
-            .get_mut("PREROUTING")
-            .expect("there")
-            .push("-i eth9 -j DOCKER".into())
-    });
+    applier.tamper(|tables| tables.nat.get_mut("PREROUTING").expect("there").push("-i eth9 -j DOCKER".into()));
     written(&applier, "one", 5, 2).await;
     let one = applier.tables();
     written(&applier, "two", 20, 2).await;
@@ -237,10 +187,6 @@ async fn cleanup_leaves_others_alone() {
     assert_eq!(applier.tables(), one);
     cleanup(&*applier, "one").await.expect("nothing fails");
     let mut before = fake::Tables::default();
-    before
-        .nat
-        .get_mut("PREROUTING")
-        .expect("there")
-        .push("-i eth9 -j DOCKER".into());
+    before.nat.get_mut("PREROUTING").expect("there").push("-i eth9 -j DOCKER".into());
     assert_eq!(applier.tables(), before);
 }

@@ -2,10 +2,7 @@
 //!
 //! What the fake tables and the virtual packets claim is held against iptables itself here, on both of its
 //! backends. Needs root and iptables; says so and passes where either is missing.
-#![allow(
-    clippy::disallowed_methods,
-    reason = "threads enter namespaces; a tokio task cannot"
-)]
+#![allow(clippy::disallowed_methods, reason = "threads enter namespaces; a tokio task cannot")]
 
 mod net;
 
@@ -36,10 +33,7 @@ struct Setup {
 
 impl Setup {
     fn new(backend: &'static str) -> Option<Setup> {
-        let there = Command::new(format!("iptables-{backend}-restore"))
-            .arg("--version")
-            .output()
-            .is_ok();
+        let there = Command::new(format!("iptables-{backend}-restore")).arg("--version").output().is_ok();
         if !nix::unistd::geteuid().is_root() || !there {
             eprintln!("skipped: needs root and iptables-{backend}");
             return None;
@@ -49,15 +43,8 @@ impl Setup {
         let mut options = IptablesOptions::new(lock.path().join("xtables.lock"));
         options.restore = format!("iptables-{backend}-restore").into();
         options.save = format!("iptables-{backend}-save").into();
-        options.enter = ["ip", "netns", "exec", &network.node.name]
-            .map(Into::into)
-            .into();
-        Some(Setup {
-            network,
-            applier: Arc::new(Iptables::new(options)),
-            backend,
-            _lock: lock,
-        })
+        options.enter = ["ip", "netns", "exec", &network.node.name].map(Into::into).into();
+        Some(Setup { network, applier: Arc::new(Iptables::new(options)), backend, _lock: lock })
     }
 
     fn tables(&self) -> Tables {
@@ -74,9 +61,7 @@ impl Setup {
     }
 
     fn iptables(&self, args: &str) -> String {
-        self.network
-            .node
-            .run(&format!("iptables-{} {args}", self.backend))
+        self.network.node.run(&format!("iptables-{} {args}", self.backend))
     }
 }
 
@@ -88,30 +73,14 @@ fn tables(applier: Arc<dyn RuleApplier>) -> Tables {
         pod_cidr: Some("10.244.0.0/24".parse().expect("a network")),
         node_port_addresses: Vec::new(),
     };
-    Tables::new(
-        &World::real("test"),
-        applier,
-        facts,
-        Duration::from_secs(3600),
-    )
+    Tables::new(&World::real("test"), applier, facts, Duration::from_secs(3600))
 }
 
 /// A Service on port 80 with both protocols, served by these Pods on port 8080, all of them local.
 fn service(last: u8, node_port: Option<u16>, pods: &[Ipv4Addr]) -> ServiceView {
-    let backends: Vec<_> = pods
-        .iter()
-        .map(|pod| Backend {
-            address: *pod,
-            port: 8080,
-        })
-        .collect();
+    let backends: Vec<_> = pods.iter().map(|pod| Backend { address: *pod, port: 8080 }).collect();
     let port = |name: &str, protocol| PortView {
-        port: ServicePort {
-            name: name.into(),
-            protocol,
-            port: 80,
-            node_port,
-        },
+        port: ServicePort { name: name.into(), protocol, port: 80, node_port },
         cluster: backends.clone(),
         local: backends.clone(),
         here: pods.to_vec(),
@@ -156,23 +125,12 @@ on_both_backends!(
 
 async fn everybody_reaches_a_cluster_address(setup: Setup) {
     let net = &setup.network;
-    let _servers = [
-        net.pods[0].serve("zero", 8080),
-        net.pods[1].serve("one", 8080),
-    ];
+    let _servers = [net.pods[0].serve("zero", 8080), net.pods[1].serve("one", 8080)];
     setup.synced(&[service(10, None, &PODS)]).await;
-    for (who, from) in [
-        ("a Pod", &net.pods[0]),
-        ("the node", &net.node),
-        ("a stranger", &net.outside),
-    ] {
-        let answers: BTreeSet<String> = (0..40)
-            .map(|_| server(&from.get(IP, 80).expect(who)))
-            .collect();
+    for (who, from) in [("a Pod", &net.pods[0]), ("the node", &net.node), ("a stranger", &net.outside)] {
+        let answers: BTreeSet<String> = (0..40).map(|_| server(&from.get(IP, 80).expect(who))).collect();
         assert_eq!(answers.len(), 2, "{who} reached {answers:?} only");
-        let udp: BTreeSet<String> = (0..40)
-            .map(|_| server(&ask(&from.udp(IP, 80)).expect(who)))
-            .collect();
+        let udp: BTreeSet<String> = (0..40).map(|_| server(&ask(&from.udp(IP, 80)).expect(who))).collect();
         assert_eq!(udp.len(), 2, "{who} reached {udp:?} only, by UDP");
     }
 }
@@ -185,24 +143,11 @@ async fn a_node_port_answers(setup: Setup) {
     let net = &setup.network;
     let _server = net.pods[0].serve("zero", 8080);
     setup.synced(&[service(10, Some(30080), &PODS[..1])]).await;
-    assert_eq!(
-        net.outside.get(NODE, 30080).expect("an answer"),
-        "zero to 10.244.0.1"
-    );
-    assert_eq!(
-        net.pods[1].get(NODE, 30080).expect("an answer"),
-        "zero to 10.244.0.1"
-    );
+    assert_eq!(net.outside.get(NODE, 30080).expect("an answer"), "zero to 10.244.0.1");
+    assert_eq!(net.pods[1].get(NODE, 30080).expect("an answer"), "zero to 10.244.0.1");
     net.node.get(NODE, 30080).expect("an answer");
-    assert!(
-        ask(&net.outside.udp(NODE, 30080))
-            .expect("an answer")
-            .starts_with("zero")
-    );
-    let refused = net
-        .node
-        .get(Ipv4Addr::LOCALHOST, 30080)
-        .expect_err("loopback is no NodePort address");
+    assert!(ask(&net.outside.udp(NODE, 30080)).expect("an answer").starts_with("zero"));
+    let refused = net.node.get(Ipv4Addr::LOCALHOST, 30080).expect_err("loopback is no NodePort address");
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
@@ -217,24 +162,15 @@ async fn local_policy_keeps_the_client(setup: Setup) {
     view.ports.iter_mut().for_each(|port| port.local.clear());
     tables.set(&view.name.clone(), Some(view));
     tables.settle().await.expect("the kernel takes the rules");
-    let dropped = net
-        .outside
-        .get(NODE, 30080)
-        .expect_err("nobody serves here");
+    let dropped = net.outside.get(NODE, 30080).expect_err("nobody serves here");
     assert_eq!(dropped.kind(), ErrorKind::TimedOut);
-    net.pods[1]
-        .get(NODE, 30080)
-        .expect("Pods are not from outside");
+    net.pods[1].get(NODE, 30080).expect("Pods are not from outside");
 }
 
 async fn nobody_there_is_said_at_once(setup: Setup) {
     let net = &setup.network;
     setup.synced(&[service(10, Some(30080), &[])]).await;
-    for (who, from) in [
-        ("a Pod", &net.pods[0]),
-        ("the node", &net.node),
-        ("a stranger", &net.outside),
-    ] {
+    for (who, from) in [("a Pod", &net.pods[0]), ("the node", &net.node), ("a stranger", &net.outside)] {
         for _ in 0..20 {
             let refused = from.get(IP, 80).expect_err(who);
             assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "{who}");
@@ -242,17 +178,10 @@ async fn nobody_there_is_said_at_once(setup: Setup) {
         let refused = ask(&from.udp(IP, 80)).expect_err(who);
         // The node itself cannot even send.
         assert!(
-            matches!(
-                refused.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied
-            ),
+            matches!(refused.kind(), ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied),
             "{who}: {refused}"
         );
-        assert_eq!(
-            from.get(NODE, 30080).expect_err(who).kind(),
-            ErrorKind::ConnectionRefused,
-            "{who}"
-        );
+        assert_eq!(from.get(NODE, 30080).expect_err(who).kind(), ErrorKind::ConnectionRefused, "{who}");
     }
 }
 
@@ -260,43 +189,25 @@ async fn a_pod_reaches_itself(setup: Setup) {
     let net = &setup.network;
     let _server = net.pods[0].serve("zero", 8080);
     setup.synced(&[service(10, None, &PODS[..1])]).await;
-    assert_eq!(
-        net.pods[0].get(IP, 80).expect("an answer"),
-        "zero to 10.244.0.1"
-    );
-    assert_eq!(
-        ask(&net.pods[0].udp(IP, 80)).expect("an answer"),
-        "zero to 10.244.0.1"
-    );
+    assert_eq!(net.pods[0].get(IP, 80).expect("an answer"), "zero to 10.244.0.1");
+    assert_eq!(ask(&net.pods[0].udp(IP, 80)).expect("an answer"), "zero to 10.244.0.1");
     // Another Pod keeps its address.
-    assert_eq!(
-        net.pods[1].get(IP, 80).expect("an answer"),
-        format!("zero to {}", PODS[1])
-    );
+    assert_eq!(net.pods[1].get(IP, 80).expect("an answer"), format!("zero to {}", PODS[1]));
 }
 
 async fn affinity_holds(setup: Setup) {
     let net = &setup.network;
-    let _servers = [
-        net.pods[0].serve("zero", 8080),
-        net.pods[1].serve("one", 8080),
-    ];
+    let _servers = [net.pods[0].serve("zero", 8080), net.pods[1].serve("one", 8080)];
     let mut view = service(10, Some(30080), &PODS);
     view.affinity_seconds = Some(600);
     let tables = setup.synced(&[view.clone()]).await;
     let first = server(&net.outside.get(IP, 80).expect("an answer"));
     for _ in 0..20 {
         assert_eq!(server(&net.outside.get(IP, 80).expect("an answer")), first);
-        assert_eq!(
-            server(&net.outside.get(NODE, 30080).expect("an answer")),
-            first
-        );
+        assert_eq!(server(&net.outside.get(NODE, 30080).expect("an answer")), first);
     }
     // A change of the Service's chain does not forget its clients.
-    view.ports[0].cluster.push(Backend {
-        address: [10, 244, 0, 9].into(),
-        port: 8080,
-    });
+    view.ports[0].cluster.push(Backend { address: [10, 244, 0, 9].into(), port: 8080 });
     tables.set(&view.name.clone(), Some(view));
     tables.settle().await.expect("the kernel takes the rules");
     for _ in 0..20 {
@@ -306,21 +217,11 @@ async fn affinity_holds(setup: Setup) {
 
 async fn pods_reach_the_outside(setup: Setup) {
     let net = &setup.network;
-    let _servers = [
-        net.outside.serve("outside", 443),
-        net.pods[1].serve("one", 8080),
-    ];
+    let _servers = [net.outside.serve("outside", 443), net.pods[1].serve("one", 8080)];
     setup.synced(&[]).await;
-    assert_eq!(
-        net.pods[0].get(OUTSIDE, 443).expect("an answer"),
-        format!("outside to {NODE}")
-    );
+    assert_eq!(net.pods[0].get(OUTSIDE, 443).expect("an answer"), format!("outside to {NODE}"));
     let direct = net.pods[0].get(PODS[1], 8080).expect("an answer");
-    assert_eq!(
-        direct,
-        format!("one to {}", PODS[0]),
-        "between Pods nothing is translated"
-    );
+    assert_eq!(direct, format!("one to {}", PODS[0]), "between Pods nothing is translated");
 }
 
 async fn udp_follows_its_endpoints(setup: Setup) {
@@ -329,10 +230,7 @@ async fn udp_follows_its_endpoints(setup: Setup) {
         return;
     }
     let net = &setup.network;
-    let _servers = [
-        net.pods[0].serve("zero", 8080),
-        net.pods[1].serve("one", 8080),
-    ];
+    let _servers = [net.pods[0].serve("zero", 8080), net.pods[1].serve("one", 8080)];
     let tables = setup.synced(&[service(10, Some(30080), &PODS[..1])]).await;
     // One client, one socket: one conversation for conntrack.
     let (inner, outer) = (net.pods[1].udp(IP, 80), net.outside.udp(NODE, 30080));
@@ -351,27 +249,15 @@ async fn a_restart_changes_nothing(setup: Setup) {
     affine.external_local = true;
     affine.internal_local = true;
     let many: Vec<Ipv4Addr> = (2..9).map(|n| Ipv4Addr::new(10, 244, 0, n)).collect();
-    let views = [
-        service(10, Some(30080), &PODS),
-        affine,
-        service(12, None, &[]),
-        service(77, None, &many),
-    ];
+    let views = [service(10, Some(30080), &PODS), affine, service(12, None, &[]), service(77, None, &many)];
     let first = setup.synced(&views).await;
-    assert_eq!(
-        first.read_back().await.expect("a save").differing,
-        0,
-        "our text is the kernel's text"
-    );
+    assert_eq!(first.read_back().await.expect("a save").differing, 0, "our text is the kernel's text");
     let again = setup.tables();
     for view in &views {
         again.set(&view.name, Some(view.clone()));
     }
     let actions = again.settle().await.expect("the kernel takes the rules");
-    let changes = actions
-        .iter()
-        .filter(|action| matches!(action, Action::Restore { .. }))
-        .count();
+    let changes = actions.iter().filter(|action| matches!(action, Action::Restore { .. })).count();
     assert_eq!(changes, 0, "{actions:?}");
 }
 
@@ -392,14 +278,8 @@ async fn tampering_is_put_right(setup: Setup) {
         assert!(net.pods[1].get(IP, 80).is_err(), "broken by {tamper}");
         tables.distrust();
         tables.settle().await.expect("the kernel takes the rules");
-        net.pods[1]
-            .get(IP, 80)
-            .unwrap_or_else(|error| panic!("{error} after {tamper}"));
-        assert_eq!(
-            tables.read_back().await.expect("a save").differing,
-            0,
-            "{tamper}"
-        );
+        net.pods[1].get(IP, 80).unwrap_or_else(|error| panic!("{error} after {tamper}"));
+        assert_eq!(tables.read_back().await.expect("a save").differing, 0, "{tamper}");
     }
 }
 
@@ -414,10 +294,7 @@ async fn the_fake_agrees_with_the_kernel(setup: Setup) {
     (local.internal_local, local.external_local) = (true, true);
     let steps = [
         vec![service(10, Some(30080), &PODS), affine, local],
-        vec![
-            service(10, None, &[]),
-            service(200, Some(30090), &PODS[1..]),
-        ],
+        vec![service(10, None, &[]), service(200, Some(30090), &PODS[1..])],
         vec![service(11, None, &PODS[..1])],
     ];
     for views in steps {
@@ -441,15 +318,8 @@ async fn the_fake_agrees_with_the_kernel(setup: Setup) {
         here.jumps.sort();
         assert_eq!(there, here);
     }
-    let error = setup
-        .applier
-        .restore("*nat\n:A - [0:0]\n-A A -j NOWHERE\nCOMMIT\n")
-        .await
-        .expect_err("no such chain");
-    assert!(
-        error.to_string().contains("NOWHERE"),
-        "it says what: {error}"
-    );
+    let error = setup.applier.restore("*nat\n:A - [0:0]\n-A A -j NOWHERE\nCOMMIT\n").await.expect_err("no such chain");
+    assert!(error.to_string().contains("NOWHERE"), "it says what: {error}");
 }
 
 async fn cleanup_leaves_nothing(setup: Setup) {
@@ -461,18 +331,11 @@ async fn cleanup_leaves_nothing(setup: Setup) {
             text += &setup.applier.save(table).await.expect("a save");
         }
         let counted = |line: &str| line.split(" [").next().unwrap_or_default().to_owned();
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(counted)
-            .collect::<Vec<_>>()
+        text.lines().filter(|line| !line.starts_with('#')).map(counted).collect::<Vec<_>>()
     };
     let before = saved().await;
-    setup
-        .synced(&[service(10, Some(30080), &PODS), service(11, None, &[])])
-        .await;
+    setup.synced(&[service(10, Some(30080), &PODS), service(11, None, &[])]).await;
     assert_ne!(saved().await, before);
-    cleanup(&*setup.applier, CLUSTER)
-        .await
-        .expect("the kernel takes it");
+    cleanup(&*setup.applier, CLUSTER).await.expect("the kernel takes it");
     assert_eq!(saved().await, before);
 }

@@ -27,9 +27,7 @@ pub struct Namespace {
 impl Namespace {
     pub fn new(what: &str) -> Namespace {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let namespace = Namespace {
-            name: format!("skpx-{}-{number}-{what}", std::process::id()),
-        };
+        let namespace = Namespace { name: format!("skpx-{}-{number}-{what}", std::process::id()) };
         ip(&format!("netns add {}", namespace.name));
         namespace.ip("link set lo up");
         namespace
@@ -53,15 +51,12 @@ impl Namespace {
             setns(file, CloneFlags::CLONE_NEWNET).expect("root may enter");
             work()
         };
-        thread::spawn(entered)
-            .join()
-            .expect("the work does not panic")
+        thread::spawn(entered).join().expect("the work does not panic")
     }
 
     /// Lets it pass packets on.
     pub fn forwards(&self) {
-        self.inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))
-            .expect("root may set it");
+        self.inside(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1")).expect("root may set it");
     }
 
     /// Connects; what the server says, or why not.
@@ -91,15 +86,11 @@ impl Namespace {
     pub fn serve(&self, name: &str, port: u16) -> Server {
         let (tcp, udp) = self.inside(move || {
             let any = (Ipv4Addr::UNSPECIFIED, port);
-            (
-                TcpListener::bind(any).expect("a free port"),
-                UdpSocket::bind(any).expect("a free port"),
-            )
+            (TcpListener::bind(any).expect("a free port"), UdpSocket::bind(any).expect("a free port"))
         });
         let stop = Arc::new(AtomicBool::new(false));
         tcp.set_nonblocking(true).expect("a listener");
-        udp.set_read_timeout(Some(Duration::from_millis(20)))
-            .expect("a timeout");
+        udp.set_read_timeout(Some(Duration::from_millis(20))).expect("a timeout");
         let (name, stopped) = (name.to_owned(), stop.clone());
         let serve = move || {
             let mut buffer = [0; 64];
@@ -112,18 +103,13 @@ impl Namespace {
                 }
             }
         };
-        Server {
-            stop,
-            thread: Some(thread::spawn(serve)),
-        }
+        Server { stop, thread: Some(thread::spawn(serve)) }
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = Command::new("ip")
-            .args(["netns", "del", &self.name])
-            .status();
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
     }
 }
 
@@ -171,15 +157,10 @@ impl Network {
         network.node.forwards();
         // The stranger's packets leave by the link they came on. A redirect for each would use up the few ICMP
         // messages that the kernel sends a host.
-        network.node.run(
-            "sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0",
-        );
+        network.node.run("sysctl -qw net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.default.send_redirects=0");
         let node = &network.node;
         for (at, (pod, address)) in network.pods.iter().zip(PODS).enumerate() {
-            node.ip(&format!(
-                "link add pod{at} type veth peer name eth0 netns {}",
-                pod.name
-            ));
+            node.ip(&format!("link add pod{at} type veth peer name eth0 netns {}", pod.name));
             node.ip(&format!("addr add 10.244.0.1/32 dev pod{at}"));
             node.ip(&format!("link set pod{at} up"));
             node.ip(&format!("route add {address}/32 dev pod{at}"));
@@ -188,20 +169,13 @@ impl Network {
             pod.ip("route add 10.244.0.1 dev eth0 scope link");
             pod.ip("route add default via 10.244.0.1");
         }
-        node.ip(&format!(
-            "link add out type veth peer name eth0 netns {}",
-            network.outside.name
-        ));
+        node.ip(&format!("link add out type veth peer name eth0 netns {}", network.outside.name));
         node.ip(&format!("addr add {NODE}/24 dev out"));
         node.ip("link set out up");
-        network
-            .outside
-            .ip(&format!("addr add {OUTSIDE}/24 dev eth0"));
+        network.outside.ip(&format!("addr add {OUTSIDE}/24 dev eth0"));
         network.outside.ip("link set eth0 up");
         node.ip(&format!("route add default via {OUTSIDE}"));
-        network
-            .outside
-            .ip(&format!("route add 10.96.0.0/16 via {NODE}"));
+        network.outside.ip(&format!("route add 10.96.0.0/16 via {NODE}"));
         network
     }
 }
@@ -213,10 +187,7 @@ fn ip(args: &str) {
 fn run(command: &str) -> String {
     let mut words = command.split(' ');
     let program = words.next().unwrap_or_default();
-    let output = Command::new(program)
-        .args(words)
-        .output()
-        .unwrap_or_else(|e| panic!("{command}: {e}"));
+    let output = Command::new(program).args(words).output().unwrap_or_else(|e| panic!("{command}: {e}"));
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command}: {complaint}");
     String::from_utf8_lossy(&output.stdout).into_owned()

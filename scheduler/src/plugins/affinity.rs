@@ -19,10 +19,7 @@ impl Filter for NodeAffinity {
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool {
         let labels = &node.info.labels;
         pod.node_selector.iter().all(|(k, v)| labels.get(k) == Some(v))
-            && pod
-                .required
-                .as_ref()
-                .is_none_or(|terms| terms.iter().any(|term| term.matches(&node.info.name, labels)))
+            && pod.required.as_ref().is_none_or(|terms| terms.iter().any(|term| term.matches(&node.info.name, labels)))
     }
 
     fn explain(&self, pod: &Template, node: NodeView<'_>) -> Vec<String> {

@@ -51,7 +51,8 @@ fn tolerating(tolerations: &[Toleration]) -> Template {
 
 #[test]
 fn resources_fit_by_what_is_left() {
-    let gpus = |n| Template { requests: Resources { other: vec![("gpu".into(), n)], ..Resources::default() }, ..asks(0, 0) };
+    let gpus =
+        |n| Template { requests: Resources { other: vec![("gpu".into(), n)], ..Resources::default() }, ..asks(0, 0) };
     let table: [(&str, Template, &[Template], &[&str]); 8] = [
         ("an empty node", asks(4000, 8000), &[], &[]),
         ("too much of both", asks(4001, 8001), &[], &["Insufficient cpu", "Insufficient memory"]),
@@ -121,7 +122,11 @@ fn affinity_terms_are_any_of_and_their_requirements_all_of() {
         ("an empty term", vec![labels(vec![])], false),
         ("no term", vec![], false),
         ("by name", vec![Term { labels: vec![], fields: vec![r("metadata.name", Operator::In, &["n1"])] }], true),
-        ("by another name", vec![Term { labels: vec![], fields: vec![r("metadata.name", Operator::In, &["n2"])] }], false),
+        (
+            "by another name",
+            vec![Term { labels: vec![], fields: vec![r("metadata.name", Operator::In, &["n2"])] }],
+            false,
+        ),
     ];
     for (name, required, fits) in table {
         let pod = Template { required: Some(required), ..Template::default() };
@@ -129,7 +134,8 @@ fn affinity_terms_are_any_of_and_their_requirements_all_of() {
     }
     let preferring = Template { preferred: vec![(5, labels(vec![ssd()])), (3, labels(vec![]))], ..Template::default() };
     assert_eq!(raw(&affinity::NodeAffinity, &preferring, &on(node(), &[])), 5);
-    let selecting = |value: &str| Template { node_selector: [("disk".into(), value.into())].into(), ..Template::default() };
+    let selecting =
+        |value: &str| Template { node_selector: [("disk".into(), value.into())].into(), ..Template::default() };
     assert!(reasons(&affinity::NodeAffinity, &selecting("ssd"), &on(node(), &[])).is_empty());
     let no = "node(s) didn't match Pod's node affinity/selector";
     assert_eq!(reasons(&affinity::NodeAffinity, &selecting("hdd"), &on(node(), &[])), [no]);

@@ -15,20 +15,11 @@ fn reports() -> impl Strategy<Value = Vec<ContainerReport>> {
     let one = (0..3u32, 0..2u32, prop_oneof![Just("a"), Just("b")], state());
     let sandboxes = proptest::collection::vec((0..2u32, state()), 0..3);
     (proptest::collection::vec(one, 0..5), sandboxes).prop_map(|(apps, sandboxes)| {
-        let mut all: Vec<ContainerReport> = sandboxes
-            .into_iter()
-            .map(|(attempt, state)| sandbox(attempt, state))
-            .collect();
+        let mut all: Vec<ContainerReport> =
+            sandboxes.into_iter().map(|(attempt, state)| sandbox(attempt, state)).collect();
         for (attempt, pause, name, state) in apps {
             let id = format!("{name}-{attempt}");
-            all.push(report(
-                &id,
-                Role::App,
-                name,
-                attempt,
-                &format!("pause-{pause}"),
-                state,
-            ));
+            all.push(report(&id, Role::App, name, attempt, &format!("pause-{pause}"), state));
         }
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all.dedup_by(|a, b| a.id == b.id);

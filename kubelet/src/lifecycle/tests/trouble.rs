@@ -27,58 +27,29 @@ fn a_restarted_kubelet_keeps_pods_ready_until_a_probe_says_otherwise() {
     spec.spec.containers[0].readiness_probe = Some(Box::new(Probe::default()));
     let mut observed = prepared(&spec);
     observed.containers.push(app("app", 0, running(1)));
-    let ready = Verdict {
-        started: Some(true),
-        ready: Some(true),
-        failed: None,
-    };
+    let ready = Verdict { started: Some(true), ready: Some(true), failed: None };
     observed.verdicts.insert("app-0".into(), ready);
     let mut observed = settle(observed, 2);
     observed.verdicts.clear();
     assert!(published(&observed, 100).container_statuses[0].ready);
     observed.published.container_statuses[0].container_id = container_id("another");
-    assert!(
-        !published(&observed, 100).container_statuses[0].ready,
-        "another container's word does not count"
-    );
+    assert!(!published(&observed, 100).container_statuses[0].ready, "another container's word does not count");
 }
 
 #[test]
 fn setbacks_are_told_and_waited_for() {
     let spec = pod("Always", &["app"]);
-    let setback = |reason: &str| Setback {
-        reason: reason.into(),
-        message: "words".into(),
-        retry_at: at(20),
-        times: 1,
-    };
+    let setback = |reason: &str| Setback { reason: reason.into(), message: "words".into(), retry_at: at(20), times: 1 };
     let mut observed = fresh(&spec);
-    observed
-        .setbacks
-        .insert(String::new(), setback("FailedMount"));
+    observed.setbacks.insert(String::new(), setback("FailedMount"));
     assert!(steps(&observed, 10).is_empty());
-    let waiting = published(&observed, 10).container_statuses[0]
-        .state
-        .waiting
-        .clone()
-        .expect("waiting");
-    assert_eq!(
-        (waiting.reason.as_str(), waiting.message.as_str()),
-        ("FailedMount", "words")
-    );
-    assert_eq!(
-        plan(&observed, at(10))
-            .requeue_after
-            .expect("again")
-            .as_secs(),
-        10
-    );
+    let waiting = published(&observed, 10).container_statuses[0].state.waiting.clone().expect("waiting");
+    assert_eq!((waiting.reason.as_str(), waiting.message.as_str()), ("FailedMount", "words"));
+    assert_eq!(plan(&observed, at(10)).requeue_after.expect("again").as_secs(), 10);
     assert_eq!(steps(&observed, 20)[0], "set up network");
 
     let mut observed = prepared(&spec);
-    observed
-        .setbacks
-        .insert("app".into(), setback("CreateContainerConfigError"));
+    observed.setbacks.insert("app".into(), setback("CreateContainerConfigError"));
     assert!(steps(&observed, 10).is_empty());
     assert_eq!(steps(&observed, 20), ["start app, attempt 0"]);
 }
@@ -88,19 +59,9 @@ fn an_image_that_cannot_be_had_is_told() {
     let mut spec = pod("Always", &["app"]);
     spec.spec.containers[0].image_pull_policy = "Never".into();
     let mut observed = prepared(&spec);
-    observed.images.insert(
-        "app:1".into(),
-        ImageState {
-            present: Some(false),
-            ..ImageState::default()
-        },
-    );
+    observed.images.insert("app:1".into(), ImageState { present: Some(false), ..ImageState::default() });
     assert!(steps(&observed, 1).is_empty());
-    let waiting = published(&observed, 1).container_statuses[0]
-        .state
-        .waiting
-        .clone()
-        .expect("waiting");
+    let waiting = published(&observed, 1).container_statuses[0].state.waiting.clone().expect("waiting");
     assert_eq!(waiting.reason, "ErrImageNeverPull");
 }
 
@@ -111,19 +72,10 @@ fn active_for_too_long_is_failed() {
     let mut observed = prepared(&spec);
     observed.containers.push(app("app", 0, running(1)));
     let observed = settle(observed, 2);
-    assert_eq!(
-        plan(&observed, at(10))
-            .requeue_after
-            .expect("again")
-            .as_secs(),
-        22
-    );
+    assert_eq!(plan(&observed, at(10)).requeue_after.expect("again").as_secs(), 22);
     assert_eq!(steps(&observed, 32), ["stop app within 30 s"]);
     let status = published(&observed, 32);
-    assert_eq!(
-        (status.phase.as_str(), status.reason.as_str()),
-        ("Failed", "DeadlineExceeded")
-    );
+    assert_eq!((status.phase.as_str(), status.reason.as_str()), ("Failed", "DeadlineExceeded"));
 }
 
 #[test]

@@ -8,29 +8,20 @@ use super::*;
 fn any_service() -> impl Strategy<Value = (u8, Option<ServiceView>)> {
     let eps = proptest::collection::btree_set((0u8..2, 1u8..5), 0..4);
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-    (
-        0u8..12,
-        0u8..5,
-        79u16..82,
-        proptest::option::of(30_000u16..30_040),
-        eps,
-        flags,
-        0u8..5,
+    (0u8..12, 0u8..5, 79u16..82, proptest::option::of(30_000u16..30_040), eps, flags, 0u8..5).prop_map(
+        |(id, block, port, node_port, eps, (udp, affinity, internal, external), gone)| {
+            let ip = [10, 96 + block / 4, block * 16, id.wrapping_mul(37)];
+            let eps: Vec<_> = eps.into_iter().collect();
+            let mut view = service(&format!("s{id}"), ip, port, node_port, &eps);
+            view.affinity_seconds = affinity.then_some(60);
+            view.internal_local = internal;
+            view.external_local = external;
+            if udp {
+                view.ports[0].port.protocol = Protocol::Udp;
+            }
+            (id, (gone > 0).then_some(view))
+        },
     )
-        .prop_map(
-            |(id, block, port, node_port, eps, (udp, affinity, internal, external), gone)| {
-                let ip = [10, 96 + block / 4, block * 16, id.wrapping_mul(37)];
-                let eps: Vec<_> = eps.into_iter().collect();
-                let mut view = service(&format!("s{id}"), ip, port, node_port, &eps);
-                view.affinity_seconds = affinity.then_some(60);
-                view.internal_local = internal;
-                view.external_local = external;
-                if udp {
-                    view.ports[0].port.protocol = Protocol::Udp;
-                }
-                (id, (gone > 0).then_some(view))
-            },
-        )
 }
 
 proptest! {
