@@ -17,9 +17,7 @@ pub enum Address {
 
 /// Why a text is not an address.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{text:?} is not an address: {problem}; write tcp://HOST:PORT, HOST:PORT, unix:///PATH or pipe://NAME"
-)]
+#[error("{text:?} is not an address: {problem}; write tcp://HOST:PORT, HOST:PORT, unix:///PATH or pipe://NAME")]
 pub struct AddressError {
     text: String,
     problem: &'static str,
@@ -39,10 +37,7 @@ impl FromStr for Address {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Address, AddressError> {
-        let wrong = |problem| AddressError {
-            text: text.to_owned(),
-            problem,
-        };
+        let wrong = |problem| AddressError { text: text.to_owned(), problem };
         match text.split_once("://") {
             Some(("tcp", host)) => tcp(host).map_err(wrong),
             Some(("unix", "")) => Err(wrong("the socket's path is missing")),
@@ -66,8 +61,7 @@ fn tcp(host: &str) -> Result<Address, &'static str> {
     if name.contains(['/', '@', ' ']) {
         return Err("the host contains a character that no host has");
     }
-    port.parse::<u16>()
-        .map_err(|_| "the port is not a number from 0 to 65535")?;
+    port.parse::<u16>().map_err(|_| "the port is not a number from 0 to 65535")?;
     Ok(Address::Tcp(host.to_owned()))
 }
 
@@ -77,19 +71,11 @@ mod tests {
 
     #[test]
     fn addresses_survive_a_round_trip() {
-        for text in [
-            "tcp://10.0.0.1:6443",
-            "tcp://[::1]:6443",
-            "unix:///run/skiff.sock",
-            "pipe://api",
-        ] {
+        for text in ["tcp://10.0.0.1:6443", "tcp://[::1]:6443", "unix:///run/skiff.sock", "pipe://api"] {
             let address: Address = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
         }
-        assert_eq!(
-            "localhost:80".parse(),
-            Ok(Address::Tcp("localhost:80".into()))
-        );
+        assert_eq!("localhost:80".parse(), Ok(Address::Tcp("localhost:80".into())));
     }
 
     #[test]
@@ -106,10 +92,7 @@ mod tests {
             ("tcp://user@host:1", "character"),
         ] {
             let refusal = text.parse::<Address>().unwrap_err().to_string();
-            assert!(
-                refusal.contains(problem) && refusal.contains(text),
-                "{text}: {refusal}"
-            );
+            assert!(refusal.contains(problem) && refusal.contains(text), "{text}: {refusal}");
         }
     }
 }

@@ -30,27 +30,15 @@ impl Connection {
     pub(crate) fn tcp(stream: TcpStream, peer: String) -> io::Result<Connection> {
         // Small messages with answers are what control planes are made of.
         stream.set_nodelay(true)?;
-        Ok(Connection {
-            stream: Stream::Tcp(stream),
-            peer,
-            peer_identity: None,
-        })
+        Ok(Connection { stream: Stream::Tcp(stream), peer, peer_identity: None })
     }
 
     pub(crate) fn unix(stream: UnixStream, peer: String) -> Connection {
-        Connection {
-            stream: Stream::Unix(stream),
-            peer,
-            peer_identity: None,
-        }
+        Connection { stream: Stream::Unix(stream), peer, peer_identity: None }
     }
 
     pub(crate) fn pipe(end: PipeEnd, peer: String, peer_identity: Option<Identity>) -> Connection {
-        Connection {
-            stream: Stream::Pipe(end),
-            peer,
-            peer_identity,
-        }
+        Connection { stream: Stream::Pipe(end), peer, peer_identity }
     }
 
     /// Who is at the other end, when the connection is a pipe and the other end has an identity.
@@ -87,18 +75,12 @@ impl Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connection")
-            .field("peer", &self.peer)
-            .finish_non_exhaustive()
+        f.debug_struct("Connection").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
@@ -108,11 +90,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.stream {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
@@ -173,17 +151,9 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(crate) fn new(
-        accepting: Box<dyn Accepting>,
-        asked: Address,
-        scope: Arc<Scope>,
-    ) -> Listener {
+    pub(crate) fn new(accepting: Box<dyn Accepting>, asked: Address, scope: Arc<Scope>) -> Listener {
         let address = accepting.local().unwrap_or(asked);
-        Listener {
-            accepting,
-            address,
-            scope,
-        }
+        Listener { accepting, address, scope }
     }
 
     /// The address it listens on, with the port that the system chose if 0 was asked for.

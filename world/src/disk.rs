@@ -47,9 +47,7 @@ impl Disk {
     }
 
     pub(crate) fn simulated(disk: Arc<SimDisk>) -> Disk {
-        Disk {
-            kind: Kind::Simulated(disk),
-        }
+        Disk { kind: Kind::Simulated(disk) }
     }
 
     /// Opens an existing file for reading and writing.
@@ -114,12 +112,7 @@ impl Disk {
 
     /// Like [`Disk::write_atomic`] for readers, but not durable, and so much quicker: for what is
     /// made anew after a crash anyway.
-    pub fn write_volatile(
-        &self,
-        path: impl AsRef<Path>,
-        bytes: &[u8],
-        mode: u32,
-    ) -> io::Result<()> {
+    pub fn write_volatile(&self, path: impl AsRef<Path>, bytes: &[u8], mode: u32) -> io::Result<()> {
         self.replace(path.as_ref(), bytes, mode, false)
     }
 
@@ -134,11 +127,7 @@ impl Disk {
     pub fn remove(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let path = path.as_ref();
         match &self.kind {
-            Kind::Real => named(
-                "remove",
-                path,
-                fs::remove_file(path).and_then(|()| sync_parent(path)),
-            ),
+            Kind::Real => named("remove", path, fs::remove_file(path).and_then(|()| sync_parent(path))),
             Kind::Simulated(disk) => disk.remove(path),
         }
     }
@@ -174,11 +163,7 @@ impl Disk {
     pub fn remove_dir_all(&self, dir: impl AsRef<Path>) -> io::Result<()> {
         let dir = dir.as_ref();
         match &self.kind {
-            Kind::Real => named(
-                "remove",
-                dir,
-                fs::remove_dir_all(dir).and_then(|()| sync_parent(dir)),
-            ),
+            Kind::Real => named("remove", dir, fs::remove_dir_all(dir).and_then(|()| sync_parent(dir))),
             Kind::Simulated(disk) => disk.remove_dir_all(dir),
         }
     }
@@ -216,15 +201,11 @@ enum FileKind {
 
 impl File {
     fn real(file: fs::File) -> File {
-        File {
-            kind: FileKind::Real(Arc::new(file)),
-        }
+        File { kind: FileKind::Real(Arc::new(file)) }
     }
 
     fn simulated(file: SimFile) -> File {
-        File {
-            kind: FileKind::Simulated(file),
-        }
+        File { kind: FileKind::Simulated(file) }
     }
 
     /// Reads what there is at `offset`, and says how many bytes; 0 is the end.
@@ -320,22 +301,12 @@ impl redb::StorageBackend for RedbFile {
 
 /// Says what was tried with which file, which the system's own message leaves out.
 fn named<T>(verb: &str, path: &Path, result: io::Result<T>) -> io::Result<T> {
-    result.map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("cannot {verb} {}: {error}", path.display()),
-        )
-    })
+    result.map_err(|error| io::Error::new(error.kind(), format!("cannot {verb} {}: {error}", path.display())))
 }
 
 fn real_open(path: &Path, create: bool, truncate: bool) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(create)
-        .truncate(truncate)
-        .mode(0o600);
+    options.read(true).write(true).create(create).truncate(truncate).mode(0o600);
     options.open(path)
 }
 
@@ -369,12 +340,7 @@ fn real_replace(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> io::Resu
     let sibling: PathBuf = parent(path).join(sibling);
     let written = (|| {
         let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&sibling)?;
+        let mut file = options.write(true).create(true).truncate(true).mode(mode).open(&sibling)?;
         // Neither the umask nor a leftover's mode may widen or narrow what was asked for.
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(bytes)?;
@@ -398,11 +364,7 @@ fn real_list(dir: &Path) -> io::Result<Vec<Entry>> {
         // Gone between the listing and the look: then it isn't there.
         let Ok(meta) = entry.metadata() else { continue };
         let is_dir = meta.is_dir();
-        entries.push(Entry {
-            name: entry.file_name(),
-            is_dir,
-            len: if is_dir { 0 } else { meta.len() },
-        });
+        entries.push(Entry { name: entry.file_name(), is_dir, len: if is_dir { 0 } else { meta.len() } });
     }
     entries.sort();
     Ok(entries)

@@ -60,11 +60,7 @@ impl Random {
     }
 
     pub(crate) fn below(&self, n: u64) -> u64 {
-        if n == 0 {
-            0
-        } else {
-            locked(&self.0).random_range(0..n)
-        }
+        if n == 0 { 0 } else { locked(&self.0).random_range(0..n) }
     }
 }
 
@@ -78,16 +74,12 @@ pub(crate) fn generator(seed: u64, name: &str) -> ChaCha20Rng {
 
 /// FNV-1a: small, stable across platforms and releases.
 pub(crate) fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Locks, even after a panic elsewhere: what these locks guard is consistent at every instant.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// A host shared by its Worlds.

@@ -12,10 +12,7 @@ pub struct Identity {
 impl Identity {
     /// An identity from its parts.
     pub fn new(user: &str, groups: &[&str]) -> Identity {
-        Identity {
-            user: user.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-        }
+        Identity { user: user.to_owned(), groups: groups.iter().map(|group| (*group).to_owned()).collect() }
     }
 }
 

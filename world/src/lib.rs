@@ -18,6 +18,7 @@ mod real;
 mod scope;
 pub mod sim;
 pub mod tls;
+pub mod watch;
 
 pub use address::{Address, AddressError};
 pub use connection::{Connection, Listener};
@@ -56,23 +57,10 @@ impl World {
         World::on(Arc::new(real::RealHost::new()), None, component, None)
     }
 
-    fn on(
-        host: Arc<dyn Host>,
-        parent: Option<&Arc<Scope>>,
-        component: &str,
-        identity: Option<Identity>,
-    ) -> World {
+    fn on(host: Arc<dyn Host>, parent: Option<&Arc<Scope>>, component: &str, identity: Option<Identity>) -> World {
         let scope = Scope::new(component, host.clone(), parent);
         let random = host.random(component);
-        World {
-            inner: Arc::new(Inner {
-                component: component.to_owned(),
-                identity,
-                host,
-                scope,
-                random,
-            }),
-        }
+        World { inner: Arc::new(Inner { component: component.to_owned(), identity, host, scope, random }) }
     }
 
     /// The name of the component that this World belongs to.
@@ -89,12 +77,7 @@ impl World {
     /// Without an identity of its own it presents its parent's.
     pub fn child(&self, component: &str, identity: Option<Identity>) -> World {
         let identity = identity.or_else(|| self.inner.identity.clone());
-        World::on(
-            self.inner.host.clone(),
-            Some(&self.inner.scope),
-            component,
-            identity,
-        )
+        World::on(self.inner.host.clone(), Some(&self.inner.scope), component, identity)
     }
 
     /// The monotonic clock, which is tokio's: it leaps from timer to timer in simulation.
@@ -125,16 +108,12 @@ impl World {
     /// A random (version 4) UUID in its usual spelling.
     pub fn uuid(&self) -> String {
         let bytes = (u128::from(self.random_u64()) << 64) | u128::from(self.random_u64());
-        uuid::Builder::from_random_bytes(bytes.to_be_bytes())
-            .into_uuid()
-            .to_string()
+        uuid::Builder::from_random_bytes(bytes.to_be_bytes()).into_uuid().to_string()
     }
 
     /// `len` random characters that are safe in names, as in generated Pod names.
     pub fn random_suffix(&self, len: usize) -> String {
-        (0..len)
-            .map(|_| SAFE_ALPHABET[self.random_below(SAFE_ALPHABET.len() as u64) as usize] as char)
-            .collect()
+        (0..len).map(|_| SAFE_ALPHABET[self.random_below(SAFE_ALPHABET.len() as u64) as usize] as char).collect()
     }
 
     /// Starts a task that belongs to this World: it ends when the World is stopped at the latest.
@@ -188,11 +167,7 @@ impl World {
             return Err(stopped_error(self.component()));
         }
         let accepting = self.inner.host.listen(self, on).await?;
-        Ok(Listener::new(
-            accepting,
-            on.clone(),
-            self.inner.scope.clone(),
-        ))
+        Ok(Listener::new(accepting, on.clone(), self.inner.scope.clone()))
     }
 
     /// The machine's disk.
@@ -215,17 +190,12 @@ impl World {
 
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("World")
-            .field("component", &self.inner.component)
-            .finish_non_exhaustive()
+        f.debug_struct("World").field("component", &self.inner.component).finish_non_exhaustive()
     }
 }
 
 fn stopped_error(component: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::Interrupted,
-        format!("{component} is stopped"),
-    )
+    io::Error::new(io::ErrorKind::Interrupted, format!("{component} is stopped"))
 }
 
 #[cfg(test)]

@@ -108,17 +108,8 @@ pub(crate) struct PipeEnd {
 
 /// A connection's two ends: the connecting one first.
 pub(crate) fn pair(number: u64, link: Option<Arc<dyn Link>>) -> (PipeEnd, PipeEnd) {
-    let wire = Arc::new(Wire {
-        forth: Mutex::default(),
-        back: Mutex::default(),
-    });
-    let end = |forth| PipeEnd {
-        wire: wire.clone(),
-        number,
-        link: link.clone(),
-        forth,
-        timer: None,
-    };
+    let wire = Arc::new(Wire { forth: Mutex::default(), back: Mutex::default() });
+    let end = |forth| PipeEnd { wire: wire.clone(), number, link: link.clone(), forth, timer: None };
     (end(true), end(false))
 }
 
@@ -128,28 +119,16 @@ impl PipeEnd {
     }
 
     fn outgoing(&self) -> &Mutex<Lane> {
-        if self.forth {
-            &self.wire.forth
-        } else {
-            &self.wire.back
-        }
+        if self.forth { &self.wire.forth } else { &self.wire.back }
     }
 
     fn incoming(&self) -> &Mutex<Lane> {
-        if self.forth {
-            &self.wire.back
-        } else {
-            &self.wire.forth
-        }
+        if self.forth { &self.wire.back } else { &self.wire.forth }
     }
 
     /// Sends a chunk on its way; an empty one is the end of the stream.
     fn send(&self, bytes: Bytes) {
-        let arrives = match self
-            .link
-            .as_ref()
-            .map(|link| link.fate(self.number, self.forth))
-        {
+        let arrives = match self.link.as_ref().map(|link| link.fate(self.number, self.forth)) {
             None | Some(Fate::Arrives) => None,
             Some(Fate::ArrivesAt(at)) => Some(at),
             Some(Fate::Breaks) => return self.wire.cut(),
@@ -202,11 +181,7 @@ impl PipeEnd {
 }
 
 impl AsyncRead for PipeEnd {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let wait_until = {
             let mut lane = locked(this.incoming());
@@ -223,9 +198,7 @@ impl AsyncRead for PipeEnd {
             }
         };
         if let Some(at) = wait_until {
-            let timer = this
-                .timer
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
             if timer.deadline() != at {
                 timer.as_mut().reset(at);
             }
@@ -262,11 +235,7 @@ impl AsyncRead for PipeEnd {
 }
 
 impl AsyncWrite for PipeEnd {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let room = std::task::ready!(self.poll_room(cx))?;
         let some = buf.len().min(room);
         if some > 0 {

@@ -26,22 +26,12 @@ pub(crate) struct RealHost {
 
 impl RealHost {
     pub(crate) fn new() -> RealHost {
-        RealHost {
-            listeners: Arc::default(),
-        }
+        RealHost { listeners: Arc::default() }
     }
 
     async fn connect_pipe(&self, from: &World, name: &str) -> io::Result<Connection> {
-        let refused = || {
-            io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                format!("nobody listens on pipe://{name}"),
-            )
-        };
-        let listener = locked(&self.listeners)
-            .get(name)
-            .cloned()
-            .ok_or_else(refused)?;
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody listens on pipe://{name}"));
+        let listener = locked(&self.listeners).get(name).cloned().ok_or_else(refused)?;
         let (near, far) = pipe::pair(0, None);
         let far = Connection::pipe(far, from.component().to_owned(), from.identity().cloned());
         listener.send(far).await.map_err(|_| refused())?;
@@ -50,27 +40,17 @@ impl RealHost {
 
     fn listen_pipe(&self, name: &str) -> io::Result<PipeListener> {
         let mut listeners = locked(&self.listeners);
-        if listeners
-            .get(name)
-            .is_some_and(|listener| !listener.is_closed())
-        {
+        if listeners.get(name).is_some_and(|listener| !listener.is_closed()) {
             return Err(in_use(&Address::Pipe(name.to_owned())));
         }
         let (sender, incoming) = mpsc::channel(BACKLOG);
         listeners.insert(name.to_owned(), sender);
-        Ok(PipeListener {
-            incoming,
-            name: name.to_owned(),
-            listeners: self.listeners.clone(),
-        })
+        Ok(PipeListener { incoming, name: name.to_owned(), listeners: self.listeners.clone() })
     }
 }
 
 fn in_use(address: &Address) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::AddrInUse,
-        format!("somebody listens on {address} already"),
-    )
+    io::Error::new(io::ErrorKind::AddrInUse, format!("somebody listens on {address} already"))
 }
 
 #[async_trait]
@@ -90,10 +70,7 @@ impl Host for RealHost {
     async fn connect(&self, from: &World, to: &Address) -> io::Result<Connection> {
         match to {
             Address::Tcp(host) => Connection::tcp(TcpStream::connect(host).await?, host.clone()),
-            Address::Unix(path) => Ok(Connection::unix(
-                UnixStream::connect(path).await?,
-                to.to_string(),
-            )),
+            Address::Unix(path) => Ok(Connection::unix(UnixStream::connect(path).await?, to.to_string())),
             Address::Pipe(name) => self.connect_pipe(from, name).await,
         }
     }
@@ -131,18 +108,14 @@ struct UnixSocket {
 
 impl UnixSocket {
     async fn bind(path: &Path) -> io::Result<UnixSocket> {
-        let left_behind =
-            std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
+        let left_behind = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket());
         if left_behind {
             if UnixStream::connect(path).await.is_ok() {
                 return Err(in_use(&Address::Unix(path.to_owned())));
             }
             std::fs::remove_file(path)?;
         }
-        Ok(UnixSocket {
-            listener: UnixListener::bind(path)?,
-            path: path.to_owned(),
-        })
+        Ok(UnixSocket { listener: UnixListener::bind(path)?, path: path.to_owned() })
     }
 }
 
@@ -150,10 +123,7 @@ impl UnixSocket {
 impl Accepting for UnixSocket {
     async fn accept(&mut self) -> io::Result<Connection> {
         let (stream, _) = self.listener.accept().await?;
-        Ok(Connection::unix(
-            stream,
-            format!("unix://{}", self.path.display()),
-        ))
+        Ok(Connection::unix(stream, format!("unix://{}", self.path.display())))
     }
 }
 
@@ -173,10 +143,7 @@ struct PipeListener {
 #[async_trait]
 impl Accepting for PipeListener {
     async fn accept(&mut self) -> io::Result<Connection> {
-        self.incoming
-            .recv()
-            .await
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.incoming.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 }
 
@@ -185,10 +152,7 @@ impl Drop for PipeListener {
         self.incoming.close();
         let mut listeners = locked(&self.listeners);
         // A successor may hold the name already.
-        if listeners
-            .get(&self.name)
-            .is_some_and(mpsc::Sender::is_closed)
-        {
+        if listeners.get(&self.name).is_some_and(mpsc::Sender::is_closed) {
             listeners.remove(&self.name);
         }
     }

@@ -12,12 +12,12 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll};
 
-use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::Connection;
 use crate::host::{SharedHost, locked};
 use crate::pipe::Wire;
+use crate::watch;
 
 /// Why a World is stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,11 +122,7 @@ struct State {
 }
 
 impl Scope {
-    pub(crate) fn new(
-        component: &str,
-        host: SharedHost,
-        parent: Option<&Arc<Scope>>,
-    ) -> Arc<Scope> {
+    pub(crate) fn new(component: &str, host: SharedHost, parent: Option<&Arc<Scope>>) -> Arc<Scope> {
         let scope = Arc::new(Scope {
             component: component.to_owned(),
             host,
@@ -166,16 +162,10 @@ impl Scope {
             future: Some(Box::pin(future)),
             yielded: false,
             name,
-            membership: Membership {
-                scope: self.clone(),
-                id,
-            },
+            membership: Membership { scope: self.clone(), id },
         };
         if self.is_stopped() {
-            return Task {
-                name,
-                running: None,
-            };
+            return Task { name, running: None };
         }
         let running = tokio::spawn(owned);
         // Its entry is gone if it is over already.
@@ -186,10 +176,7 @@ impl Scope {
         if self.is_stopped() {
             running.abort();
         }
-        Task {
-            name,
-            running: Some(running),
-        }
+        Task { name, running: Some(running) }
     }
 
     /// Makes a connection end with the scope.
@@ -224,11 +211,7 @@ impl Scope {
         let (tasks, children, wires) = {
             let mut state = locked(&self.state);
             let tasks: Vec<AbortHandle> = state.tasks.values().flatten().cloned().collect();
-            (
-                tasks,
-                std::mem::take(&mut state.children),
-                std::mem::take(&mut state.wires),
-            )
+            (tasks, std::mem::take(&mut state.children), std::mem::take(&mut state.wires))
         };
         for child in children.iter().filter_map(Weak::upgrade) {
             child.cease(Stopped::Asked);
@@ -247,25 +230,13 @@ impl Scope {
         self.cease(Stopped::Asked);
         for scope in family {
             // Never an error: the sender lives in the scope we hold.
-            let _ = scope
-                .living
-                .subscribe()
-                .wait_for(|living| *living == 0)
-                .await;
+            let _ = scope.living.subscribe().wait_for(|living| *living == 0).await;
         }
-        let _ = self
-            .living
-            .subscribe()
-            .wait_for(|living| *living == 0)
-            .await;
+        let _ = self.living.subscribe().wait_for(|living| *living == 0).await;
     }
 
     fn family(&self) -> Vec<Arc<Scope>> {
-        let children: Vec<_> = locked(&self.state)
-            .children
-            .iter()
-            .filter_map(Weak::upgrade)
-            .collect();
+        let children: Vec<_> = locked(&self.state).children.iter().filter_map(Weak::upgrade).collect();
         let deeper: Vec<_> = children.iter().flat_map(|child| child.family()).collect();
         children.into_iter().chain(deeper).collect()
     }
@@ -284,12 +255,7 @@ impl Scope {
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(
-            component = self.component,
-            task,
-            message,
-            "a task panicked; its component stops"
-        );
+        tracing::error!(component = self.component, task, message, "a task panicked; its component stops");
         self.host.panicked(&self.component, task, &message);
         self.cease(Stopped::Panicked { task, message });
     }

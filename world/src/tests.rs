@@ -30,16 +30,10 @@ async fn a_stopped_world_takes_its_tasks_children_and_connections_with_it() {
         std::future::pending::<()>().await;
     });
     world.stop().await;
-    assert!(
-        dropped.load(Ordering::SeqCst),
-        "stop returns when the tasks are gone"
-    );
+    assert!(dropped.load(Ordering::SeqCst), "stop returns when the tasks are gone");
     assert_eq!(task.join().await, Ended::Stopped);
     assert_eq!(child.stopped().await, Stopped::Asked);
-    assert!(
-        near.read_u8().await.is_err(),
-        "the pipe is cut though both ends are held: {held:?}"
-    );
+    assert!(near.read_u8().await.is_err(), "the pipe is cut though both ends are held: {held:?}");
     assert_eq!(world.spawn("late", async {}).join().await, Ended::Stopped);
     assert_eq!(world.child("late", None).stopped().await, Stopped::Asked);
     assert!(world.connect(&pipe).await.is_err());
@@ -65,10 +59,7 @@ async fn a_panic_stops_its_own_component_and_says_so() {
     let bystander = child.spawn("bystander", std::future::pending());
     let culprit = child.spawn("culprit", async { panic!("on purpose") });
     assert_eq!(culprit.join().await, Ended::Panicked);
-    let why = Stopped::Panicked {
-        task: "culprit",
-        message: "on purpose".into(),
-    };
+    let why = Stopped::Panicked { task: "culprit", message: "on purpose".into() };
     assert_eq!(child.stopped().await, why);
     assert_eq!(bystander.join().await, Ended::Stopped);
     assert_eq!(world.spawn("fine", async {}).join().await, Ended::Finished);
@@ -106,10 +97,7 @@ async fn every_kind_of_address_carries_bytes_both_ways() {
     assert_eq!(near.peer_pid(), i32::try_from(std::process::id()).ok());
     assert!(!socket.exists(), "a listener leaves no socket behind");
     let (near, far) = exchange(&world, &Address::Pipe("p".into())).await;
-    assert_eq!(
-        (near.peer_identity(), far.peer_identity()),
-        (None, Some(&identity))
-    );
+    assert_eq!((near.peer_identity(), far.peer_identity()), (None, Some(&identity)));
     assert_eq!(far.peer(), "one");
 }
 
@@ -117,10 +105,7 @@ async fn every_kind_of_address_carries_bytes_both_ways() {
 async fn an_address_has_one_listener_at_a_time() {
     let dir = tempfile::tempdir().unwrap();
     let world = World::real("test");
-    for address in [
-        Address::Pipe("p".into()),
-        Address::Unix(dir.path().join("s")),
-    ] {
+    for address in [Address::Pipe("p".into()), Address::Unix(dir.path().join("s"))] {
         assert!(world.connect(&address).await.is_err());
         let first = world.listen(&address).await.unwrap();
         let second = world.listen(&address).await.err().unwrap();
@@ -177,17 +162,11 @@ fn names_and_ids_have_their_form() {
 /// The same calls on both disks, with the same answers.
 fn disk_behaves(disk: &Disk, root: &std::path::Path) {
     let dir = root.join("a/b");
-    assert_eq!(
-        disk.create(dir.join("f")).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(disk.create(dir.join("f")).unwrap_err().kind(), io::ErrorKind::NotFound);
     disk.create_dir_all(&dir).unwrap();
     disk.create_dir_all(&dir).unwrap();
     let path = dir.join("f");
-    assert_eq!(
-        disk.open(&path).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(disk.open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
     let file = disk.create(&path).unwrap();
     file.write_at(3, b"def").unwrap();
     file.append(b"ghi").unwrap();
@@ -195,10 +174,7 @@ fn disk_behaves(disk: &Disk, root: &std::path::Path) {
     assert_eq!(disk.read(&path).unwrap(), b"\0\0\0defghi");
     let mut out = [0; 4];
     assert_eq!(file.read_at(7, &mut out).unwrap(), 2);
-    assert_eq!(
-        file.read_exact_at(7, &mut out).unwrap_err().kind(),
-        io::ErrorKind::UnexpectedEof
-    );
+    assert_eq!(file.read_exact_at(7, &mut out).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     file.set_len(4).unwrap();
     assert_eq!((file.len().unwrap(), file.is_empty().unwrap()), (4, false));
     assert_eq!(disk.open_or_create(&path).unwrap().len().unwrap(), 4);
@@ -209,30 +185,17 @@ fn disk_behaves(disk: &Disk, root: &std::path::Path) {
     disk.rename(&path, dir.join("g")).unwrap();
     assert_eq!(disk.read(dir.join("g")).unwrap().len(), 4);
     let names = |dir: &std::path::Path| -> Vec<_> {
-        disk.list(dir)
-            .unwrap()
-            .into_iter()
-            .map(|e| (e.name, e.is_dir, e.len))
-            .collect()
+        disk.list(dir).unwrap().into_iter().map(|e| (e.name, e.is_dir, e.len)).collect()
     };
-    assert_eq!(
-        names(&dir),
-        [("g".into(), false, 4), ("h".into(), false, 5)]
-    );
+    assert_eq!(names(&dir), [("g".into(), false, 4), ("h".into(), false, 5)]);
     assert_eq!(names(&root.join("a")), [("b".into(), true, 0)]);
     disk.rename(&dir, root.join("a/c")).unwrap();
     assert_eq!(disk.read(root.join("a/c/h")).unwrap(), b"three");
     disk.remove(root.join("a/c/h")).unwrap();
-    assert_eq!(
-        disk.remove(root.join("a/c/h")).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(disk.remove(root.join("a/c/h")).unwrap_err().kind(), io::ErrorKind::NotFound);
     disk.remove_dir_all(root.join("a")).unwrap();
     assert!(!disk.exists(root.join("a/c/g")) && !disk.exists(root.join("a")));
-    assert_eq!(
-        disk.list(root.join("a")).unwrap_err().kind(),
-        io::ErrorKind::NotFound
-    );
+    assert_eq!(disk.list(root.join("a")).unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
 #[test]
@@ -249,22 +212,11 @@ fn modes_are_as_asked_for_and_a_database_is_locked() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
     let disk = Disk::real();
-    let mode = |name: &str| {
-        std::fs::metadata(dir.path().join(name))
-            .unwrap()
-            .permissions()
-            .mode()
-            & 0o777
-    };
-    disk.write_atomic(dir.path().join("key"), b"secret", 0o600)
-        .unwrap();
-    disk.write_volatile(dir.path().join("hosts"), b"text", 0o666)
-        .unwrap();
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+    disk.write_atomic(dir.path().join("key"), b"secret", 0o600).unwrap();
+    disk.write_volatile(dir.path().join("hosts"), b"text", 0o666).unwrap();
     disk.create(dir.path().join("log")).unwrap();
-    assert_eq!(
-        (mode("key"), mode("hosts"), mode("log")),
-        (0o600, 0o666, 0o600)
-    );
+    assert_eq!((mode("key"), mode("hosts"), mode("log")), (0o600, 0o666, 0o600));
     assert_eq!(disk.list(dir.path()).unwrap().len(), 3, "no leftovers");
 
     let first = disk.redb_backend(dir.path().join("db")).unwrap();

@@ -87,9 +87,7 @@ pub struct ClientTls {
 impl ServerTls {
     /// Reads the files, which must be good now. Speaks HTTP/2 and HTTP/1.1.
     pub fn new(files: Files) -> Result<ServerTls, TlsError> {
-        Ok(ServerTls {
-            current: Arc::new(Reloading::new(files, server_config)?),
-        })
+        Ok(ServerTls { current: Arc::new(Reloading::new(files, server_config)?) })
     }
 
     /// The configuration as the files have it now.
@@ -101,9 +99,7 @@ impl ServerTls {
 impl ClientTls {
     /// Reads the files, which must be good now. Speaks HTTP/2 and HTTP/1.1.
     pub fn new(files: Files) -> Result<ClientTls, TlsError> {
-        Ok(ClientTls {
-            current: Arc::new(Reloading::new(files, client_config)?),
-        })
+        Ok(ClientTls { current: Arc::new(Reloading::new(files, client_config)?) })
     }
 
     /// The configuration as the files have it now.
@@ -113,31 +109,20 @@ impl ClientTls {
 }
 
 /// The server's side of a handshake: the encrypted stream, and who came.
-pub async fn accept<S>(
-    stream: S,
-    tls: &ServerTls,
-) -> io::Result<(server::TlsStream<S>, Option<Identity>)>
+pub async fn accept<S>(stream: S, tls: &ServerTls) -> io::Result<(server::TlsStream<S>, Option<Identity>)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let handshake = TlsAcceptor::from(tls.config()).accept(stream);
     let stream = in_time(handshake).await?;
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first);
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let identity = certificate.map(|der| identity_of(der)).transpose()?;
     Ok((stream, identity))
 }
 
 /// The client's side of a handshake. `server_name` is a DNS name or an IP address that the server's
 /// certificate must have.
-pub async fn connect<S>(
-    stream: S,
-    tls: &ClientTls,
-    server_name: &str,
-) -> io::Result<client::TlsStream<S>>
+pub async fn connect<S>(stream: S, tls: &ClientTls, server_name: &str) -> io::Result<client::TlsStream<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -167,11 +152,9 @@ pub fn identity_of(certificate: &[u8]) -> io::Result<Identity> {
         .map_err(|error| wrong(format!("the client certificate cannot be read: {error}")))?;
     let subject = certificate.subject();
     let text = |name: &x509_parser::x509::AttributeTypeAndValue<'_>| {
-        name.as_str().map(str::to_owned).map_err(|error| {
-            wrong(format!(
-                "the client certificate's subject is not text: {error}"
-            ))
-        })
+        name.as_str()
+            .map(str::to_owned)
+            .map_err(|error| wrong(format!("the client certificate's subject is not text: {error}")))
     };
     let mut users = subject.iter_common_name();
     let user = match (users.next(), users.next()) {
@@ -179,15 +162,10 @@ pub fn identity_of(certificate: &[u8]) -> io::Result<Identity> {
         (None, _) => return Err(wrong("the client certificate has no common name".into())),
         // Which of them is meant would be a guess.
         (Some(_), Some(_)) => {
-            return Err(wrong(
-                "the client certificate has more than one common name".into(),
-            ));
+            return Err(wrong("the client certificate has more than one common name".into()));
         }
     };
-    let groups = subject
-        .iter_organization()
-        .map(text)
-        .collect::<io::Result<Vec<_>>>()?;
+    let groups = subject.iter_organization().map(text).collect::<io::Result<Vec<_>>>()?;
     Ok(Identity { user, groups })
 }
 
@@ -202,18 +180,11 @@ struct Reloading<T> {
 type Stamps = Vec<Option<(u64, u64, i64, i64)>>;
 
 impl<T> Reloading<T> {
-    fn new(
-        files: Files,
-        make: fn(&Files) -> Result<T, TlsError>,
-    ) -> Result<Reloading<T>, TlsError> {
+    fn new(files: Files, make: fn(&Files) -> Result<T, TlsError>) -> Result<Reloading<T>, TlsError> {
         // Stamped before reading: a change in between is then seen at the next look.
         let stamps = stamps(&files);
         let made = Arc::new(make(&files)?);
-        Ok(Reloading {
-            files,
-            make,
-            current: Mutex::new((stamps, made)),
-        })
+        Ok(Reloading { files, make, current: Mutex::new((stamps, made)) })
     }
 
     fn get(&self) -> Arc<T> {
@@ -234,10 +205,7 @@ impl<T> Reloading<T> {
 }
 
 fn stamps(files: &Files) -> Stamps {
-    let identity = files
-        .identity
-        .iter()
-        .flat_map(|(certificate, key)| [certificate, key]);
+    let identity = files.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
     std::iter::once(&files.ca)
         .chain(identity)
         .map(|path| {
@@ -257,11 +225,10 @@ fn protocols() -> Vec<Vec<u8>> {
 
 fn server_config(files: &Files) -> Result<ServerConfig, TlsError> {
     let (certificate, key) = files.identity.as_ref().ok_or(TlsError::NoIdentity)?;
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&files.ca)?), provider())
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| unusable(&files.ca, &error))?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(&files.ca)?), provider())
+        .allow_unauthenticated()
+        .build()
+        .map_err(|error| unusable(&files.ca, &error))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| unusable(certificate, &error))?
@@ -288,33 +255,19 @@ fn client_config(files: &Files) -> Result<ClientConfig, TlsError> {
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> TlsError {
-    TlsError::Unusable {
-        path: path.to_owned(),
-        error: error.to_string(),
-    }
+    TlsError::Unusable { path: path.to_owned(), error: error.to_string() }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    fs::read(path).map_err(|error| TlsError::Read {
-        path: path.to_owned(),
-        error,
-    })
+    fs::read(path).map_err(|error| TlsError::Read { path: path.to_owned(), error })
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = |detail| TlsError::Pem {
-        path: path.to_owned(),
-        what: "certificate",
-        detail,
-    };
+    let pem = |detail| TlsError::Pem { path: path.to_owned(), what: "certificate", detail };
     let chain = CertificateDer::pem_slice_iter(&read(path)?)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| pem(format!(": {error}")))?;
-    if chain.is_empty() {
-        Err(pem(String::new()))
-    } else {
-        Ok(chain)
-    }
+    if chain.is_empty() { Err(pem(String::new())) } else { Ok(chain) }
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
@@ -329,9 +282,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn roots(path: &Path) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in chain(path)? {
-        roots
-            .add(certificate)
-            .map_err(|error| unusable(path, &error))?;
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
     }
     Ok(roots)
 }

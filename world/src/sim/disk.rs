@@ -95,11 +95,7 @@ impl Content {
             1 => {
                 let kept = rng.random_range(0..=count);
                 for (at, change) in changes.iter().take(kept).enumerate() {
-                    if at + 1 == kept {
-                        self.tear(change, rng)
-                    } else {
-                        change.apply(&mut self.synced)
-                    }
+                    if at + 1 == kept { self.tear(change, rng) } else { change.apply(&mut self.synced) }
                 }
             }
             // Each for itself, as a write-back cache does it.
@@ -151,11 +147,7 @@ fn in_fixed_order(mut changes: Vec<Change>) -> Vec<Change> {
 impl SimDisk {
     pub(super) fn new() -> Arc<SimDisk> {
         let names = BTreeMap::from([(PathBuf::from("/"), Node::Dir)]);
-        Arc::new(SimDisk {
-            names: Mutex::new(names),
-            life: AtomicU64::new(0),
-            full: AtomicBool::new(false),
-        })
+        Arc::new(SimDisk { names: Mutex::new(names), life: AtomicU64::new(0), full: AtomicBool::new(false) })
     }
 
     /// Ends the life of every open file, before the tasks that hold them are dropped: what they
@@ -181,20 +173,13 @@ impl SimDisk {
 
     fn writable(&self) -> io::Result<()> {
         if self.full.load(Ordering::SeqCst) {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "no space left on the simulated disk",
-            ));
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on the simulated disk"));
         }
         Ok(())
     }
 
     fn handle(self: &Arc<Self>, inode: &Arc<Inode>) -> SimFile {
-        SimFile {
-            disk: self.clone(),
-            inode: inode.clone(),
-            life: self.life.load(Ordering::SeqCst),
-        }
+        SimFile { disk: self.clone(), inode: inode.clone(), life: self.life.load(Ordering::SeqCst) }
     }
 
     pub(crate) fn open(self: &Arc<Self>, path: &Path) -> io::Result<SimFile> {
@@ -205,12 +190,7 @@ impl SimDisk {
         }
     }
 
-    pub(crate) fn create(
-        self: &Arc<Self>,
-        path: &Path,
-        _mode: u32,
-        empty: bool,
-    ) -> io::Result<SimFile> {
+    pub(crate) fn create(self: &Arc<Self>, path: &Path, _mode: u32, empty: bool) -> io::Result<SimFile> {
         self.writable()?;
         let path = absolute(path);
         let mut names = locked(&self.names);
@@ -224,9 +204,7 @@ impl SimDisk {
             }
             None => {
                 check_parent(&names, "create", &path)?;
-                let inode = Arc::new(Inode {
-                    content: Mutex::default(),
-                });
+                let inode = Arc::new(Inode { content: Mutex::default() });
                 names.insert(path, Node::File(inode.clone()));
                 Ok(self.handle(&inode))
             }
@@ -241,13 +219,7 @@ impl SimDisk {
         locked(&self.names).contains_key(&absolute(path))
     }
 
-    pub(crate) fn replace(
-        &self,
-        path: &Path,
-        bytes: &[u8],
-        _mode: u32,
-        durable: bool,
-    ) -> io::Result<()> {
+    pub(crate) fn replace(&self, path: &Path, bytes: &[u8], _mode: u32, durable: bool) -> io::Result<()> {
         self.writable()?;
         let path = absolute(path);
         let mut names = locked(&self.names);
@@ -256,19 +228,11 @@ impl SimDisk {
         }
         check_parent(&names, "write", &path)?;
         let mut content = Content::default();
-        content.change(Change::Write {
-            offset: 0,
-            bytes: bytes.to_vec(),
-        });
+        content.change(Change::Write { offset: 0, bytes: bytes.to_vec() });
         if durable {
             content.sync();
         }
-        names.insert(
-            path,
-            Node::File(Arc::new(Inode {
-                content: Mutex::new(content),
-            })),
-        );
+        names.insert(path, Node::File(Arc::new(Inode { content: Mutex::new(content) })));
         Ok(())
     }
 
@@ -295,21 +259,10 @@ impl SimDisk {
         if matches!(names.get(&to), Some(Node::Dir)) {
             return Err(problem(io::ErrorKind::AlreadyExists, "rename to", &to));
         }
-        let moved: Vec<PathBuf> = names
-            .keys()
-            .filter(|path| path.starts_with(&from))
-            .cloned()
-            .collect();
+        let moved: Vec<PathBuf> = names.keys().filter(|path| path.starts_with(&from)).cloned().collect();
         for path in moved {
-            let tail = path
-                .strip_prefix(&from)
-                .map(Path::to_owned)
-                .unwrap_or_default();
-            let name = if tail.as_os_str().is_empty() {
-                to.clone()
-            } else {
-                to.join(tail)
-            };
+            let tail = path.strip_prefix(&from).map(Path::to_owned).unwrap_or_default();
+            let name = if tail.as_os_str().is_empty() { to.clone() } else { to.join(tail) };
             if let Some(node) = names.remove(&path) {
                 names.insert(name, node);
             }
@@ -325,23 +278,13 @@ impl SimDisk {
             Some(Node::File(_)) => return Err(problem(io::ErrorKind::NotADirectory, "list", &dir)),
             Some(Node::Dir) => {}
         }
-        let children = names
-            .iter()
-            .filter(|(path, _)| path.parent() == Some(dir.as_path()));
+        let children = names.iter().filter(|(path, _)| path.parent() == Some(dir.as_path()));
         let mut entries: Vec<Entry> = children
             .filter_map(|(path, node)| {
                 let name = path.file_name()?.to_owned();
                 Some(match node {
-                    Node::Dir => Entry {
-                        name,
-                        is_dir: true,
-                        len: 0,
-                    },
-                    Node::File(inode) => Entry {
-                        name,
-                        is_dir: false,
-                        len: locked(&inode.content).seen.len() as u64,
-                    },
+                    Node::Dir => Entry { name, is_dir: true, len: 0 },
+                    Node::File(inode) => Entry { name, is_dir: false, len: locked(&inode.content).seen.len() as u64 },
                 })
             })
             .collect();
@@ -358,11 +301,7 @@ impl SimDisk {
             match names.get(&dir) {
                 Some(Node::Dir) => {}
                 Some(Node::File(_)) => {
-                    return Err(problem(
-                        io::ErrorKind::NotADirectory,
-                        "create the directory",
-                        &dir,
-                    ));
+                    return Err(problem(io::ErrorKind::NotADirectory, "create the directory", &dir));
                 }
                 None => {
                     names.insert(dir, Node::Dir);
@@ -396,18 +335,14 @@ pub struct SimFile {
 impl SimFile {
     fn content(&self) -> io::Result<std::sync::MutexGuard<'_, Content>> {
         if self.life != self.disk.life.load(Ordering::SeqCst) {
-            return Err(io::Error::other(
-                "the file was open when its machine crashed",
-            ));
+            return Err(io::Error::other("the file was open when its machine crashed"));
         }
         Ok(locked(&self.inode.content))
     }
 
     pub(crate) fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
         let content = self.content()?;
-        let from = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(content.seen.len());
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.seen.len());
         let some = out.len().min(content.seen.len() - from);
         out[..some].copy_from_slice(&content.seen[from..from + some]);
         Ok(some)
@@ -416,10 +351,7 @@ impl SimFile {
     pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.disk.writable()?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.content()?.change(Change::Write {
-            offset,
-            bytes: bytes.to_vec(),
-        });
+        self.content()?.change(Change::Write { offset, bytes: bytes.to_vec() });
         Ok(())
     }
 
@@ -443,9 +375,7 @@ impl SimFile {
 
 impl std::fmt::Debug for SimFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SimFile")
-            .field("life", &self.life)
-            .finish_non_exhaustive()
+        f.debug_struct("SimFile").field("life", &self.life).finish_non_exhaustive()
     }
 }
 

@@ -39,13 +39,7 @@ impl Default for Faults {
 impl Faults {
     /// Nothing breaks; delays and the order of tasks are random all the same.
     pub fn none() -> Faults {
-        Faults {
-            breaks: 0,
-            refusals: 0,
-            stalls: 0,
-            budget: 0,
-            ..Faults::default()
-        }
+        Faults { breaks: 0, refusals: 0, stalls: 0, budget: 0, ..Faults::default() }
     }
 
     pub(super) fn calm(&mut self) {

@@ -41,26 +41,12 @@ struct Life {
 
 impl SimMachine {
     pub(super) fn new(name: &str, sim: Sim) -> Arc<SimMachine> {
-        let life = Life {
-            root: None,
-            number: 0,
-            worlds: 0,
-            clock_is_off_by: SignedDuration::ZERO,
-        };
-        Arc::new(SimMachine {
-            name: name.to_owned(),
-            sim,
-            disk: SimDisk::new(),
-            life: Mutex::new(life),
-        })
+        let life = Life { root: None, number: 0, worlds: 0, clock_is_off_by: SignedDuration::ZERO };
+        Arc::new(SimMachine { name: name.to_owned(), sim, disk: SimDisk::new(), life: Mutex::new(life) })
     }
 
     fn party<'a>(&'a self, world: &'a World) -> Party<'a> {
-        Party {
-            machine: &self.name,
-            component: world.component(),
-            identity: world.identity(),
-        }
+        Party { machine: &self.name, component: world.component(), identity: world.identity() }
     }
 }
 
@@ -80,9 +66,7 @@ impl Machine {
         let root = {
             let mut life = locked(&self.inner.life);
             let host: Arc<dyn Host> = self.inner.clone();
-            life.root
-                .get_or_insert_with(|| Scope::new(&self.inner.name, host, None))
-                .clone()
+            life.root.get_or_insert_with(|| Scope::new(&self.inner.name, host, None)).clone()
         };
         World::on(self.inner.clone(), Some(&root), component, identity)
     }
@@ -99,10 +83,7 @@ impl Machine {
     pub async fn crash(&self) {
         self.inner.sim.trace(format_args!("crash {}", self.name()));
         let number = locked(&self.inner.life).number;
-        let mut random = generator(
-            self.inner.sim.seed(),
-            &format!("{} crash {number}", self.name()),
-        );
+        let mut random = generator(self.inner.sim.seed(), &format!("{} crash {number}", self.name()));
         // The disk first: nothing that a task does while it is dropped may reach it.
         self.inner.disk.crash(&mut random);
         self.end().await;
@@ -136,9 +117,7 @@ impl Machine {
 
     /// Sets the wall clock forward, or back. The monotonic clock does not notice.
     pub fn step_clock(&self, by: SignedDuration) {
-        self.inner
-            .sim
-            .trace(format_args!("clock of {} steps by {by:#}", self.name()));
+        self.inner.sim.trace(format_args!("clock of {} steps by {by:#}", self.name()));
         locked(&self.inner.life).clock_is_off_by += by;
     }
 
@@ -154,10 +133,7 @@ impl Host for SimMachine {
         let start = Timestamp::from_second(EPOCH).unwrap_or(Timestamp::UNIX_EPOCH);
         let elapsed = SignedDuration::try_from(self.sim.elapsed()).unwrap_or(SignedDuration::MAX);
         let off = locked(&self.life).clock_is_off_by;
-        start
-            .saturating_add(elapsed)
-            .and_then(|time| time.saturating_add(off))
-            .unwrap_or(start)
+        start.saturating_add(elapsed).and_then(|time| time.saturating_add(off)).unwrap_or(start)
     }
 
     fn random(&self, component: &str) -> Random {
@@ -166,10 +142,7 @@ impl Host for SimMachine {
             life.worlds += 1;
             (life.number, life.worlds)
         };
-        Random::seeded(
-            self.sim.seed(),
-            &format!("{}/{component} {number}.{world}", self.name),
-        )
+        Random::seeded(self.sim.seed(), &format!("{}/{component} {number}.{world}", self.name))
     }
 
     fn blocks_inline(&self) -> bool {
@@ -177,11 +150,7 @@ impl Host for SimMachine {
     }
 
     async fn connect(&self, from: &World, to: &Address) -> io::Result<Connection> {
-        self.sim
-            .shared
-            .network
-            .connect(&self.sim, &self.party(from), to)
-            .await
+        self.sim.shared.network.connect(&self.sim, &self.party(from), to).await
     }
 
     async fn listen(&self, world: &World, on: &Address) -> io::Result<Box<dyn Accepting>> {
@@ -197,9 +166,6 @@ impl Host for SimMachine {
     }
 
     fn panicked(&self, component: &str, task: &str, message: &str) {
-        self.sim.fail(format!(
-            "{}/{component}: task {task} panicked: {message}",
-            self.name
-        ));
+        self.sim.fail(format!("{}/{component}: task {task} panicked: {message}", self.name));
     }
 }

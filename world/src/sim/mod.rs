@@ -36,10 +36,10 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::host::{Random, locked};
+use crate::watch;
 use machine::SimMachine;
 use network::Network;
 use trace::Trace;
@@ -73,11 +73,7 @@ pub struct Run<T> {
 impl Simulation {
     /// A simulation of this seed with the usual faults.
     pub fn new(seed: u64) -> Simulation {
-        Simulation {
-            seed,
-            faults: Faults::default(),
-            time_limit: Duration::from_secs(24 * 3600),
-        }
+        Simulation { seed, faults: Faults::default(), time_limit: Duration::from_secs(24 * 3600) }
     }
 
     /// Other faults than the usual ones.
@@ -126,12 +122,7 @@ impl Simulation {
         match outcome {
             Ok((value, elapsed)) => {
                 let (trace, digest) = trace.finish();
-                Run {
-                    value,
-                    trace,
-                    digest,
-                    elapsed,
-                }
+                Run { value, trace, digest, elapsed }
             }
             Err(panic) => {
                 let (lines, _) = trace.finish();
@@ -214,20 +205,13 @@ impl Sim {
     /// The machine of this name, which is there from the first mention.
     pub fn machine(&self, name: &str) -> Machine {
         let mut machines = locked(&self.shared.machines);
-        let inner = machines
-            .entry(name.to_owned())
-            .or_insert_with(|| SimMachine::new(name, self.clone()))
-            .clone();
+        let inner = machines.entry(name.to_owned()).or_insert_with(|| SimMachine::new(name, self.clone())).clone();
         Machine::of(inner)
     }
 
     /// All machines mentioned so far, by name.
     pub fn machines(&self) -> Vec<Machine> {
-        locked(&self.shared.machines)
-            .values()
-            .cloned()
-            .map(Machine::of)
-            .collect()
+        locked(&self.shared.machines).values().cloned().map(Machine::of).collect()
     }
 
     /// Adds a line to the trace.
@@ -304,9 +288,7 @@ impl Sim {
             polls.1
         };
         if count == POLLS_AT_ONE_INSTANT {
-            self.fail(format!(
-                "somebody spins: {count} polls without time moving on"
-            ));
+            self.fail(format!("somebody spins: {count} polls without time moving on"));
         }
         let share = locked(&self.shared.faults).yields;
         share > 0 && self.shared.order.below(1_000_000) < share

@@ -8,13 +8,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::Rng;
 use rand_chacha::ChaCha20Rng;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::{Faults, Sim};
 use crate::connection::Accepting;
 use crate::host::{generator, locked};
 use crate::pipe::{self, Fate, Link, Wire};
+use crate::watch;
 use crate::{Address, Connection, Identity};
 
 /// How long the system tries to connect to a machine that doesn't answer.
@@ -64,19 +65,12 @@ pub(super) struct Party<'a> {
 }
 
 fn pair(a: &str, b: &str) -> (String, String) {
-    if a < b {
-        (a.to_owned(), b.to_owned())
-    } else {
-        (b.to_owned(), a.to_owned())
-    }
+    if a < b { (a.to_owned(), b.to_owned()) } else { (b.to_owned(), a.to_owned()) }
 }
 
 impl State {
     fn reaches(&self, a: &str, b: &str) -> bool {
-        a == b
-            || !(self.down.contains(a)
-                || self.down.contains(b)
-                || self.severed.contains(&pair(a, b)))
+        a == b || !(self.down.contains(a) || self.down.contains(b) || self.severed.contains(&pair(a, b)))
     }
 
     fn live_wires(&mut self) -> Vec<(Arc<Wire>, (String, String))> {
@@ -141,10 +135,7 @@ impl Network {
             let mut state = locked(&self.state);
             change(&mut state);
             let wires = state.live_wires();
-            wires
-                .into_iter()
-                .map(|(wire, (a, b))| (wire, !state.reaches(&a, &b)))
-                .collect()
+            wires.into_iter().map(|(wire, (a, b))| (wire, !state.reaches(&a, &b))).collect()
         };
         for (wire, held) in wires {
             wire.hold(held);
@@ -165,16 +156,10 @@ impl Network {
 
     /// Forgets everything that a machine listens on.
     pub(super) fn silence(&self, machine: &str) {
-        locked(&self.state)
-            .listeners
-            .retain(|_, listening| listening.machine != machine);
+        locked(&self.state).listeners.retain(|_, listening| listening.machine != machine);
     }
 
-    pub(super) fn listen(
-        self: &Arc<Self>,
-        party: &Party<'_>,
-        on: &Address,
-    ) -> io::Result<Box<dyn Accepting>> {
+    pub(super) fn listen(self: &Arc<Self>, party: &Party<'_>, on: &Address) -> io::Result<Box<dyn Accepting>> {
         let key = key(party.machine, on);
         let mut state = locked(&self.state);
         if state.listeners.contains_key(&key) {
@@ -192,12 +177,7 @@ impl Network {
             connections,
         };
         state.listeners.insert(key.clone(), listening);
-        Ok(Box::new(SimListener {
-            network: self.clone(),
-            key,
-            number,
-            incoming,
-        }))
+        Ok(Box::new(SimListener { network: self.clone(), key, number, incoming }))
     }
 
     pub(super) async fn connect(
@@ -207,30 +187,17 @@ impl Network {
         to: &Address,
     ) -> io::Result<Connection> {
         let key = key(party.machine, to);
-        let refused = || {
-            io::Error::new(
-                io::ErrorKind::ConnectionRefused,
-                format!("nobody listens on {to}"),
-            )
-        };
-        let target = locked(&self.state)
-            .listeners
-            .get(&key)
-            .map(|l| l.machine.clone());
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody listens on {to}"));
+        let target = locked(&self.state).listeners.get(&key).map(|l| l.machine.clone());
         if let Some(target) = &target {
             self.reach(party.machine, target, to).await?;
         }
-        let far = target
-            .as_deref()
-            .is_none_or(|target| target != party.machine);
+        let far = target.as_deref().is_none_or(|target| target != party.machine);
         if let Some(arrival) = far.then(|| self.delay()).flatten() {
             tokio::time::sleep_until(arrival).await;
         }
         if far && self.strikes(|faults| faults.refusals) {
-            sim.trace(format_args!(
-                "refused {}/{} -> {to}",
-                party.machine, party.component
-            ));
+            sim.trace(format_args!("refused {}/{} -> {to}", party.machine, party.component));
             return Err(refused());
         }
         // Looked up again: time has passed.
@@ -241,17 +208,10 @@ impl Network {
             (state.next_wire, listening)
         };
         let far = listening.machine != party.machine;
-        let cable = Cable {
-            network: self.clone(),
-            sim: sim.clone(),
-            far,
-        };
+        let cable = Cable { network: self.clone(), sim: sim.clone(), far };
         let (near_end, far_end) = pipe::pair(number, Some(Arc::new(cable)));
         let ends = (party.machine.to_owned(), listening.machine.clone());
-        self.string(Strung {
-            wire: Arc::downgrade(near_end.wire()),
-            ends,
-        });
+        self.string(Strung { wire: Arc::downgrade(near_end.wire()), ends });
         let caller = format!("{}/{}", party.machine, party.component);
         let callee = format!("{}/{}", listening.machine, listening.component);
         let near = Connection::pipe(near_end, callee, listening.identity);
@@ -276,10 +236,7 @@ impl Network {
         let reached = changes.wait_for(|_| locked(&self.state).reaches(from, target));
         match tokio::time::timeout(CONNECT_TIMEOUT, reached).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                format!("{to} does not answer"),
-            )),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, format!("{to} does not answer"))),
         }
     }
 
@@ -300,11 +257,7 @@ impl Network {
             let faults = locked(&self.faults);
             (faults.stalls, faults.longest_stall, faults.longest_delay)
         };
-        let longest = if self.draw(1_000_000) < stalls {
-            longest_stall
-        } else {
-            longest_delay
-        };
+        let longest = if self.draw(1_000_000) < stalls { longest_stall } else { longest_delay };
         // tokio's timers count milliseconds.
         let delay = self.draw(longest.as_millis() as u64 + 1);
         (delay > 0).then(|| Instant::now() + Duration::from_millis(delay))
@@ -363,11 +316,7 @@ impl Drop for SimListener {
     fn drop(&mut self) {
         let mut state = locked(&self.network.state);
         // A successor may hold the address already.
-        if state
-            .listeners
-            .get(&self.key)
-            .is_some_and(|l| l.number == self.number)
-        {
+        if state.listeners.get(&self.key).is_some_and(|l| l.number == self.number) {
             state.listeners.remove(&self.key);
         }
         drop(state);

@@ -41,10 +41,7 @@ async fn serve(world: World) {
         let database = database.clone();
         world.spawn("serve", async move {
             while let Ok(ask) = receive(&mut connection).await {
-                let who = connection
-                    .peer_identity()
-                    .map_or("nobody", |id| &id.user)
-                    .to_owned();
+                let who = connection.peer_identity().map_or("nobody", |id| &id.user).to_owned();
                 let count = increment(&database).unwrap();
                 let answer = format!("{who} {} {count}", String::from_utf8_lossy(&ask));
                 if send(&mut connection, answer.as_bytes()).await.is_err() {
@@ -75,17 +72,11 @@ fn increment(database: &Database) -> Result<u64, redb::Error> {
 async fn ask(world: World, sim: Sim, highest: Arc<AtomicU64>) {
     let mut answers = 0;
     while answers < 10 {
-        world
-            .sleep(Duration::from_millis(world.random_below(50)))
-            .await;
+        world.sleep(Duration::from_millis(world.random_below(50))).await;
         let Ok(mut connection) = world.connect(&address()).await else {
             continue;
         };
-        while answers < 10
-            && send(&mut connection, world.random_suffix(5).as_bytes())
-                .await
-                .is_ok()
-        {
+        while answers < 10 && send(&mut connection, world.random_suffix(5).as_bytes()).await.is_ok() {
             let Ok(answer) = receive(&mut connection).await else {
                 break;
             };
@@ -148,15 +139,9 @@ fn count_on(machine: &Machine) -> u64 {
 #[test]
 fn one_seed_is_one_run() {
     for seed in 0..20 {
-        let (one, two) = (
-            Simulation::new(seed).run(scenario),
-            Simulation::new(seed).run(scenario),
-        );
+        let (one, two) = (Simulation::new(seed).run(scenario), Simulation::new(seed).run(scenario));
         assert_eq!(one.trace, two.trace, "seed {seed}");
-        assert_eq!(
-            one.digest, two.digest,
-            "seed {seed}: same lines, other traffic"
-        );
+        assert_eq!(one.digest, two.digest, "seed {seed}: same lines, other traffic");
         assert_eq!(one.elapsed, two.elapsed);
         assert!(one.value >= 40 && one.trace.len() >= 40);
     }
@@ -164,9 +149,8 @@ fn one_seed_is_one_run() {
 
 #[test]
 fn other_seeds_are_other_runs() {
-    let digests: std::collections::BTreeSet<u64> = (0..50)
-        .map(|seed| Simulation::new(seed).run(scenario).digest)
-        .collect();
+    let digests: std::collections::BTreeSet<u64> =
+        (0..50).map(|seed| Simulation::new(seed).run(scenario).digest).collect();
     assert_eq!(digests.len(), 50);
 }
 
@@ -175,11 +159,7 @@ fn faults_are_dealt_until_calm() {
     let mut broken = 0;
     for seed in 0..20 {
         let run = Simulation::new(seed).run(scenario);
-        let calm = run
-            .trace
-            .iter()
-            .position(|line| line.ends_with(" calm"))
-            .unwrap();
+        let calm = run.trace.iter().position(|line| line.ends_with(" calm")).unwrap();
         let is_fault = |line: &&String| line.contains(" breaks") || line.contains(" refused ");
         broken += run.trace[..calm].iter().filter(is_fault).count();
         assert_eq!(run.trace[calm..].iter().filter(is_fault).count(), 0);
@@ -189,10 +169,7 @@ fn faults_are_dealt_until_calm() {
 
 /// A World on each of two machines and a connection between them.
 async fn two(sim: &Sim) -> ([World; 2], Connection, Connection) {
-    let (one, two) = (
-        sim.machine("one").world("a", None),
-        sim.machine("two").world("b", None),
-    );
+    let (one, two) = (sim.machine("one").world("a", None), sim.machine("two").world("b", None));
     let mut listener = one.listen(&address()).await.unwrap();
     let to = address();
     let (near, far) = tokio::join!(two.connect(&to), listener.accept());
@@ -201,38 +178,34 @@ async fn two(sim: &Sim) -> ([World; 2], Connection, Connection) {
 
 #[test]
 fn a_partition_holds_everything_back_and_lets_it_go_on() {
-    Simulation::new(1)
-        .faults(Faults::none())
-        .run(|sim| async move {
-            let (_worlds, mut near, mut far) = two(&sim).await;
-            sim.partition("one", "two");
-            send(&mut near, b"hello").await.unwrap();
-            drop(near);
-            let wait = tokio::time::timeout(Duration::from_secs(60), receive(&mut far));
-            assert!(wait.await.is_err(), "something crossed the partition");
-            let late = sim.machine("two").world("late", None);
-            let before = sim.elapsed();
-            let error = late.connect(&address()).await.unwrap_err();
-            assert!(sim.elapsed() > before, "a silent peer takes time: {error}");
-            sim.heal("one", "two");
-            assert_eq!(receive(&mut far).await.unwrap(), b"hello");
-            assert!(receive(&mut far).await.is_err(), "and then the end");
-        });
+    Simulation::new(1).faults(Faults::none()).run(|sim| async move {
+        let (_worlds, mut near, mut far) = two(&sim).await;
+        sim.partition("one", "two");
+        send(&mut near, b"hello").await.unwrap();
+        drop(near);
+        let wait = tokio::time::timeout(Duration::from_secs(60), receive(&mut far));
+        assert!(wait.await.is_err(), "something crossed the partition");
+        let late = sim.machine("two").world("late", None);
+        let before = sim.elapsed();
+        let error = late.connect(&address()).await.unwrap_err();
+        assert!(sim.elapsed() > before, "a silent peer takes time: {error}");
+        sim.heal("one", "two");
+        assert_eq!(receive(&mut far).await.unwrap(), b"hello");
+        assert!(receive(&mut far).await.is_err(), "and then the end");
+    });
 }
 
 #[test]
 fn a_crash_behind_a_dead_link_goes_unnoticed_until_it_is_up() {
-    Simulation::new(1)
-        .faults(Faults::none())
-        .run(|sim| async move {
-            let (_worlds, _near, mut far) = two(&sim).await;
-            sim.link_down("two");
-            sim.machine("two").crash().await;
-            let wait = tokio::time::timeout(Duration::from_secs(60), far.read_u8());
-            assert!(wait.await.is_err());
-            sim.link_up("two");
-            assert!(far.read_u8().await.is_err());
-        });
+    Simulation::new(1).faults(Faults::none()).run(|sim| async move {
+        let (_worlds, _near, mut far) = two(&sim).await;
+        sim.link_down("two");
+        sim.machine("two").crash().await;
+        let wait = tokio::time::timeout(Duration::from_secs(60), far.read_u8());
+        assert!(wait.await.is_err());
+        sim.link_up("two");
+        assert!(far.read_u8().await.is_err());
+    });
 }
 
 #[test]
@@ -282,10 +255,7 @@ fn after_crash(seed: u64, kill: bool) -> (Vec<u8>, bool) {
                 machine.crash().await
             }
             assert!(file.append(b"from the dead").is_err());
-            (
-                disk.read("/log").unwrap(),
-                disk.read("/atomic").unwrap() == b"new",
-            )
+            (disk.read("/log").unwrap(), disk.read("/atomic").unwrap() == b"new")
         })
         .value
 }
@@ -300,15 +270,8 @@ fn a_crash_keeps_what_was_synced_and_may_lose_or_tear_the_rest() {
         assert!(atomic);
         lengths.insert(content.len());
     }
-    assert!(
-        lengths.contains(&600) && lengths.contains(&2600) && lengths.len() > 3,
-        "{lengths:?}"
-    );
-    assert_eq!(
-        after_crash(1, true).0.len(),
-        2600,
-        "a killed process loses nothing it has written"
-    );
+    assert!(lengths.contains(&600) && lengths.contains(&2600) && lengths.len() > 3, "{lengths:?}");
+    assert_eq!(after_crash(1, true).0.len(), 2600, "a killed process loses nothing it has written");
 }
 
 #[test]
@@ -320,10 +283,7 @@ fn clocks_are_off_as_told_and_timers_are_not() {
         let before = a.now();
         a.sleep(Duration::from_secs(5)).await;
         assert_eq!((a.now() - before).as_secs(), 5);
-        assert_eq!(
-            b.wall().duration_since(a.wall()),
-            SignedDuration::from_secs(90)
-        );
+        assert_eq!(b.wall().duration_since(a.wall()), SignedDuration::from_secs(90));
         assert_eq!(a.blocking(|| 5).await, 5);
     });
 }
@@ -341,9 +301,7 @@ fn a_panic_in_any_task_fails_the_run() {
 #[test]
 #[should_panic(expected = "not finished after")]
 fn a_run_that_waits_for_nothing_fails() {
-    Simulation::new(1)
-        .time_limit(Duration::from_secs(60))
-        .run(|_| std::future::pending::<()>());
+    Simulation::new(1).time_limit(Duration::from_secs(60)).run(|_| std::future::pending::<()>());
 }
 
 #[test]

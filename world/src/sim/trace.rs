@@ -10,10 +10,7 @@ pub(super) struct Trace {
 
 impl Default for Trace {
     fn default() -> Trace {
-        Trace {
-            lines: Vec::new(),
-            digest: 0xcbf2_9ce4_8422_2325,
-        }
+        Trace { lines: Vec::new(), digest: 0xcbf2_9ce4_8422_2325 }
     }
 }
 

@@ -19,10 +19,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Authority { pem, issuer: Issuer::new(params, key) }
     }
 
     /// Writes `NAME.crt` and `NAME.key` for somebody.
@@ -30,16 +27,11 @@ impl Authority {
         let mut params = CertificateParams::new(vec!["api.test".into()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, user);
         for group in groups {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, *group);
+            params.distinguished_name.push(DnType::OrganizationName, *group);
         }
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let (crt, key_file) = (
-            dir.join(format!("{name}.crt")),
-            dir.join(format!("{name}.key")),
-        );
+        let (crt, key_file) = (dir.join(format!("{name}.crt")), dir.join(format!("{name}.key")));
         replace(&crt, &certificate.pem());
         replace(&key_file, &key.serialize_pem());
         (crt, key_file)
@@ -65,23 +57,12 @@ impl House {
         let authority = Authority::new();
         fs::write(dir.path().join("ca.crt"), &authority.pem).unwrap();
         let identity = authority.issue(dir.path(), "server", "api", &[]);
-        let files = Files {
-            ca: dir.path().join("ca.crt"),
-            identity: Some(identity),
-        };
-        House {
-            server: ServerTls::new(files).unwrap(),
-            dir,
-            authority,
-        }
+        let files = Files { ca: dir.path().join("ca.crt"), identity: Some(identity) };
+        House { server: ServerTls::new(files).unwrap(), dir, authority }
     }
 
     fn client(&self, identity: Option<(PathBuf, PathBuf)>) -> ClientTls {
-        ClientTls::new(Files {
-            ca: self.dir.path().join("ca.crt"),
-            identity,
-        })
-        .unwrap()
+        ClientTls::new(Files { ca: self.dir.path().join("ca.crt"), identity }).unwrap()
     }
 
     /// One connection, with an exchange in each direction: what the server saw.
@@ -111,47 +92,23 @@ impl House {
 #[tokio::test]
 async fn a_certificate_becomes_user_and_groups() {
     let house = House::new();
-    let identity = house.authority.issue(
-        house.dir.path(),
-        "node",
-        "system:node:one",
-        &["system:nodes"],
-    );
-    let seen = house
-        .meet(&house.client(Some(identity)), "api.test")
-        .await
-        .unwrap();
-    assert_eq!(
-        seen,
-        Some(Identity::new("system:node:one", &["system:nodes"]))
-    );
+    let identity = house.authority.issue(house.dir.path(), "node", "system:node:one", &["system:nodes"]);
+    let seen = house.meet(&house.client(Some(identity)), "api.test").await.unwrap();
+    assert_eq!(seen, Some(Identity::new("system:node:one", &["system:nodes"])));
 }
 
 #[tokio::test]
 async fn without_a_certificate_one_is_nobody() {
     let house = House::new();
-    assert_eq!(
-        house.meet(&house.client(None), "api.test").await.unwrap(),
-        None
-    );
+    assert_eq!(house.meet(&house.client(None), "api.test").await.unwrap(), None);
 }
 
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_a_closed_door() {
     let house = House::new();
     let elsewhere = tempfile::tempdir().unwrap();
-    let foreign = Authority::new().issue(
-        elsewhere.path(),
-        "x",
-        "kubernetes-admin",
-        &["system:masters"],
-    );
-    assert!(
-        house
-            .meet(&house.client(Some(foreign)), "api.test")
-            .await
-            .is_err()
-    );
+    let foreign = Authority::new().issue(elsewhere.path(), "x", "kubernetes-admin", &["system:masters"]);
+    assert!(house.meet(&house.client(Some(foreign)), "api.test").await.is_err());
 }
 
 #[tokio::test]
@@ -169,24 +126,13 @@ async fn renewed_files_are_used_at_the_next_handshake_and_bad_ones_are_not() {
     let identity = house.authority.issue(house.dir.path(), "me", "before", &[]);
     let client = house.client(Some(identity.clone()));
     let user = |seen: Option<Identity>| seen.unwrap().user;
-    assert_eq!(
-        user(house.meet(&client, "api.test").await.unwrap()),
-        "before"
-    );
+    assert_eq!(user(house.meet(&client, "api.test").await.unwrap()), "before");
 
-    house
-        .authority
-        .issue(house.dir.path(), "me", "afterwards", &[]);
-    assert_eq!(
-        user(house.meet(&client, "api.test").await.unwrap()),
-        "afterwards"
-    );
+    house.authority.issue(house.dir.path(), "me", "afterwards", &[]);
+    assert_eq!(user(house.meet(&client, "api.test").await.unwrap()), "afterwards");
 
     fs::write(&identity.0, "half a cert").unwrap();
-    assert_eq!(
-        user(house.meet(&client, "api.test").await.unwrap()),
-        "afterwards"
-    );
+    assert_eq!(user(house.meet(&client, "api.test").await.unwrap()), "afterwards");
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,15 +147,7 @@ async fn a_handshake_does_not_wait_for_ever() {
 fn what_is_wrong_with_a_file_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let missing = dir.path().join("missing.crt");
-    let refusal = |ca: &Path| {
-        ClientTls::new(Files {
-            ca: ca.to_owned(),
-            identity: None,
-        })
-        .err()
-        .unwrap()
-        .to_string()
-    };
+    let refusal = |ca: &Path| ClientTls::new(Files { ca: ca.to_owned(), identity: None }).err().unwrap().to_string();
     assert!(refusal(&missing).contains("missing.crt"));
     let empty = dir.path().join("empty.crt");
     fs::write(&empty, "").unwrap();
