@@ -175,7 +175,7 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
         StoreOptions::Etcd { endpoints, tls } => {
             // Clusters of different names may share an etcd.
             let key_prefix = format!("/{}", options.cluster_name);
-            let options = EtcdOptions { endpoints: endpoints.clone(), tls: tls.clone(), key_prefix };
+            let options = EtcdOptions { tls: tls.clone(), key_prefix, ..EtcdOptions::new(endpoints.clone()) };
             Ok(Etcd::open(world, options).await?)
         }
     }

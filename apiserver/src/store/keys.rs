@@ -106,7 +106,15 @@ mod tests {
 
     #[test]
     fn what_names_no_object_is_refused() {
-        for key in ["", "/skiff/", "/skiff/core/pods", "/skiff/core/pods/", "/other/core/pods/a/b", "/skiff/core/pods/a/b/c", "/skiff/-/base/x"] {
+        for key in [
+            "",
+            "/skiff/",
+            "/skiff/core/pods",
+            "/skiff/core/pods/",
+            "/other/core/pods/a/b",
+            "/skiff/core/pods/a/b/c",
+            "/skiff/-/base/x",
+        ] {
             assert!(parse_key(key.as_bytes()).is_err(), "{key}");
         }
         assert!(parse_key(&[b'/', 0xff]).is_err());

@@ -14,6 +14,8 @@
 //!
 //! Reads are answered by the cache (`crate::cache`), which one watch over the whole key space feeds.
 
+#[cfg(test)]
+mod conformance;
 pub mod embedded;
 mod error;
 pub mod etcd;
@@ -63,7 +65,8 @@ pub trait Store: Send + Sync + 'static {
     async fn progress(&self) -> Result<(), StoreError>;
 
     /// Replaces everything by the snapshot's entries, at revisions above `snapshot.floor` and above every revision this
-    /// store ever gave out. Open watches end with `StoreError::Restored`.
+    /// store ever gave out. Open watches end with an error after which one
+    /// lists again.
     async fn restore(&self, snapshot: Snapshot) -> Result<u64, StoreError>;
 
     /// Ends all watches and gives the files or connections back. Later calls fail with `Closed`.

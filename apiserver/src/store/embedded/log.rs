@@ -185,9 +185,9 @@ fn unavailable(error: impl Into<redb::Error>) -> StoreError {
     match error.into() {
         redb::Error::Corrupted(why) => StoreError::Corrupt(why),
         redb::Error::UpgradeRequired(_) => StoreError::Corrupt("the file is of an older redb".into()),
-        redb::Error::DatabaseAlreadyOpen => {
-            StoreError::Unavailable("another process has the store open; is another skiff running on this directory?".into())
-        }
+        redb::Error::DatabaseAlreadyOpen => StoreError::Unavailable(
+            "another process has the store open; is another skiff running on this directory?".into(),
+        ),
         other => StoreError::Unavailable(other.to_string()),
     }
 }

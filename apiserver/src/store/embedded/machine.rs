@@ -126,7 +126,10 @@ impl Machine {
         let mut head = self.head;
         for txn in batch {
             let live = |key: &Bytes| {
-                overlay.get(key).or_else(|| self.keys.get(key).map(|chain| &chain.current)).filter(|v| v.value.is_some())
+                overlay
+                    .get(key)
+                    .or_else(|| self.keys.get(key).map(|chain| &chain.current))
+                    .filter(|v| v.value.is_some())
             };
             if txn.compare.iter().any(|c| live(&c.key).map_or(0, |v| v.mod_revision) != c.mod_revision) {
                 let current = txn.compare.iter().map(|c| live(&c.key).and_then(|v| entry(&c.key, v))).collect();
@@ -317,11 +320,14 @@ fn changes<'a>(
                 let create_revision = before.map_or(revision, |version| version.create_revision);
                 let expires_at = ttl.map_or(0, |ttl| now.saturating_add(ttl.as_millis().min(i64::MAX as u128) as i64));
                 let value = value.clone();
-                let version = Version { value: Some(value.clone()), create_revision, mod_revision: revision, slot, expires_at };
+                let version =
+                    Version { value: Some(value.clone()), create_revision, mod_revision: revision, slot, expires_at };
                 (EventKind::Put { value, create_revision }, version)
             }
             Op::Delete { .. } => {
-                let Some((previous, create_revision)) = before.and_then(|v| Some((v.value.clone()?, v.create_revision))) else {
+                let Some((previous, create_revision)) =
+                    before.and_then(|v| Some((v.value.clone()?, v.create_revision)))
+                else {
                     continue;
                 };
                 let version = Version { value: None, create_revision, mod_revision: revision, slot, expires_at: 0 };

@@ -28,7 +28,9 @@ use tokio::sync::{mpsc, oneshot};
 use self::log::Log;
 use self::machine::Machine;
 use self::writer::{Request, Writer};
-use super::{RangeResult, Snapshot, Store, StoreError, Txn, TxnResult, WatchItem, WatchSender, WatchStream, watch_channel};
+use super::{
+    RangeResult, Snapshot, Store, StoreError, Txn, TxnResult, WatchItem, WatchSender, WatchStream, watch_channel,
+};
 
 /// How long a caller waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(30);

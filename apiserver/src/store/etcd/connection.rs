@@ -6,15 +6,16 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use etcd_client::{Certificate, Client, ConnectOptions, Error, Identity, KvClient, LeaseClient, TlsOptions, WatchClient};
+use etcd_client::{
+    Certificate, Client, ConnectOptions, Error, Identity, KvClient, LeaseClient, TlsOptions, WatchClient,
+};
 use skiff_world::World;
 use skiff_world::tls::Files;
 use tonic::{Code, ConnectError, Status};
 
+use super::EtcdOptions;
 use crate::store::StoreError;
 
-/// How long one call may take, with all its tries.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(3);
 /// A dead connection is noticed within the sum of both.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
@@ -23,6 +24,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// All endpoints.
 pub(super) struct Connection {
     world: World,
+    patience: Duration,
     clients: Vec<Client>,
     names: Vec<String>,
     in_use: AtomicUsize,
@@ -39,7 +41,8 @@ pub(super) enum Repeat {
 
 impl Connection {
     /// Connects lazily: an endpoint that is down does not keep a server from starting on the others.
-    pub(super) async fn new(world: &World, endpoints: &[String], tls: Option<&Files>) -> Result<Connection, StoreError> {
+    pub(super) async fn new(world: &World, options: &EtcdOptions) -> Result<Connection, StoreError> {
+        let EtcdOptions { endpoints, tls, patience, .. } = options;
         if endpoints.is_empty() {
             return Err(StoreError::Invalid("no etcd endpoint is given".into()));
         }
@@ -55,9 +58,21 @@ impl Connection {
         let mut clients = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
             let client = Client::connect([endpoint], Some(options.clone())).await;
-            clients.push(client.map_err(|error| StoreError::Invalid(format!("the etcd endpoint {endpoint:?}: {error}")))?);
+            clients
+                .push(client.map_err(|error| StoreError::Invalid(format!("the etcd endpoint {endpoint:?}: {error}")))?);
         }
-        Ok(Connection { world: world.clone(), clients, names: endpoints.to_vec(), in_use: AtomicUsize::new(0) })
+        Ok(Connection {
+            world: world.clone(),
+            patience: *patience,
+            clients,
+            names: endpoints.to_vec(),
+            in_use: AtomicUsize::new(0),
+        })
+    }
+
+    /// How long one call may take, with all its tries.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     fn current(&self) -> (usize, &Client) {
@@ -75,7 +90,12 @@ impl Connection {
     }
 
     /// One call on the key space, tried on one endpoint after the other while that is safe and there is time.
-    pub(super) async fn kv<T, F>(&self, operation: &'static str, repeat: Repeat, call: impl Fn(KvClient) -> F) -> Result<T, StoreError>
+    pub(super) async fn kv<T, F>(
+        &self,
+        operation: &'static str,
+        repeat: Repeat,
+        call: impl Fn(KvClient) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -84,7 +104,11 @@ impl Connection {
     }
 
     /// One call on leases. Granting one twice leaves one that expires by itself.
-    pub(super) async fn lease<T, F>(&self, operation: &'static str, call: impl Fn(LeaseClient) -> F) -> Result<T, StoreError>
+    pub(super) async fn lease<T, F>(
+        &self,
+        operation: &'static str,
+        call: impl Fn(LeaseClient) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -104,11 +128,16 @@ impl Connection {
         Ok((index, opened.await?))
     }
 
-    async fn call<T, F>(&self, operation: &'static str, repeat: Repeat, call: impl Fn(&Client) -> F) -> Result<T, StoreError>
+    async fn call<T, F>(
+        &self,
+        operation: &'static str,
+        repeat: Repeat,
+        call: impl Fn(&Client) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let deadline = self.world.now() + PATIENCE;
+        let deadline = self.world.now() + self.patience;
         let mut last = None;
         loop {
             let (index, client) = self.current();
@@ -117,7 +146,7 @@ impl Connection {
                 Ok(Err(error)) => error,
                 Err(_) => {
                     self.rotate(index);
-                    return Err(last.unwrap_or(StoreError::Timeout { operation, seconds: PATIENCE.as_secs() }));
+                    return Err(last.unwrap_or(StoreError::Timeout { operation, seconds: self.patience.as_secs() }));
                 }
             };
             let unreachable = is_unreachable(&error);
@@ -137,7 +166,10 @@ impl Connection {
 
 fn tls_options(world: &World, files: &Files) -> Result<TlsOptions, StoreError> {
     let read = |path: &std::path::Path| {
-        world.disk().read(path).map_err(|error| StoreError::Invalid(format!("etcd's TLS file {}: {error}", path.display())))
+        world
+            .disk()
+            .read(path)
+            .map_err(|error| StoreError::Invalid(format!("etcd's TLS file {}: {error}", path.display())))
     };
     let mut options = TlsOptions::new().ca_certificate(Certificate::from_pem(read(&files.ca)?));
     if let Some((certificate, key)) = &files.identity {

@@ -43,13 +43,22 @@ pub struct EtcdOptions {
     pub tls: Option<Files>,
     /// Goes before every key. Clusters that share an etcd need different ones; empty for one alone.
     pub key_prefix: String,
+    /// How long one call may take, with all its tries.
+    pub patience: Duration,
 }
 
 impl EtcdOptions {
     /// An etcd of one's own, without TLS.
     pub fn new(endpoints: Vec<String>) -> EtcdOptions {
-        EtcdOptions { endpoints, tls: None, key_prefix: String::new() }
+        EtcdOptions { endpoints, tls: None, key_prefix: String::new(), patience: Duration::from_secs(10) }
     }
+}
+
+/// What to do about a restore that is not finished.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unfinished {
+    Refuse,
+    Accept,
 }
 
 /// The store in etcd.
@@ -65,10 +74,19 @@ pub struct Etcd {
 impl Etcd {
     /// Reads what the store is, and makes it one if it is empty.
     pub async fn open(world: &World, options: EtcdOptions) -> Result<Arc<Etcd>, StoreError> {
+        Etcd::open_marked(world, options, Unfinished::Refuse).await
+    }
+
+    /// Opens a store for `restore` alone, also one in which a restore was cut off.
+    pub async fn open_for_restore(world: &World, options: EtcdOptions) -> Result<Arc<Etcd>, StoreError> {
+        Etcd::open_marked(world, options, Unfinished::Accept).await
+    }
+
+    async fn open_marked(world: &World, options: EtcdOptions, unfinished: Unfinished) -> Result<Arc<Etcd>, StoreError> {
         // Tasks of this store end with it, not only with the server.
         let world = world.child("store", None);
-        let etcd = Arc::new(Connection::new(&world, &options.endpoints, options.tls.as_ref()).await?);
-        let layout = mark(&etcd, options.key_prefix).await?;
+        let etcd = Arc::new(Connection::new(&world, &options).await?);
+        let layout = mark(&etcd, options.key_prefix, unfinished).await?;
         let compactor = world.spawn("etcd-compactor", compact_by_age(world.clone(), etcd.clone()));
         Ok(Arc::new(Etcd {
             world,
@@ -90,7 +108,7 @@ impl Etcd {
 
     /// Reads the marks anew: somebody restored the store.
     async fn reload(&self) -> Result<(), StoreError> {
-        let layout = mark(&self.etcd, self.layout().cluster).await?;
+        let layout = mark(&self.etcd, self.layout().cluster, Unfinished::Refuse).await?;
         *self.layout.write().unwrap_or_else(PoisonError::into_inner) = layout;
         Ok(())
     }
@@ -156,9 +174,9 @@ impl Etcd {
 
     /// The oldest revision that can be read. etcd only tells a watch that asks for something older.
     async fn oldest(&self) -> Result<u64, StoreError> {
-        let layout = self.layout();
+        let (layout, patience) = (self.layout(), self.etcd.patience());
         let (_, mut stream) = self.etcd.watch(|client| watch::open(client, &layout, layout.base)).await?;
-        let answer = tokio::time::timeout(connection::PATIENCE, async {
+        let answer = tokio::time::timeout(patience, async {
             while let Ok(Some(response)) = stream.message().await {
                 if response.compact_revision() > 0 {
                     return layout.outer(response.compact_revision());
@@ -169,11 +187,18 @@ impl Etcd {
             }
             layout.outer(1)
         });
-        let late = |_| StoreError::Timeout { operation: "asking for the oldest revision", seconds: connection::PATIENCE.as_secs() };
+        let late = |_| StoreError::Timeout { operation: "asking for the oldest revision", seconds: patience.as_secs() };
         answer.await.map_err(late)
     }
 
-    async fn page(&self, layout: &Layout, prefix: &[u8], from: &[u8], limit: usize, at: u64) -> Result<RangeResult, StoreError> {
+    async fn page(
+        &self,
+        layout: &Layout,
+        prefix: &[u8],
+        from: &[u8],
+        limit: usize,
+        at: u64,
+    ) -> Result<RangeResult, StoreError> {
         let mut options = GetOptions::new().with_range(layout.end_of(prefix)).with_limit(limit as i64);
         if at > 0 {
             options = options.with_revision(layout.inner(at));
@@ -316,7 +341,7 @@ fn reads_of(answer: &TxnResponse) -> impl Iterator<Item = Option<etcd_client::Ke
 }
 
 /// Reads the store's marks; writes the first ones into an empty store.
-async fn mark(etcd: &Connection, cluster: String) -> Result<Layout, StoreError> {
+async fn mark(etcd: &Connection, cluster: String, unfinished: Unfinished) -> Result<Layout, StoreError> {
     let mut layout = Layout { cluster, base: 0, marked_at: 0 };
     let key = layout.key(STORE_KEY.as_bytes());
     let first = Marks { base: 0, restoring: false }.encode();
@@ -331,7 +356,7 @@ async fn mark(etcd: &Connection, cluster: String) -> Result<Layout, StoreError> 
     let found = reads_of(&answer.await?).flatten().last();
     let found = found.ok_or_else(|| StoreError::Corrupt(format!("etcd's key {STORE_KEY} is gone")))?;
     let marks = Marks::decode(found.value())?;
-    if marks.restoring {
+    if marks.restoring && unfinished == Unfinished::Refuse {
         let why = "a restore is under way, or was cut off; wait for it, or restore the snapshot again";
         return Err(StoreError::Unavailable(why.into()));
     }

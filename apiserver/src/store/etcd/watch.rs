@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use etcd_client::{Event as EtcdEvent, EventType, WatchClient, WatchOptions, WatchResponse, WatchStream as EtcdStream};
+use etcd_client::{
+    Event as EtcdEvent, EventType, KeyValue, WatchClient, WatchOptions, WatchResponse, WatchStream as EtcdStream,
+};
 
 use super::layout::{Layout, PROGRESS_KEY, STORE_KEY};
 use crate::store::embedded::cut;
@@ -77,17 +79,17 @@ impl Carrier {
             return Ok(true);
         }
         self.after = revision;
+        // First of all: a restore may already have compacted away what its own deletes had.
+        let marks = self.layout.key(STORE_KEY.as_bytes());
+        // The mark we know is where this history began; any other one means that it was replaced.
+        let remarked = |kv: &KeyValue| kv.key() == marks && kv.mod_revision() > self.layout.marked_at;
+        if events.iter().any(|event| event.kv().is_some_and(remarked)) {
+            return Err(StoreError::Restored);
+        }
         let mut ours = Vec::with_capacity(events.len());
         for event in events {
             let Some(key) = event.kv().and_then(|kv| self.layout.strip(kv.key())) else { continue };
-            if key == STORE_KEY.as_bytes() {
-                // The mark we know is where this history began; any other one means that it was replaced.
-                if revision_of(event) == self.layout.marked_at {
-                    continue;
-                }
-                return Err(StoreError::Restored);
-            }
-            if key != PROGRESS_KEY.as_bytes() {
+            if key != PROGRESS_KEY.as_bytes() && key != STORE_KEY.as_bytes() {
                 ours.push(self.event(key, event, revision)?);
             }
         }
