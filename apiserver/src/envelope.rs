@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn json_without_metadata_stays_as_it_is() {
-        for text in ["", "{", "[]", "{}", r#"{"metadata":null}"#, r#"{"metadata":"x","b":{}}"#, r#"{"metadata"#, "\"\\"] {
+        for text in ["", "{", "[]", "{}", r#"{"metadata":null}"#, r#"{"metadata":"x","b":{}}"#, r#"{"metadata"#, "\"\\"]
+        {
             assert_eq!(with_resource_version(ContentType::Json, text.as_bytes(), 1), text.as_bytes());
         }
     }

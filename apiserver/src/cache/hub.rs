@@ -106,7 +106,8 @@ impl Watchers {
     fn tell(&mut self, change: &Change) {
         self.everything.retain(|watcher| watcher.tell(change));
         for (field, buckets) in &mut self.by_field {
-            let value = |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.field_at(*field)).map(String::from);
+            let value =
+                |entry: &Option<Arc<Entry>>| entry.as_ref().and_then(|entry| entry.field_at(*field)).map(String::from);
             let (before, now) = (value(&change.previous), value(&change.current));
             let moved = before != now;
             for value in before.into_iter().chain(now.filter(|_| moved)) {

@@ -278,8 +278,8 @@ fn read_pair(pair: &[u8]) -> Result<(&str, &str), IndexError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use prost::Message;
     use proptest::prelude::*;
+    use prost::Message;
     use std::collections::BTreeMap;
 
     #[derive(Clone, PartialEq, Message)]

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skiff_world::World;
-use tokio::sync::watch as signal;
+use skiff_world::watch as signal;
 
 pub use entry::{CachedResource, Entry, HISTORY, ToJson};
 pub use feed::RevisionSink;
@@ -242,7 +242,11 @@ impl Cache {
 
     /// One object, by `namespace/name` or `name`.
     pub fn get(&self, resource: ResourceId, namespace: &str, name: &str) -> Option<Arc<Entry>> {
-        let key = if namespace.is_empty() { Bytes::copy_from_slice(name.as_bytes()) } else { format!("{namespace}/{name}").into() };
+        let key = if namespace.is_empty() {
+            Bytes::copy_from_slice(name.as_bytes())
+        } else {
+            format!("{namespace}/{name}").into()
+        };
         self.shared.state().resource(resource)?.objects().get(&key).cloned()
     }
 

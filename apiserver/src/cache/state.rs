@@ -99,7 +99,8 @@ impl ResourceState {
         };
         self.objects = self.objects.iter().map(|(key, entry)| (key.clone(), index(entry))).collect();
         for change in &mut self.changes {
-            let (previous, current) = (change.previous.as_ref().map(&mut index), change.current.as_ref().map(&mut index));
+            let (previous, current) =
+                (change.previous.as_ref().map(&mut index), change.current.as_ref().map(&mut index));
             *change = Arc::new(Change { revision: change.revision, previous, current, last_seen: OnceLock::new() });
         }
         self.registered = Some(resource);

@@ -1,7 +1,8 @@
 //! The recorder: every revision with its cause, in bounded files, whatever the store has forgotten.
 //!
-//! It hangs on the cache's watch as a sink. Records go to segment files named by their first revision; when they
-//! outgrow their bound, the oldest goes. Leases are left out: they change without end and say nothing. What could not
+//! It hangs on the cache's watch as a sink. Records go to segment files named by the lowest revision in them; when they
+//! outgrow their bound, the oldest goes. Nothing is synced to disk but closed segments: after a crash, the cache tells
+//! again what followed the last record before the damage, and reading takes each revision once. Leases are left out: they change without end and say nothing. What could not
 //! be recorded is recorded as missing, and reading says so; it never holds anything up.
 
 mod segment;
@@ -164,7 +165,13 @@ impl Recorder {
     }
 
     /// The changes after revision `after`, up to `up_to`; the first `limit` of them.
-    pub async fn range(&self, subject: Subject, after: u64, up_to: u64, limit: usize) -> Result<Reading, RecorderError> {
+    pub async fn range(
+        &self,
+        subject: Subject,
+        after: u64,
+        up_to: u64,
+        limit: usize,
+    ) -> Result<Reading, RecorderError> {
         self.flushed().await?;
         let (disk, dir) = (self.world.disk(), self.dir.clone());
         self.world.blocking(move || read(&disk, &dir, &subject, after, up_to, Keep::First(limit))).await
@@ -240,13 +247,22 @@ fn failed(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> RecorderEr
     |error| RecorderError::Disk { path, error }
 }
 
-/// The segments by their first revision.
-fn segments(disk: &Disk, dir: &std::path::Path) -> Result<BTreeMap<u64, (PathBuf, u64)>, RecorderError> {
+/// A segment's name: its lowest revision, and a number for those that begin with the same.
+type SegmentId = (u64, u32);
+
+fn segment_name((first, again): SegmentId) -> String {
+    format!("{first:020}-{again}{SUFFIX}")
+}
+
+/// The segments, with their files and lengths.
+fn segments(disk: &Disk, dir: &std::path::Path) -> Result<BTreeMap<SegmentId, (PathBuf, u64)>, RecorderError> {
     let mut found = BTreeMap::new();
     for entry in disk.list(dir).map_err(failed(dir))? {
-        let first = entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.parse().ok());
-        if let Some(first) = first {
-            found.insert(first, (dir.join(&entry.name), entry.len));
+        let parts = entry.name.to_str().and_then(|name| name.strip_suffix(SUFFIX)?.split_once('-'));
+        if let Some((first, again)) = parts
+            && let (Ok(first), Ok(again)) = (first.parse(), again.parse())
+        {
+            found.insert((first, again), (dir.join(&entry.name), entry.len));
         }
     }
     Ok(found)
@@ -269,37 +285,42 @@ fn read(
     up_to: u64,
     keep: Keep,
 ) -> Result<Reading, RecorderError> {
-    let mut reading = Reading::default();
-    let all = segments(disk, dir)?;
-    let firsts: Vec<u64> = all.keys().copied().collect();
-    for (index, (first, (path, _))) in all.iter().enumerate() {
-        let ends_before = firsts.get(index + 1).is_some_and(|next| next.saturating_sub(1) <= after);
-        if ends_before || *first > up_to {
-            continue;
+    let mut notices = Vec::new();
+    // By revision: what was told again after a crash is there twice.
+    let mut found: BTreeMap<u64, Vec<Recorded>> = BTreeMap::new();
+    for ((first, _), (path, _)) in segments(disk, dir)? {
+        if first > up_to {
+            break;
         }
-        let contents = read_segment(disk, path)?;
-        reading.notices.extend(contents.notices);
+        let contents = read_segment(disk, &path)?;
+        notices.extend(contents.notices);
         for record in contents.records.into_iter().filter(|record| record.revision > after) {
             if record.missing_after != 0 && record.missing_after < up_to {
-                reading.notices.push(missing(&record));
+                notices.push(missing(&record));
             }
-            if record.revision <= up_to {
-                reading.changes.extend(changes(record, subject));
+            if record.revision <= up_to && !found.contains_key(&record.revision) {
+                let (revision, changes) = (record.revision, changes(record, subject).collect::<Vec<_>>());
+                if !changes.is_empty() {
+                    found.insert(revision, changes);
+                }
             }
         }
-        match keep {
-            Keep::First(limit) if reading.changes.len() >= limit => {
-                reading.changes.truncate(limit);
-                break;
-            }
-            Keep::Last(limit) => {
-                let surplus = reading.changes.len().saturating_sub(limit);
-                reading.changes.drain(..surplus);
-            }
-            Keep::First(_) => {}
+        // A revision has a change or two: this bounds what is held while reading on.
+        while let Keep::First(limit) | Keep::Last(limit) = keep
+            && found.len() > limit
+        {
+            match keep {
+                Keep::First(_) => found.pop_last(),
+                Keep::Last(_) => found.pop_first(),
+            };
         }
     }
-    Ok(reading)
+    let mut changes: Vec<Recorded> = found.into_values().flatten().collect();
+    match keep {
+        Keep::First(limit) => changes.truncate(limit),
+        Keep::Last(limit) => drop(changes.drain(..changes.len().saturating_sub(limit))),
+    }
+    Ok(Reading { changes, notices })
 }
 
 fn missing(record: &Record) -> Notice {

@@ -80,13 +80,15 @@ pub(super) fn encode(out: &mut Vec<u8>, record: &Record) {
 pub(super) struct Contents {
     pub(super) records: Vec<Record>,
     pub(super) notices: Vec<Notice>,
+    /// How many of the records come before the first damage.
+    pub(super) intact: usize,
 }
 
 /// Reads what can be read.
 pub(super) fn decode(path: &Path, file: Vec<u8>) -> Contents {
     let mut contents = Contents::default();
-    let file_len = file.len();
     let mut notice = |text: String| contents.notices.push(Notice { file: path.to_owned(), text });
+    let file_len = file.len();
     let mut rest = Bytes::from(file);
     if rest.len() < HEADER || !rest.starts_with(MAGIC) {
         notice("is no recorder segment, or its beginning is lost".into());
@@ -98,24 +100,49 @@ pub(super) fn decode(path: &Path, file: Vec<u8>) -> Contents {
         notice(format!("has format {format}, and this Skiff reads up to {FORMAT}: it was written by a newer Skiff"));
         return contents;
     }
+    let mut damaged = false;
     while !rest.is_empty() {
         let at = file_len - rest.len();
-        if rest.len() < FRAME {
-            notice(format!("ends within a record at byte {at}"));
-            break;
+        let found = next(&mut rest);
+        if let Ok(record) = found {
+            contents.records.push(record);
+            contents.intact += usize::from(!damaged);
+            continue;
         }
-        let (len, crc) = (rest.get_u32() as usize, rest.get_u32());
-        if len > rest.len() {
-            notice(format!("ends within a record at byte {at}, or the record's length was changed"));
-            break;
-        }
-        let payload = rest.split_to(len);
-        match Record::decode(payload.clone()) {
-            Ok(record) if crc32fast::hash(&payload) == crc => contents.records.push(record),
-            _ => notice(format!("the record at byte {at} was changed and is passed over")),
-        }
+        damaged = true;
+        let text = match found {
+            Err(Damage::Changed) => format!("the record at byte {at} was changed and is passed over"),
+            // A crash can leave zeros where data was to come; no record is empty.
+            Err(Damage::Zeros) => format!("holds nothing from byte {at} on"),
+            _ => format!("ends within a record at byte {at}, or the record's length was changed"),
+        };
+        contents.notices.push(Notice { file: path.to_owned(), text });
     }
     contents
+}
+
+enum Damage {
+    Changed,
+    Zeros,
+    End,
+}
+
+/// Takes the next record off; where nothing can follow, everything.
+fn next(rest: &mut Bytes) -> Result<Record, Damage> {
+    if rest.len() < FRAME {
+        rest.clear();
+        return Err(Damage::End);
+    }
+    let (len, crc) = (rest.get_u32() as usize, rest.get_u32());
+    if len == 0 || len > rest.len() {
+        rest.clear();
+        return Err(if len == 0 { Damage::Zeros } else { Damage::End });
+    }
+    let payload = rest.split_to(len);
+    if crc32fast::hash(&payload) != crc {
+        return Err(Damage::Changed);
+    }
+    Record::decode(payload).map_err(|_| Damage::Changed)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use skiff_world::{Disk, File, World};
 use tokio::sync::{mpsc, oneshot};
 
 use super::segment::{self, Change, HEADER, Record};
-use super::{RecorderError, RecorderOptions, SUFFIX, failed, read_segment, segments, unreadable};
+use super::{RecorderError, RecorderOptions, failed, read_segment, segment_name, segments, unreadable};
 use crate::cache::{FieldIndexer, Indexer};
 use crate::envelope::{ContentType, Envelope};
 use crate::store::{self, Event, EventKind, Revision};
@@ -44,19 +44,21 @@ struct Current {
 }
 
 impl Writer {
-    /// Finds the last revision that was recorded. A segment with a damaged end is left as it is; writing goes on in a
-    /// new one.
+    /// Finds the last revision before any damage of the newest segment: from there on everything is to be told again. A
+    /// damaged segment is left as it is; writing goes on in a new one.
     pub(super) fn open(disk: Disk, options: RecorderOptions) -> Result<(Writer, Option<u64>), RecorderError> {
         disk.create_dir_all(&options.dir).map_err(failed(&options.dir))?;
         let mut last = None;
         let mut current = None;
         for (index, (path, len)) in segments(&disk, &options.dir)?.into_values().rev().enumerate() {
             let contents = read_segment(&disk, &path)?;
-            contents.notices.iter().for_each(|notice| tracing::warn!(file = %path.display(), "the recorder's segment {}", notice.text));
+            for notice in &contents.notices {
+                tracing::warn!(file = %path.display(), "a segment of the recorder {}", notice.text);
+            }
             if index == 0 && contents.notices.is_empty() && len < options.segment_bytes {
                 current = Some(Current { file: disk.open(&path).map_err(failed(&path))?, len });
             }
-            last = contents.records.last().map(|record| record.revision);
+            last = contents.records[..contents.intact].last().map(|record| record.revision);
             if last.is_some() {
                 break;
             }
@@ -89,13 +91,23 @@ impl Writer {
 
     fn append(&mut self, records: &[Record]) -> Result<(), RecorderError> {
         let mut bytes = Vec::new();
-        if self.current.as_ref().is_none_or(|current| current.len >= self.options.segment_bytes) {
-            self.begin(records[0].revision)?;
+        for record in records {
+            let len = self.current.as_ref().map_or(0, |current| current.len) + bytes.len() as u64;
+            if self.current.is_none() || len >= self.options.segment_bytes {
+                self.flush(&mut bytes)?;
+                self.begin(record.revision)?;
+            }
+            segment::encode(&mut bytes, record);
         }
-        records.iter().for_each(|record| segment::encode(&mut bytes, record));
-        let Some(current) = &mut self.current else { return Err(RecorderError::Stopped) };
-        current.file.append(&bytes).map_err(failed(&self.options.dir))?;
-        current.len += bytes.len() as u64;
+        self.flush(&mut bytes)
+    }
+
+    fn flush(&mut self, bytes: &mut Vec<u8>) -> Result<(), RecorderError> {
+        if let Some(current) = &mut self.current {
+            current.file.append(bytes).map_err(failed(&self.options.dir))?;
+            current.len += bytes.len() as u64;
+        }
+        bytes.clear();
         Ok(())
     }
 
@@ -105,15 +117,15 @@ impl Writer {
             current.file.sync().map_err(failed(&self.options.dir))?;
         }
         let mut existing = segments(&self.disk, &self.options.dir)?;
-        // Only a damaged segment can have begun with the same revision; it must not be overwritten.
-        let first = existing.last_key_value().map_or(first, |(newest, _)| first.max(newest + 1));
+        let same = existing.range((first, 0)..=(first, u32::MAX)).next_back();
+        let again = same.map_or(0, |((_, again), _)| again + 1);
         let mut total: u64 = existing.values().map(|(_, len)| len).sum();
         while total + self.options.segment_bytes > self.options.total_bytes {
             let Some((_, (path, len))) = existing.pop_first() else { break };
             self.disk.remove(&path).map_err(failed(&path))?;
             total -= len;
         }
-        let path: PathBuf = self.options.dir.join(format!("{first:020}{SUFFIX}"));
+        let path: PathBuf = self.options.dir.join(segment_name((first, again)));
         let file = self.disk.create(&path).map_err(failed(&path))?;
         file.append(&segment::header()).map_err(failed(&path))?;
         self.current = Some(Current { file, len: HEADER as u64 });
