@@ -1,1 +1,3 @@
 //! Skiff's tests.
+
+pub mod simulation;
