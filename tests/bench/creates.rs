@@ -53,7 +53,12 @@ pub async fn throughput(cluster: &Cluster) -> Result<()> {
         Some(url) => {
             let raw = raw_puts(url).await?;
             let beside = format!("etcd {raw:.0}/s");
-            line("creates/s, 1 KB, 64 in flight, etcd", &format!("{rate:.0}/s"), &beside, &format!("{:.2}", rate / raw));
+            line(
+                "creates/s, 1 KB, 64 in flight, etcd",
+                &format!("{rate:.0}/s"),
+                &beside,
+                &format!("{:.2}", rate / raw),
+            );
         }
     }
     Ok(())
@@ -132,9 +137,13 @@ pub async fn fsyncs(cluster: &Cluster) -> Result<()> {
     Command::new("kill").args(["-INT", &strace.id().to_string()]).status()?;
     strace.wait()?;
     let text = std::fs::read_to_string(report.path())?;
-    let syncs = text.lines().filter(|l| (l.contains("fsync(") || l.contains("fdatasync(")) && !l.contains("resumed")).count();
+    let syncs =
+        text.lines().filter(|l| (l.contains("fsync(") || l.contains("fdatasync(")) && !l.contains("resumed")).count();
     let what = format!("fsyncs seen by strace during {CREATES} creates, {:?}", cluster.store);
     line(&what, &syncs.to_string(), "", "");
-    anyhow::ensure!(syncs >= CREATES, "{syncs} fsyncs for {CREATES} creates: some were acknowledged before they were durable");
+    anyhow::ensure!(
+        syncs >= CREATES,
+        "{syncs} fsyncs for {CREATES} creates: some were acknowledged before they were durable"
+    );
     Ok(())
 }

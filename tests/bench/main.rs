@@ -34,7 +34,9 @@ async fn run() -> Result<()> {
         creates::one_at_a_time(&cluster).await?;
         creates::fsyncs(&cluster).await?;
     }
-    println!("\nbudgets, from the design: control plane 25 MB; cold start 0.2 s; creates 20,000/s embedded, 60 % of raw puts on etcd;");
+    println!(
+        "\nbudgets, from the design: control plane 25 MB; cold start 0.2 s; creates 20,000/s embedded, 60 % of raw puts on etcd;"
+    );
     println!("one create 0.5 ms embedded; Pods below the raw Docker API with --network none pause containers.");
     Ok(())
 }

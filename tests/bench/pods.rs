@@ -121,7 +121,8 @@ async fn container(docker: &Docker, name: &str, network: &str) -> Result<String>
 
 async fn clean_up(docker: &Docker) -> Result<()> {
     let filters = [("label".to_owned(), vec![LABEL.to_owned()])].into();
-    let options = bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let options =
+        bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
     for container in docker.list_containers(Some(options)).await? {
         if let Some(id) = container.id {
             let force = RemoveContainerOptionsBuilder::default().force(true).build();

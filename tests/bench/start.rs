@@ -42,7 +42,12 @@ pub async fn cold(cluster: &Cluster) -> Result<()> {
         server.wait()?;
     }
     kill(supervisor, Signal::SIGCONT)?;
-    line("control plane, process start to first answer (of 5)", &seconds(Duration::from_secs_f64(median(times))), "", "");
+    line(
+        "control plane, process start to first answer (of 5)",
+        &seconds(Duration::from_secs_f64(median(times))),
+        "",
+        "",
+    );
     let api = Api::<Namespace>::new(&cluster.client()?);
     for _ in 0..200 {
         if api.get("", "default").await.is_ok() {

@@ -41,7 +41,9 @@ fn mistakes_are_named_and_nothing_is_applied() {
     }
 
     // The second document is wrong: the first is not applied either.
-    let error = refused("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 0}]}\n");
+    let error = refused(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: first}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 0}]}\n",
+    );
     assert!(error.contains("document 2 (Service s)") && error.contains("spec.ports[0].port"), "{error}");
     assert!(cluster.get(&["configmaps", "--field-selector", "metadata.name=first"]).is_empty());
     assert!(cluster.get(&["pods"]).is_empty());

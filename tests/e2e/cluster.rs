@@ -183,7 +183,11 @@ impl Drop for Cluster {
                 eprintln!("---- {log}");
             }
             for words in [&["get", "pods", "-A", "-o", "wide"][..], &["get", "nodes"], &["events", "-A"]] {
-                eprintln!("---- skiffctl {}\n{}", words.join(" "), String::from_utf8_lossy(&self.try_ctl(words).stdout));
+                eprintln!(
+                    "---- skiffctl {}\n{}",
+                    words.join(" "),
+                    String::from_utf8_lossy(&self.try_ctl(words).stdout)
+                );
             }
         }
         let output = self.skiff(&["down", "--purge"]);
@@ -274,7 +278,8 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub fn http_get(address: &str, path: &str) -> Result<String, String> {
     use std::io::{Read, Write};
     let target = address.parse().map_err(|e| format!("{address}: {e}"))?;
-    let mut stream = std::net::TcpStream::connect_timeout(&target, Duration::from_secs(3)).map_err(|e| e.to_string())?;
+    let mut stream =
+        std::net::TcpStream::connect_timeout(&target, Duration::from_secs(3)).map_err(|e| e.to_string())?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|e| e.to_string())?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").map_err(|e| e.to_string())?;
     let mut reply = String::new();

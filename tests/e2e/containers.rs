@@ -94,13 +94,19 @@ fn what_dies_comes_back() {
     assert!(cluster.ctl(&["events", "--for", "pod/web"]).contains("Unhealthy"));
 
     // Restart policies.
-    eventually("the crasher backs off", || cluster.ctl(&["get", "pod", "crasher"]).contains("CrashLoopBackOff").then_some(()));
+    eventually("the crasher backs off", || {
+        cluster.ctl(&["get", "pod", "crasher"]).contains("CrashLoopBackOff").then_some(())
+    });
     assert!(restarts(&cluster, "crasher", "c") >= 1);
-    eventually("the other one has completed", || cluster.ctl(&["get", "pod", "once"]).contains("Completed").then_some(()));
+    eventually("the other one has completed", || {
+        cluster.ctl(&["get", "pod", "once"]).contains("Completed").then_some(())
+    });
 
     // A node's NodePort does not answer for Pods that are gone.
     cluster.ctl(&["delete", "pod", "web", "crasher", "once"]);
     assert!(cluster.get(&["pods"]).is_empty());
-    eventually("no container is left of it", || docker(&["ps", "-aq", "--filter", &label]).trim().is_empty().then_some(()));
+    eventually("no container is left of it", || {
+        docker(&["ps", "-aq", "--filter", &label]).trim().is_empty().then_some(())
+    });
     assert!(http_get(&format!("{}:30080", cluster.node_addresses()[0]), "/").is_err());
 }

@@ -13,7 +13,12 @@ fn the_guestbook_counts_on_every_node() {
     let applied = cluster.ctl(&["apply", "-f", GUESTBOOK]);
     assert_eq!(
         applied.lines().collect::<Vec<_>>(),
-        ["service/counter created", "deployment.apps/counter created", "service/guestbook created", "deployment.apps/guestbook created"]
+        [
+            "service/counter created",
+            "deployment.apps/counter created",
+            "service/guestbook created",
+            "deployment.apps/guestbook created"
+        ]
     );
     let again = cluster.ctl(&["apply", "-f", GUESTBOOK]);
     assert!(again.lines().all(|l| l.ends_with(" unchanged")), "{again}");
@@ -92,7 +97,10 @@ fn what_people_type(cluster: &Cluster, pod: &str) {
 }
 
 fn scale_and_delete(cluster: &Cluster) {
-    assert_eq!(cluster.ctl(&["scale", "deployment/guestbook", "--replicas", "5"]), "deployment.apps/guestbook scaled\n");
+    assert_eq!(
+        cluster.ctl(&["scale", "deployment/guestbook", "--replicas", "5"]),
+        "deployment.apps/guestbook scaled\n"
+    );
     cluster.ctl(&["rollout", "status", "deployment/guestbook", "--timeout", "60s"]);
     assert_eq!(cluster.pods("app=guestbook").len(), 5);
     cluster.ctl(&["scale", "deployment/guestbook", "--replicas", "1"]);

@@ -23,8 +23,7 @@ pub fn snapshot() -> BTreeMap<&'static str, Vec<String>> {
     links.sort();
     let mounts: Vec<String> = {
         let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let mut points: Vec<String> =
-            table.lines().filter_map(|l| l.split(' ').nth(4)).map(str::to_owned).collect();
+        let mut points: Vec<String> = table.lines().filter_map(|l| l.split(' ').nth(4)).map(str::to_owned).collect();
         points.retain(|p| !p.starts_with("/var/lib/docker"));
         points.sort();
         points
@@ -61,9 +60,7 @@ fn down_leaves_nothing_behind() {
         assert!(one.containers().is_empty());
         one.up_again(&[]);
         one.ctl(&["rollout", "status", "deployment/web", "--timeout", "60s"]);
-        super::cluster::eventually("the kept Deployment runs again", || {
-            (one.containers().len() >= 4).then_some(())
-        });
+        super::cluster::eventually("the kept Deployment runs again", || (one.containers().len() >= 4).then_some(()));
     }
     let after = snapshot();
     for (what, lines) in &before {

@@ -49,7 +49,11 @@ fn no_death_of_a_process_restarts_a_container() {
         // It works again: a scale goes all the way.
         replicas += 1;
         eventually("the API answers", || {
-            cluster.try_ctl(&["scale", "deployment/web", "--replicas", &replicas.to_string()]).status.success().then_some(())
+            cluster
+                .try_ctl(&["scale", "deployment/web", "--replicas", &replicas.to_string()])
+                .status
+                .success()
+                .then_some(())
         });
         cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "60s"]);
         let now = cluster.containers();
@@ -105,11 +109,8 @@ fn no_acknowledged_write_is_lost() {
         }
         killer.join().unwrap();
         eventually("the API answers", || cluster.try_ctl(&["get", "nodes"]).status.success().then_some(()));
-        let there: Vec<String> = cluster
-            .get(&["configmaps"])
-            .iter()
-            .map(|c| c["metadata"]["name"].as_str().unwrap().to_owned())
-            .collect();
+        let there: Vec<String> =
+            cluster.get(&["configmaps"]).iter().map(|c| c["metadata"]["name"].as_str().unwrap().to_owned()).collect();
         for name in &acknowledged {
             assert!(there.contains(name), "{name} was acknowledged and is lost");
         }

@@ -63,7 +63,10 @@ fn a_rolling_update_loses_no_request() {
         })
     };
     let configured = cluster.apply(&web("v2"));
-    assert!(configured.contains("deployment.apps/web configured") && configured.contains("service/web unchanged"), "{configured}");
+    assert!(
+        configured.contains("deployment.apps/web configured") && configured.contains("service/web unchanged"),
+        "{configured}"
+    );
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "120s"]);
     eventually("only the new release answers", || (cluster.get(&["pods", "-l", "app=web"]).len() == 4).then_some(()));
     done.store(true, Ordering::SeqCst);

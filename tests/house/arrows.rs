@@ -37,14 +37,9 @@ const EVERYTHING: &[&str] = &[
 fn sections(manifest: &str) -> Vec<(String, Vec<String>)> {
     let mut sections: Vec<(String, Vec<String>)> = Vec::new();
     for line in manifest.lines().map(str::trim) {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             sections.push((name.trim_matches(['[', ']']).to_owned(), Vec::new()));
-        } else if let (Some((key, _)), Some((_, keys))) =
-            (line.split_once('='), sections.last_mut())
-        {
+        } else if let (Some((key, _)), Some((_, keys))) = (line.split_once('='), sections.last_mut()) {
             let key = key.trim().trim_matches('"');
             if !key.starts_with('#') {
                 keys.push(key.split('.').next().unwrap_or(key).to_owned());
@@ -55,9 +50,7 @@ fn sections(manifest: &str) -> Vec<(String, Vec<String>)> {
 }
 
 fn name(manifest: &str) -> Option<&str> {
-    let line = manifest
-        .lines()
-        .find(|line| line.trim_start().starts_with("name"))?;
+    let line = manifest.lines().find(|line| line.trim_start().starts_with("name"))?;
     line.split('"').nth(1)
 }
 
@@ -88,9 +81,7 @@ pub(crate) fn complaints(path: &str, manifest: &str) -> Vec<String> {
         return if path.starts_with("examples/") || path == "Cargo.toml" {
             Vec::new()
         } else {
-            vec![format!(
-                "{path}: crate {name} has no place in the house; give it one in arrows.rs"
-            )]
+            vec![format!("{path}: crate {name} has no place in the house; give it one in arrows.rs")]
         };
     };
     dependencies(manifest)
@@ -106,11 +97,6 @@ pub(crate) fn complaints(path: &str, manifest: &str) -> Vec<String> {
 /// Whether a manifest takes over the workspace's lints.
 pub(crate) fn keeps_lints(manifest: &str) -> bool {
     let lints = manifest.split("[lints]").nth(1).unwrap_or_default();
-    let lines = lints
-        .lines()
-        .map(str::trim)
-        .take_while(|line| !line.starts_with('['));
-    lines
-        .into_iter()
-        .any(|line| line.replace(' ', "") == "workspace=true")
+    let lines = lints.lines().map(str::trim).take_while(|line| !line.starts_with('['));
+    lines.into_iter().any(|line| line.replace(' ', "") == "workspace=true")
 }

@@ -39,9 +39,7 @@ fn prose_from(text: &[char], at: usize) -> usize {
 }
 
 fn until(text: &[char], from: usize, stop: impl Fn(&[char]) -> bool) -> usize {
-    (from..text.len())
-        .find(|at| stop(&text[*at..]))
-        .unwrap_or(text.len())
+    (from..text.len()).find(|at| stop(&text[*at..])).unwrap_or(text.len())
 }
 
 fn string(text: &[char], mut at: usize) -> usize {
@@ -57,9 +55,7 @@ fn raw_string(text: &[char], from: usize) -> Option<usize> {
     if text.get(quote) != Some(&'"') {
         return None;
     }
-    let closes = |rest: &[char]| {
-        rest[0] == '"' && rest.len() > hashes && rest[1..=hashes].iter().all(|c| *c == '#')
-    };
+    let closes = |rest: &[char]| rest[0] == '"' && rest.len() > hashes && rest[1..=hashes].iter().all(|c| *c == '#');
     Some(until(text, quote + 1, closes) + hashes + 1)
 }
 
@@ -80,8 +76,7 @@ fn block_comment(text: &[char], from: usize) -> usize {
 
 /// The words of some code: what a whole-word search runs over.
 pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
-    code.split(|c: char| !(c.is_alphanumeric() || c == '_'))
-        .filter(|word| !word.is_empty())
+    code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
 
 #[test]
@@ -89,10 +84,7 @@ fn prose_is_blanked_and_code_is_kept() {
     for (source, code) in [
         ("a // b\nc", "a  \nc"),
         ("a /* b /* c */ d */ e", "a   e"),
-        (
-            r#"a("b \" c", 'd', '\'', 'e: loop {})"#,
-            "a( ,  ,  , 'e: loop {})",
-        ),
+        (r#"a("b \" c", 'd', '\'', 'e: loop {})"#, "a( ,  ,  , 'e: loop {})"),
         (r##"a(r#"b " c"#, br"d", r"e")"##, "a( ,  ,  )"),
         ("for r in a { r#fn() }", "for r in a { r#fn() }"),
         ("\"a\nb\" c", " \n c"),

@@ -12,9 +12,7 @@ use std::path::{Path, PathBuf};
 /// The workspace's root.
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent()
-        .expect("this crate lies in the workspace")
-        .to_owned()
+    here.parent().expect("this crate lies in the workspace").to_owned()
 }
 
 /// A file of the project: its path from the root, with `/`, and its text.
@@ -32,10 +30,7 @@ fn sources(extension: &str) -> Vec<Source> {
 }
 
 fn collect(root: &Path, dir: &Path, extension: &str, found: &mut Vec<Source>) {
-    for entry in fs::read_dir(dir)
-        .expect("the project's folders can be read")
-        .flatten()
-    {
+    for entry in fs::read_dir(dir).expect("the project's folders can be read").flatten() {
         let path = entry.path();
         let name = entry.file_name();
         let hidden = name.to_string_lossy().starts_with('.');
@@ -44,10 +39,7 @@ fn collect(root: &Path, dir: &Path, extension: &str, found: &mut Vec<Source>) {
         } else if path.extension().is_some_and(|e| e == extension) {
             let text = fs::read_to_string(&path).expect("sources are UTF-8");
             let path = path.strip_prefix(root).expect("found below the root");
-            found.push(Source {
-                path: path.to_string_lossy().into_owned(),
-                text,
-            });
+            found.push(Source { path: path.to_string_lossy().into_owned(), text });
         }
     }
 }
@@ -55,61 +47,31 @@ fn collect(root: &Path, dir: &Path, extension: &str, found: &mut Vec<Source>) {
 /// Applies a rule to every Rust source, and fails with all that it finds.
 fn holds(rule: impl Fn(&Source) -> Vec<String>) {
     let sources = sources("rs");
-    assert!(
-        sources.len() > 50,
-        "only {} sources found: looked in the wrong place",
-        sources.len()
-    );
+    assert!(sources.len() > 50, "only {} sources found: looked in the wrong place", sources.len());
     no_complaints(sources.iter().flat_map(rule).collect());
 }
 
 fn no_complaints(complaints: Vec<String>) {
-    assert!(
-        complaints.is_empty(),
-        "{} complaints:\n{}",
-        complaints.len(),
-        complaints.join("\n")
-    );
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
 }
 
 /// Shows a rule a bad sample and a good one.
 fn bites(rule: impl Fn(&Source) -> Vec<String>, path: &str, bad: &str, good: &str) {
-    let source = |text: &str| Source {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    };
-    assert_eq!(
-        rule(&source(bad)).len(),
-        1,
-        "one complaint is due about: {bad}"
-    );
-    assert_eq!(
-        rule(&source(good)),
-        Vec::<String>::new(),
-        "nothing is wrong with: {good}"
-    );
+    let source = |text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+    assert_eq!(rule(&source(bad)).len(), 1, "one complaint is due about: {bad}");
+    assert_eq!(rule(&source(good)), Vec::<String>::new(), "nothing is wrong with: {good}");
 }
 
 #[test]
 fn every_select_is_biased() {
     let good = "//! `select! {` in a comment\ntokio::select! {\n  biased;\n  _ = a => {} }";
-    bites(
-        rules::biased_selects,
-        "x.rs",
-        "let x = tokio::select! { _ = a => {} };",
-        good,
-    );
+    bites(rules::biased_selects, "x.rs", "let x = tokio::select! { _ = a => {} };", good);
     holds(rules::biased_selects);
 }
 
 #[test]
 fn every_file_says_what_it_is_for() {
-    bites(
-        rules::opening,
-        "x.rs",
-        "use std::fs;\n//! Too late.",
-        "//! Early enough.\nuse std::fs;",
-    );
+    bites(rules::opening, "x.rs", "use std::fs;\n//! Too late.", "//! Early enough.\nuse std::fs;");
     holds(rules::opening);
 }
 
@@ -123,22 +85,9 @@ fn no_file_is_too_long() {
 
 #[test]
 fn names_say_what_a_thing_is() {
-    bites(
-        rules::names,
-        "x.rs",
-        "pub mod string_utils;",
-        "pub mod manager;\nmod utility_pole;",
-    );
-    for bad in [
-        "a/util.rs",
-        "a/helpers/mod.rs",
-        "a/pod_common.rs",
-        "a/manager2.rs",
-    ] {
-        let source = Source {
-            path: bad.to_owned(),
-            text: String::new(),
-        };
+    bites(rules::names, "x.rs", "pub mod string_utils;", "pub mod manager;\nmod utility_pole;");
+    for bad in ["a/util.rs", "a/helpers/mod.rs", "a/pod_common.rs", "a/manager2.rs"] {
+        let source = Source { path: bad.to_owned(), text: String::new() };
         assert_eq!(rules::names(&source).len(), 1, "{bad}");
     }
     holds(rules::names);
@@ -147,78 +96,44 @@ fn names_say_what_a_thing_is() {
 #[test]
 fn unsafe_stays_in_its_place() {
     let good = "#![deny(unsafe_code)]\n// unsafe\nlet x = \"unsafe\";";
-    bites(
-        rules::unsafe_code,
-        "kubelet/src/lib.rs",
-        "unsafe { x() }",
-        good,
-    );
-    bites(
-        rules::unsafe_code,
-        "kubelet/src/pause.rs",
-        "unsafe { x() }",
-        "",
-    );
+    bites(rules::unsafe_code, "kubelet/src/lib.rs", "unsafe { x() }", good);
+    bites(rules::unsafe_code, "kubelet/src/pause.rs", "unsafe { x() }", "");
     holds(rules::unsafe_code);
 }
 
 #[test]
 fn what_is_not_allowed_is_not_allowed_in_passing() {
     let bad = "#[allow(clippy::disallowed_methods)]";
-    bites(
-        rules::allowances,
-        "client/src/lib.rs",
-        bad,
-        "#[allow(clippy::too_many_arguments)]",
-    );
+    bites(rules::allowances, "client/src/lib.rs", bad, "#[allow(clippy::too_many_arguments)]");
     holds(rules::allowances);
 }
 
 #[test]
 fn no_test_is_ignored() {
-    bites(
-        rules::ignored_tests,
-        "x.rs",
-        "#[test]\n#[ignore = \"slow\"]\nfn x() {}",
-        "// #[ignore]",
-    );
+    bites(rules::ignored_tests, "x.rs", "#[test]\n#[ignore = \"slow\"]\nfn x() {}", "// #[ignore]");
     holds(rules::ignored_tests);
 }
 
 #[test]
 fn crates_depend_as_the_house_is_built() {
-    let bad =
-        "[package]\nname = \"skiff-client\"\n[dependencies]\nskiff-apiserver.workspace = true";
+    let bad = "[package]\nname = \"skiff-client\"\n[dependencies]\nskiff-apiserver.workspace = true";
     assert_eq!(arrows::complaints("client/Cargo.toml", bad).len(), 1);
-    let bad =
-        "[package]\nname = \"skiff-proxy\"\n[dependencies.skiff-kubelet]\npath = \"../kubelet\"";
+    let bad = "[package]\nname = \"skiff-proxy\"\n[dependencies.skiff-kubelet]\npath = \"../kubelet\"";
     assert_eq!(arrows::complaints("proxy/Cargo.toml", bad).len(), 1);
-    let bad =
-        "[package]\nname = \"skiff-ctl\"\n[dev-dependencies]\nskiff-cluster = { path = \"..\" }";
+    let bad = "[package]\nname = \"skiff-ctl\"\n[dev-dependencies]\nskiff-cluster = { path = \"..\" }";
     assert_eq!(arrows::complaints("ctl/Cargo.toml", bad).len(), 1);
     let good = "[package]\nname = \"skiff-client\"\n[dependencies]\nskiff-world.workspace = true\n\
                 [dev-dependencies]\nskiff-apiserver.workspace = true";
-    assert_eq!(
-        arrows::complaints("client/Cargo.toml", good),
-        Vec::<String>::new()
-    );
+    assert_eq!(arrows::complaints("client/Cargo.toml", good), Vec::<String>::new());
 
     let manifests = sources("toml");
-    let manifests = manifests
-        .iter()
-        .filter(|source| source.path.ends_with("Cargo.toml"));
-    no_complaints(
-        manifests
-            .flat_map(|m| arrows::complaints(&m.path, &m.text))
-            .collect(),
-    );
+    let manifests = manifests.iter().filter(|source| source.path.ends_with("Cargo.toml"));
+    no_complaints(manifests.flat_map(|m| arrows::complaints(&m.path, &m.text)).collect());
 }
 
 #[test]
 fn every_crate_keeps_the_workspace_s_lints() {
-    assert!(!arrows::keeps_lints(
-        "[package]\nname = \"x\"\n[lints.rust]\nunsafe_code = \"allow\""
-    ));
+    assert!(!arrows::keeps_lints("[package]\nname = \"x\"\n[lints.rust]\nunsafe_code = \"allow\""));
     let without: Vec<String> = sources("toml")
         .into_iter()
         .filter(|source| source.path.ends_with("/Cargo.toml") && !arrows::keeps_lints(&source.text))

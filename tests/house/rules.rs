@@ -7,36 +7,20 @@ use crate::code::{without_prose, words};
 pub(crate) const LONGEST_FILE: usize = 600;
 
 /// Words that say nothing about what a thing is.
-const EMPTY_NAMES: &[&str] = &[
-    "util", "utils", "helper", "helpers", "common", "misc", "manager2", "stuff",
-];
+const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "common", "misc", "manager2", "stuff"];
 
 /// Where `unsafe` may stand, and why.
-const UNSAFE_PLACES: &[(&str, &str)] = &[(
-    "kubelet/pause/",
-    "the pause program calls the C library with nothing between",
-)];
+const UNSAFE_PLACES: &[(&str, &str)] =
+    &[("kubelet/pause/", "the pause program calls the C library with nothing between")];
 
 /// Where clippy's disallowed lists may be lifted, and why.
 const ALLOWANCES: &[(&str, &str)] = &[
     ("world/", "wraps the real clock, chance and tasks"),
-    (
-        "kubelet/src/runtime/docker_convert.rs",
-        "Docker's API is made of hash maps; none is iterated",
-    ),
-    (
-        "cluster/src/hosts/namespace.rs",
-        "a thread that changes its namespace must not be of a pool",
-    ),
-    (
-        "proxy/tests/kernel/",
-        "threads that enter namespaces must not be of a pool",
-    ),
+    ("kubelet/src/runtime/docker_convert.rs", "Docker's API is made of hash maps; none is iterated"),
+    ("cluster/src/hosts/namespace.rs", "a thread that changes its namespace must not be of a pool"),
+    ("proxy/tests/kernel/", "threads that enter namespaces must not be of a pool"),
     ("proxy/examples/", "measures real time"),
-    (
-        "examples/",
-        "programs that run in a cluster, not parts of it",
-    ),
+    ("examples/", "programs that run in a cluster, not parts of it"),
 ];
 
 fn line_of(text: &str, byte: usize) -> usize {
@@ -49,18 +33,9 @@ pub(crate) fn biased_selects(source: &Source) -> Vec<String> {
     code.match_indices("select!")
         .filter(|(at, _)| {
             let after = code[at + "select!".len()..].trim_start();
-            !after
-                .trim_start_matches(['{', '(', '['])
-                .trim_start()
-                .starts_with("biased;")
+            !after.trim_start_matches(['{', '(', '[']).trim_start().starts_with("biased;")
         })
-        .map(|(at, _)| {
-            format!(
-                "{}:{}: select! does not begin with `biased;`",
-                source.path,
-                line_of(&code, at)
-            )
-        })
+        .map(|(at, _)| format!("{}:{}: select! does not begin with `biased;`", source.path, line_of(&code, at)))
         .collect()
 }
 
@@ -69,10 +44,7 @@ pub(crate) fn opening(source: &Source) -> Vec<String> {
     if source.text.starts_with("//! ") {
         return Vec::new();
     }
-    vec![format!(
-        "{}: does not open with `//!` and what it is for",
-        source.path
-    )]
+    vec![format!("{}: does not open with `//!` and what it is for", source.path)]
 }
 
 /// A file that is too long has more than one subject.
@@ -81,15 +53,11 @@ pub(crate) fn length(source: &Source) -> Vec<String> {
     if lines <= LONGEST_FILE {
         return Vec::new();
     }
-    vec![format!(
-        "{}: {lines} lines, more than {LONGEST_FILE}",
-        source.path
-    )]
+    vec![format!("{}: {lines} lines, more than {LONGEST_FILE}", source.path)]
 }
 
 fn is_empty_name(name: &str) -> bool {
-    name.split(['_', '-', '.'])
-        .any(|word| EMPTY_NAMES.contains(&word))
+    name.split(['_', '-', '.']).any(|word| EMPTY_NAMES.contains(&word))
 }
 
 /// Files and modules are named for what they are.
@@ -103,10 +71,7 @@ pub(crate) fn names(source: &Source) -> Vec<String> {
     while let Some(word) = words.next() {
         if word == "mod" && words.peek().is_some_and(|name| is_empty_name(name)) {
             let name = words.peek().copied().unwrap_or_default();
-            complaints.push(format!(
-                "{}: module {name}: a name that says nothing",
-                source.path
-            ));
+            complaints.push(format!("{}: module {name}: a name that says nothing", source.path));
         }
     }
     complaints
@@ -114,35 +79,24 @@ pub(crate) fn names(source: &Source) -> Vec<String> {
 
 /// Nothing is unsafe outside the named places.
 pub(crate) fn unsafe_code(source: &Source) -> Vec<String> {
-    if UNSAFE_PLACES
-        .iter()
-        .any(|(place, _)| source.path.starts_with(place))
-    {
+    if UNSAFE_PLACES.iter().any(|(place, _)| source.path.starts_with(place)) {
         return Vec::new();
     }
     let code = without_prose(&source.text);
     let count = words(&code).filter(|word| *word == "unsafe").count();
-    (0..count)
-        .map(|_| format!("{}: `unsafe`", source.path))
-        .collect()
+    (0..count).map(|_| format!("{}: `unsafe`", source.path)).collect()
 }
 
 /// Who lifts the lists that determinism rests on is named here, with a reason.
 pub(crate) fn allowances(source: &Source) -> Vec<String> {
-    if ALLOWANCES
-        .iter()
-        .any(|(place, _)| source.path.starts_with(place))
-    {
+    if ALLOWANCES.iter().any(|(place, _)| source.path.starts_with(place)) {
         return Vec::new();
     }
     let code = without_prose(&source.text);
     code.match_indices("clippy::disallowed_")
         .map(|(at, _)| {
             let line = line_of(&code, at);
-            format!(
-                "{}:{line}: lifts a list that determinism rests on",
-                source.path
-            )
+            format!("{}:{line}: lifts a list that determinism rests on", source.path)
         })
         .collect()
 }
