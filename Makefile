@@ -51,6 +51,7 @@ unit:
 
 e2e: build image
 	cargo nextest run --release -p skiff-tests --features e2e --test e2e
+	SKIFF_E2E_STORE=etcd cargo nextest run --release -p skiff-tests --features e2e --test e2e
 
 ## Figures beside a floor or a peer; never a test.
 bench: build image
