@@ -1,10 +1,10 @@
 //! A whole cluster in one simulation: API server with its store on a simulated disk, controllers, scheduler, and nodes
 //! with kubelet and proxy. The components are the real ones; what stands in for Docker and the kernel are their fakes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
@@ -30,7 +30,7 @@ const CLUSTER_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 24
 const RESTART: Duration = Duration::from_secs(1);
 
 /// Something that can fail by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The API server.
     Server,
@@ -59,6 +59,8 @@ pub struct SimulatedNode {
 pub struct Cluster {
     sim: Sim,
     nodes: Arc<Vec<SimulatedNode>>,
+    /// What is running. Troubles overlap: a part may be stopped twice, and is then started twice.
+    up: Arc<Mutex<BTreeSet<Part>>>,
 }
 
 impl Cluster {
@@ -74,7 +76,7 @@ impl Cluster {
                 name,
             }
         };
-        Cluster { sim: sim.clone(), nodes: Arc::new((0..nodes).map(node).collect()) }
+        Cluster { sim: sim.clone(), nodes: Arc::new((0..nodes).map(node).collect()), up: Arc::default() }
     }
 
     /// The nodes.
@@ -105,8 +107,15 @@ impl Cluster {
         (world, client)
     }
 
-    /// Starts a part, or starts it again after it was stopped.
+    fn up(&self) -> MutexGuard<'_, BTreeSet<Part>> {
+        self.up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a part, or starts it again after it was stopped; nothing happens if it is up.
     pub fn start(&self, part: Part) {
+        if !self.up().insert(part) {
+            return;
+        }
         self.sim.trace(format_args!("start {}", self.machine_of(part)));
         let machine = self.sim.machine(&self.machine_of(part));
         match part {
@@ -134,6 +143,7 @@ impl Cluster {
 
     /// Stops a part at once: with its machine's power, or killed.
     pub async fn stop(&self, part: Part, power: bool) {
+        self.up().remove(&part);
         let machine = self.sim.machine(&self.machine_of(part));
         if power { machine.crash().await } else { machine.kill().await }
     }
