@@ -188,7 +188,7 @@ mod tests {
             let contents = decode(Path::new("s"), whole[..cut].to_vec());
             let kept = cut.saturating_sub(HEADER) / one;
             prop_assert_eq!(revisions(&contents), (1..=kept as u64).collect::<Vec<_>>());
-            let clean = cut >= HEADER && (cut - HEADER) % one == 0;
+            let clean = cut >= HEADER && (cut - HEADER).is_multiple_of(one);
             prop_assert_eq!(contents.notices.is_empty(), clean);
         }
 

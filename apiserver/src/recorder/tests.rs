@@ -9,7 +9,7 @@ use crate::store::{Event, EventKind, object_key, tombstone_key};
 
 fn cause(reason: &str) -> Cause {
     let actor = Some(Actor { user: "somebody".into(), ..Actor::default() });
-    Cause { actor: actor.map(Into::into), reason: reason.into(), ..Cause::default() }
+    Cause { actor, reason: reason.into(), ..Cause::default() }
 }
 
 fn value(uid: &str, text: &str, reason: &str) -> Bytes {

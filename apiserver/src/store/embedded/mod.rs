@@ -110,7 +110,7 @@ impl Embedded {
         let opened = world.blocking(move || {
             let failed = |error: std::io::Error| StoreError::Unavailable(format!("{}: {error}", dir.display()));
             disk.create_dir_all(&dir).map_err(failed)?;
-            Log::open(disk.redb_backend(&dir.join("store.redb")).map_err(failed)?)
+            Log::open(disk.redb_backend(dir.join("store.redb")).map_err(failed)?)
         });
         let (log, machine) = opened.await?;
         let shared = Arc::new(Shared { machine: RwLock::new(machine), watchers: Mutex::default() });

@@ -37,7 +37,8 @@ mod on_a_real_disk {
             let first = Embedded::open(&world, EmbeddedOptions::new(dir.path())).await.unwrap();
             let second = Embedded::open(&world, EmbeddedOptions::new(dir.path())).await.err().expect("one at a time");
             assert!(second.to_string().contains("in use by another process"), "{second}");
-            drop(first);
+            first.close().await;
+            Embedded::open(&world, EmbeddedOptions::new(dir.path())).await.expect("a closed store can be opened again");
             world.stop().await;
         });
     }

@@ -40,11 +40,21 @@ pub(super) struct Writer {
     dead: Vec<VersionId>,
     /// Heads at earlier ticks, oldest first: what was written before them is at least that old.
     ages: VecDeque<(Instant, u64)>,
+    /// Who waits until the file is closed.
+    closing: Vec<Reply<()>>,
 }
 
 impl Writer {
     pub(super) fn new(world: World, log: Log, shared: Arc<Shared>, retention: Retention) -> Writer {
-        Writer { world, log: Arc::new(log), shared, retention, dead: Vec::new(), ages: VecDeque::new() }
+        Writer {
+            world,
+            log: Arc::new(log),
+            shared,
+            retention,
+            dead: Vec::new(),
+            ages: VecDeque::new(),
+            closing: Vec::new(),
+        }
     }
 
     /// Runs until it is told to close, every store handle is gone, or the disk fails: after a failed commit nobody
@@ -80,6 +90,11 @@ impl Writer {
         }
         while let Ok(request) = queue.try_recv() {
             refuse(request, &why);
+        }
+        // Only now may somebody else open the file.
+        drop(self.log);
+        for reply in self.closing {
+            let _ = reply.send(Ok(()));
         }
     }
 
@@ -146,7 +161,7 @@ impl Writer {
                 done.map(drop)
             }
             Request::Close(reply) => {
-                let _ = reply.send(Ok(()));
+                self.closing.push(reply);
                 Err(StoreError::Closed)
             }
         }
