@@ -14,7 +14,7 @@ use skiff_world::World;
 
 use crate::layout::Layout;
 use crate::spec::{ClusterSpec, StoreSpec};
-use crate::supervisor::{SUPERVISOR, open_log};
+use crate::supervisor::{SUPERVISOR, open_log, programs};
 use crate::{Named, hosts, pki, process};
 
 /// What `skiff up` takes. What is not given stays as the cluster has it.
@@ -72,12 +72,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let deadline = Duration::from_secs(options.timeout);
     if tokio::time::timeout(deadline, wait_for_nodes(&world, &layout, &spec, &progress)).await.is_err() {
         progress.end();
-        bail!(
-            "after {} s not all nodes are Ready; `skiff status --name {}` shows what runs, the logs are in {}",
-            options.timeout,
-            spec.name,
-            layout.dir().join("logs").display()
-        );
+        bail!("after {} s not all nodes are Ready\n{}", options.timeout, what_is_wrong(&layout, &spec));
     }
     progress.end();
     print_next(&layout, &spec);
@@ -197,6 +192,23 @@ pub async fn ready_nodes(layout: &Layout) -> Result<Vec<String>> {
     let names = list.items.iter().filter(|n| ready(n)).map(|n| n.metadata.name.clone()).collect();
     world.stop().await;
     Ok(names)
+}
+
+/// The processes that do not run, each with the last thing it said; or where to look.
+fn what_is_wrong(layout: &Layout, spec: &ClusterSpec) -> String {
+    let mut lines = vec![];
+    for program in programs(layout, spec) {
+        if process::holder(&layout.lock(&program.name)).is_ok_and(|h| h.is_none()) {
+            let log = std::fs::read_to_string(layout.log(&program.name)).unwrap_or_default();
+            lines.push(format!("{} does not run: {}", program.name, log.lines().last().unwrap_or("it said nothing")));
+        }
+    }
+    lines.push(format!(
+        "the logs are in {}; `skiff status --name {}` shows more",
+        layout.dir().join("logs").display(),
+        spec.name
+    ));
+    lines.join("\n")
 }
 
 fn print_next(layout: &Layout, spec: &ClusterSpec) {

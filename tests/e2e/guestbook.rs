@@ -87,7 +87,7 @@ fn what_people_type(cluster: &Cluster, pod: &str) {
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
 
     let sheet = cluster.ctl(&["describe", "pod", pod]);
-    for part in ["Controlled By:  ReplicaSet/guestbook-", "Image:", "Scheduled", "Started"] {
+    for part in ["ReplicaSet/guestbook-", "Image:", "Scheduled", "Started"] {
         assert!(sheet.contains(part), "{part} is missing in\n{sheet}");
     }
     let sheet = cluster.ctl(&["describe", "service", "guestbook"]);

@@ -25,7 +25,7 @@ pub fn create(name: &str) -> Result<()> {
     if is_namespace(&file) {
         return Ok(());
     }
-    make_run_netns()?;
+    std::fs::create_dir_all(RUN_NETNS).context("create /run/netns")?;
     std::fs::write(&file, b"").with_context(|| format!("create {}", file.display()))?;
     on_own_thread(move || {
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (are you root?)")?;
@@ -111,18 +111,6 @@ where
 /// A namespace file is a mount of the kernel's nsfs.
 fn is_namespace(file: &Path) -> bool {
     nix::sys::statfs::statfs(file).is_ok_and(|s| s.filesystem_type() == nix::sys::statfs::NSFS_MAGIC)
-}
-
-/// `/run/netns` as `ip netns` makes it: a mount of its own that shares its mounts with others.
-fn make_run_netns() -> Result<()> {
-    let dir = Path::new(RUN_NETNS);
-    std::fs::create_dir_all(dir).context("create /run/netns")?;
-    let none = None::<&str>;
-    if mount(none, dir, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none).is_err() {
-        mount(Some(dir), dir, none, MsFlags::MS_BIND | MsFlags::MS_REC, none).context("mount /run/netns")?;
-        mount(none, dir, none, MsFlags::MS_SHARED | MsFlags::MS_REC, none).context("share /run/netns")?;
-    }
-    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "a thread that changes its namespace must not be one of a pool")]
