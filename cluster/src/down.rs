@@ -43,6 +43,8 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     let containers = remove_containers(layout.name()).await?;
     let mounts = unmount_below(&layout.dir())?;
     hosts::remove(&layout)?;
+    // What nodes keep on disk (addresses, volumes, namespace files) belongs to containers that are gone.
+    remove_dir(&layout.dir().join("nodes"))?;
     remove_cgroups(layout.name());
     println!("removed {containers} containers, {mounts} mounts, the cluster's namespaces and links");
     if options.purge {
@@ -52,16 +54,21 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
             }
             _ => {}
         }
-        match std::fs::remove_dir_all(layout.dir()) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(e).with_context(|| format!("remove {}", layout.dir().display()));
-            }
-            _ => println!("deleted {}", layout.dir().display()),
-        }
+        remove_dir(&layout.dir())?;
+        println!("deleted {}", layout.dir().display());
     } else if layout.dir().exists() {
         println!("its data is kept in {} (`skiff down --purge` deletes it)", layout.dir().display());
     }
     Ok(())
+}
+
+fn remove_dir(dir: &Path) -> Result<()> {
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Stops the supervisor, which stops its processes; then whatever process still runs without it.

@@ -117,7 +117,7 @@ fn settle(layout: &Layout, options: &Options) -> Result<ClusterSpec> {
         }
     };
     if let Some(grace) = options.node_grace {
-        anyhow::ensure!(grace >= 4, "--node-grace {grace}: must be at least 4 seconds");
+        anyhow::ensure!(grace >= 15, "--node-grace {grace}: must be at least 15 seconds; nodes report every 10");
         spec.node_grace_seconds = grace;
     }
     Ok(spec)

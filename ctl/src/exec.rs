@@ -9,7 +9,7 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use skiff_client::streams::{self, Channel, ClientStream, StreamEvent, StreamSender};
 use skiff_client::tunnel::Close;
 use skiff_proto::skiffv1::{ExecRequest, StreamOpen, stream_open::Request};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logs::pod_of;
@@ -88,9 +88,10 @@ async fn converse(session: &Session, stream: ClientStream, pass_input: bool, ter
 
 /// Ends when the stream does, or the input.
 async fn send_input(sender: StreamSender, pass_input: bool) {
-    let mut input = tokio::io::stdin();
+    let mut input: Box<dyn AsyncRead + Send + Unpin> =
+        if pass_input { Box::new(tokio::io::stdin()) } else { Box::new(tokio::io::empty()) };
     let mut buffer = vec![0; 16 << 10];
-    while pass_input {
+    loop {
         match input.read(&mut buffer).await {
             Ok(0) | Err(_) => break,
             Ok(n) => {

@@ -28,7 +28,7 @@ fn mistakes_are_named_and_nothing_is_applied() {
         ("kind: Pod\nmetadata: {name: p}\n".to_owned(), vec!["apiVersion"]),
         ("a: [b\n".to_owned(), vec!["web.yaml", "line"]),
         (
-            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {matchLabels: {app: x}}\n  template:\n    metadata: {labels: {app: y}}\n    spec: {containers: [{name: a, image: i}]}\n".to_owned(),
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec:\n  selector: {matchLabels: {app: one}}\n  template:\n    metadata: {labels: {app: two}}\n    spec: {containers: [{name: a, image: i}]}\n".to_owned(),
             vec!["spec.template.metadata.labels", "selector"],
         ),
         (bomb(), vec!["web.yaml"]),

@@ -52,7 +52,7 @@ fn live_elsewhere(cluster: &Cluster, lost: &str) -> usize {
 
 #[test]
 fn a_lost_node_is_replaced_and_comes_back_clean() {
-    let cluster = Cluster::up_with("links", &["--nodes", "3", "--node-grace", "6"]);
+    let cluster = Cluster::up_with("links", &["--nodes", "3", "--node-grace", "15"]);
     cluster.apply(WEB);
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "90s"]);
     let addresses = cluster.node_addresses();

@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct RealNetwork {
     netlink: OnceCell<Netlink>,
     addresses: Arc<Mutex<Option<Addresses>>>,
     started: Mutex<Option<Started>>,
+    swept: AtomicBool,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ impl RealNetwork {
             netlink: OnceCell::new(),
             addresses: Arc::new(Mutex::new(None)),
             started: Mutex::new(None),
+            swept: AtomicBool::new(false),
         }
     }
 
@@ -176,6 +179,14 @@ impl Network for RealNetwork {
 
     async fn pods(&self) -> Result<BTreeMap<String, PodNetwork>, NetworkError> {
         let directory = self.directory.join("netns");
+        // Files outlive a reboot, namespaces do not. Looked for once, before anything is made: later an address
+        // without a namespace is one whose namespace is just being made.
+        if !self.swept.swap(true, Ordering::SeqCst) {
+            let taken = self.with_addresses(|addresses| Ok(addresses.all().clone())).await?;
+            for uid in taken.into_values().filter(|uid| !namespace::exists(&directory.join(uid))) {
+                self.remove(&uid).await?;
+            }
+        }
         let taken = self.with_addresses(|addresses| Ok(addresses.all().clone())).await?;
         let pod = |(ip, uid): (Ipv4Addr, String)| {
             let namespace = directory.join(&uid);
