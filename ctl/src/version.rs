@@ -10,6 +10,6 @@ use crate::session::Session;
 /// Prints both; a server that is away is an error after our own version is printed.
 pub async fn run(session: &Session) -> Result<ExitCode> {
     output::line(format!("Client Version: v{}", env!("CARGO_PKG_VERSION")))?;
-    output::line(format!("Server Version: {}", session.server_version().await?))?;
+    output::line(format!("Server Version: v{}", session.server_version().await?.trim_start_matches('v')))?;
     Ok(ExitCode::SUCCESS)
 }

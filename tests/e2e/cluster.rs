@@ -169,7 +169,13 @@ impl Cluster {
         let ids = docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
         let mut all: Vec<(String, String)> = ids
             .lines()
-            .map(|id| (id.to_owned(), docker(&["inspect", "-f", "{{.State.StartedAt}}", id]).trim().to_owned()))
+            .filter_map(|id| {
+                // One that is being removed just now may be gone since it was listed.
+                let output =
+                    Command::new("docker").args(["inspect", "-f", "{{.State.StartedAt}}", id]).output().unwrap();
+                let started = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                output.status.success().then(|| (id.to_owned(), started))
+            })
             .collect();
         all.sort();
         all
