@@ -187,6 +187,12 @@ impl Reconciler for Pods {
             // Not an orphan: just not heard of yet.
             return None;
         }
+        if pod.is_none() && self.is_listed(&key.uid) {
+            // An event of before the Pods were known made a key of the uid alone: the Pod has its own key by now, and
+            // what is found under the uid is its.
+            self.records().remove(key);
+            return None;
+        }
         let host = self.host();
         let images = lock(&self.images).clone();
         let mut records = self.records();

@@ -126,6 +126,11 @@ impl Pods {
         }
     }
 
+    /// Whether the API has a Pod of this uid on this node.
+    pub(super) fn is_listed(&self, uid: &str) -> bool {
+        self.store.get().is_some_and(|store| store.list().iter().any(|pod| pod.metadata.uid == uid))
+    }
+
     /// The Pod of a uid that an address or a directory is named by. Of one that is gone no name is left.
     fn by_uid(&self, uid: &str) -> PodKey {
         let known = self.records().keys().find(|key| key.uid == uid).cloned();
