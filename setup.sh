@@ -19,6 +19,9 @@ need iptables iptables
 need conntrack conntrack
 need ip iproute2
 need protoc protobuf-compiler
+# protoc's own well-known types (google/protobuf/*.proto) are in a package that Debian only recommends.
+has() { [ -e "$1" ] || missing+=("$2"); }
+has /usr/include/google/protobuf/descriptor.proto libprotobuf-dev
 need cc gcc
 if [ "${1:-}" = tests ]; then
     need etcd etcd-server
