@@ -6,9 +6,9 @@ SEEDS ?= 1000
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export SKIFF_HOME
 
-STORE ?= embedded
+STORES ?= embedded etcd
 
-.PHONY: demo up down build install image setup test lint unit e2e e2e-all bench simulate mutants clean
+.PHONY: demo up down build install image setup test lint unit e2e bench simulate mutants clean
 
 ## Everything: packages, build, a three-node cluster, the guestbook; shows the page's answer.
 demo: up
@@ -51,12 +51,13 @@ lint:
 unit:
 	cargo nextest run --workspace
 
+## Real clusters of the release binaries, on each store in turn (STORES=etcd for one).
 e2e: build image
-	cargo nextest run --release -p skiff-tests --features e2e --test e2e
-
-## Every end-to-end test, those that are not yet in the suite among them; STORE=etcd runs them on etcd.
-e2e-all: build image
-	SKIFF_E2E_STORE=$(STORE) cargo nextest run --release -p skiff-tests --features e2e --test e2e --ignore-default-filter
+	@for store in $(STORES); do \
+		echo "end to end, store $$store"; \
+		SKIFF_BIN=$(abspath $(TARGET))/release SKIFF_E2E_STORE=$$store \
+			cargo nextest run --workspace --profile e2e || exit 1; \
+	done
 
 ## Figures beside a floor or a peer; never a test.
 bench: build image
@@ -68,7 +69,7 @@ simulate:
 
 ## Which deliberate mutant the simulation catches.
 mutants:
-	cargo run -q --release -p skiff-tests --features mutants --bin mutants
+	cargo run -q --release -p skiff-tests --bin mutants
 
 clean:
 	cargo clean

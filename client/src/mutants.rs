@@ -1,5 +1,5 @@
 //! Deliberate faults, for showing that the simulation finds such faults: each is one that small orchestrators really
-//! have. Nothing of this is compiled without the feature `mutants`, which `make mutants` alone turns on.
+//! have. Nothing of this is compiled without the feature `mutants`, which only the tests turn on: the binaries have none.
 //!
 //! A mutant lives in the thread that woke it, and a simulation runs in one thread.
 

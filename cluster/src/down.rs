@@ -161,6 +161,10 @@ fn remove_cgroups(cluster: &str) {
     }
     for root in roots {
         remove_tree_of_dirs(&root.join(name));
+        // The one above it is shared with other clusters: it goes with the last of them.
+        if let Some(shared) = Path::new(name).parent() {
+            let _ = std::fs::remove_dir(root.join(shared));
+        }
     }
 }
 

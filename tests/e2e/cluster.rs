@@ -242,10 +242,10 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// One of our binaries, beside the test's own.
+/// One of our binaries: in $SKIFF_BIN, or beside the test's own.
 pub fn binary(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join(name);
+    let beside = || std::env::current_exe().unwrap().parent().and_then(Path::parent).unwrap().to_owned();
+    let path = std::env::var_os("SKIFF_BIN").map_or_else(beside, PathBuf::from).join(name);
     assert!(path.exists(), "{} is not built: run the end-to-end tests with `make e2e`", path.display());
     path
 }

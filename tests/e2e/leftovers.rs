@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::cluster::Cluster;
+use serde_json::Value;
+
+use crate::cluster::{Cluster, eventually};
 
 /// The machine's things that Skiff touches, as text, by what shows them.
 pub fn snapshot() -> BTreeMap<&'static str, Vec<String>> {
@@ -60,6 +62,11 @@ fn down_leaves_nothing_behind() {
         assert!(one.containers().is_empty());
         one.up_again(&[]);
         assert_eq!(one.get(&["deployment", "web"])[0]["spec"]["replicas"], 2);
+        eventually("the Pods run again", || {
+            let pods = one.pods("app=web");
+            let ready = |pod: &Value| pod["status"]["containerStatuses"][0]["ready"] == true;
+            (pods.len() == 2 && pods.iter().all(ready) && one.containers().len() >= 4).then_some(())
+        });
     }
     let after = snapshot();
     for (what, lines) in &before {

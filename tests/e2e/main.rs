@@ -2,8 +2,8 @@
 //! through the real `skiffctl`. Each test makes a cluster of its own name and removes it, also when
 //! it fails.
 //!
-//! SKIFF_E2E_STORE=etcd runs the same tests on a real etcd server.
-#![cfg(feature = "e2e")]
+//! `make e2e` builds the binaries, says in SKIFF_BIN where they are, and runs the tests on the embedded store and, with
+//! SKIFF_E2E_STORE=etcd, on a real etcd server.
 #![allow(clippy::disallowed_methods, reason = "tests look from outside, in real time")]
 
 mod bad_input;

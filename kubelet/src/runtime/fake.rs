@@ -1,9 +1,10 @@
 //! A container runtime for the simulation: containers are entries in a table, programs are scripts by image name.
 //!
 //! The engine outlives the kubelet, as Docker does: it runs in the World of the *machine*, so a simulated crash of the
-//! kubelet stops nothing here. Latencies are drawn from that World's randomness, so one seed is one run.
+//! kubelet stops nothing here. Latencies are drawn from that World's randomness, so one seed is one run. As with Docker,
+//! whoever begins to follow the events is first told those of the last seconds again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ use super::{
     ContainerConfig, ContainerReport, ContainerRuntime, ExecConfig, Exit, ImageReport, LogOptions, Output, RunState,
     RuntimeError, RuntimeEvent, RuntimeInfo, Session, SessionTarget,
 };
+
+/// How far back a new reader of the events is told what it may know already; the kubelet asks Docker for as much.
+const REPLAYED: Duration = Duration::from_secs(3);
 
 /// How the programs of an image behave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +75,7 @@ struct Engine {
     health: Health,
     next: u32,
     starts: u64,
+    recent: VecDeque<(tokio::time::Instant, RuntimeEvent)>,
 }
 
 /// The engine of one simulated machine. Clones are the same engine.
@@ -94,6 +99,7 @@ impl FakeRuntime {
             health: Health::Well,
             next: 1,
             starts: 0,
+            recent: VecDeque::new(),
         };
         FakeRuntime {
             machine: machine.clone(),
@@ -136,6 +142,15 @@ impl FakeRuntime {
         self.exit(id, code);
     }
 
+    /// Removes every container from outside, as `docker rm -f` does.
+    pub fn remove_all(&self) {
+        for container in self.all() {
+            self.exit(&container.id, 137);
+            self.lock().containers.remove(&container.id);
+            self.announce(&container.identity.pod_uid, "destroy");
+        }
+    }
+
     /// Makes the program print.
     pub fn print(&self, id: &str, text: &str) {
         if let Some(container) = self.lock().containers.get_mut(id) {
@@ -168,8 +183,17 @@ impl FakeRuntime {
     }
 
     fn announce(&self, pod_uid: &str, action: &str) {
+        let event = RuntimeEvent { pod_uid: pod_uid.to_string(), action: action.to_string() };
+        let now = self.machine.now();
+        {
+            let mut engine = self.lock();
+            engine.recent.push_back((now, event.clone()));
+            while engine.recent.front().is_some_and(|(at, _)| now.duration_since(*at) > REPLAYED) {
+                engine.recent.pop_front();
+            }
+        }
         // Nobody listening is fine: the kubelet lists when it comes back.
-        let _ = self.events.send(RuntimeEvent { pod_uid: pod_uid.to_string(), action: action.to_string() });
+        let _ = self.events.send(event);
         self.changed.send_modify(|count| *count += 1);
     }
 
@@ -369,12 +393,16 @@ impl ContainerRuntime for FakeRuntime {
 
     async fn events(&self) -> Result<BoxStream<'static, Result<RuntimeEvent, RuntimeError>>, RuntimeError> {
         let receiver = self.events.subscribe();
+        let now = self.machine.now();
+        let recent = self.lock().recent.clone();
         self.call("follow its events", 1, 3).await?;
+        let again =
+            recent.into_iter().filter(move |(at, _)| now.duration_since(*at) <= REPLAYED).map(|(_, event)| Ok(event));
         // A reader that is too slow loses its stream, as with Docker; it lists and asks again.
         let stream = futures::stream::unfold(receiver, |mut receiver| async move {
             receiver.recv().await.ok().map(|event| (Ok(event), receiver))
         });
-        Ok(stream.boxed())
+        Ok(futures::stream::iter(again).chain(stream).boxed())
     }
 
     async fn logs(

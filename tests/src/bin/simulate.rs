@@ -94,8 +94,5 @@ fn complaints(seed: u64, size: Size, arguments: &Arguments) -> Vec<String> {
         }
         complaints
     }));
-    attempt.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().cloned();
-        vec![text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()]
-    })
+    attempt.unwrap_or_else(|panic| vec![simulation::panic_text(panic.as_ref())])
 }

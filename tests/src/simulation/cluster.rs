@@ -168,6 +168,13 @@ impl Cluster {
             node.engine.end(&container.id, 137);
         }
     }
+
+    /// Removes every container of a node; addresses and files of its Pods stay.
+    pub fn remove_all_containers(&self, node: usize) {
+        let node = &self.nodes[node];
+        self.sim.trace(format_args!("every container on {} is removed", node.name));
+        node.engine.remove_all();
+    }
 }
 
 /// Runs a component in a World of its own, again and again, as long as its machine is up.

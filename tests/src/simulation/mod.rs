@@ -80,6 +80,20 @@ pub fn run(seed: u64, size: Size) -> Run<Outcome> {
         .run(move |sim| async move { scenario(&sim, size).await })
 }
 
+/// Everything that a seed has to complain of; a panic is a complaint like any other.
+pub fn complaints(seed: u64, size: Size) -> Vec<String> {
+    match std::panic::catch_unwind(|| run(seed, size).value.complaints()) {
+        Ok(complaints) => complaints,
+        Err(panic) => vec![panic_text(panic.as_ref())],
+    }
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
+}
+
 /// The picture in which a seed must end, whatever goes wrong: that of a run in which nothing does.
 pub fn ideal(seed: u64, size: Size) -> Result<Picture, Vec<String>> {
     run(seed, Size { troubles: 0, ..size }).value.picture

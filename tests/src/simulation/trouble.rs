@@ -40,6 +40,8 @@ enum Trouble {
     Engine { node: usize, health: Health, lasts: Duration },
     /// A whole node loses its power: its agent and every container.
     Power { node: usize, back_after: Duration },
+    /// A node's agent is killed and its containers are removed before it comes back, as `skiff down` and `skiff up` do.
+    Wipe { node: usize, back_after: Duration },
     /// A clock is set.
     Clock { part: Part, by: SignedDuration },
 }
@@ -54,7 +56,7 @@ impl Trouble {
             2 => Part::Scheduler,
             _ => Part::Node(node),
         };
-        match sim.random_below(12) {
+        match sim.random_below(13) {
             0..=3 => Trouble::Crash { part, power: sim.random_below(2) == 0, back_after: seconds(6) },
             4 | 5 => Trouble::Unplug { part, lasts: seconds(if sim.random_below(3) == 0 { 150 } else { 15 }) },
             6 => Trouble::Cut { part },
@@ -64,6 +66,7 @@ impl Trouble {
                 Trouble::Engine { node, health, lasts: seconds(60) }
             }
             10 => Trouble::Power { node, back_after: seconds(30) },
+            11 => Trouble::Wipe { node, back_after: seconds(4) },
             _ => {
                 let by = SignedDuration::from_secs(sim.random_below(120) as i64 - 60);
                 Trouble::Clock { part, by }
@@ -96,6 +99,12 @@ impl Trouble {
             Trouble::Power { node, back_after } => {
                 cluster.stop(Part::Node(node), true).await;
                 cluster.end_all_containers(node);
+                world.sleep(back_after).await;
+                cluster.start(Part::Node(node));
+            }
+            Trouble::Wipe { node, back_after } => {
+                cluster.stop(Part::Node(node), false).await;
+                cluster.remove_all_containers(node);
                 world.sleep(back_after).await;
                 cluster.start(Part::Node(node));
             }
