@@ -59,9 +59,9 @@ e2e: build image
 			cargo nextest run --workspace --profile e2e || exit 1; \
 	done
 
-## Figures beside a floor or a peer; never a test.
+## Figures beside a floor or a peer; never a test. WHAT="pods creates" takes some of them.
 bench: build image
-	cargo run -q --release -p skiff-tests --bin bench
+	cargo run -q --release -p skiff-tests --bin bench -- $(WHAT)
 
 ## The whole control plane under N seeds.
 simulate:
