@@ -26,6 +26,7 @@ mod tests;
 pub mod tunnel;
 
 pub use server::{Error, Handle, Options, StoreOptions, run};
+pub use store::embedded::{EmbeddedOptions, Retention};
 
 /// The version of this server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

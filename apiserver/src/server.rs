@@ -62,10 +62,7 @@ impl Options {
 #[derive(Clone, Debug)]
 pub enum StoreOptions {
     /// In a file of our own.
-    Embedded {
-        /// The directory.
-        dir: PathBuf,
-    },
+    Embedded(EmbeddedOptions),
     /// In etcd.
     Etcd {
         /// Its servers.
@@ -84,6 +81,9 @@ pub enum Error {
     /// The cache cannot be filled.
     #[error("cannot read the store's contents: {0}")]
     Cache(#[from] CacheError),
+    /// The store has failed while it was in use.
+    #[error("the store can no longer be used ({0}) and has to be opened again; what went wrong is in the log")]
+    StoreEnded(CacheError),
     /// The certificates cannot be used.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] TlsError),
@@ -117,9 +117,14 @@ impl Handle {
         &self.registry
     }
 
-    /// Completes when the server is told to stop.
-    pub async fn stopping(&self) {
-        self.stop.cancelled().await;
+    /// Completes when the server is told to stop, or with an error when its store has ended: nothing can be written any
+    /// more then, and what the disk holds is known only when it is opened again. Whoever runs the server starts it anew.
+    pub async fn stopping(&self) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            why = self.registry.cache().failure() => Err(Error::StoreEnded(why)),
+        }
     }
 
     /// Stops gracefully: no new connections, watches and tunnels end, open requests are finished, the store is closed.
@@ -171,7 +176,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
 
 async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error> {
     match &options.store {
-        StoreOptions::Embedded { dir } => Ok(Arc::new(Embedded::open(world, EmbeddedOptions::new(dir)).await?)),
+        StoreOptions::Embedded(options) => Ok(Arc::new(Embedded::open(world, options.clone()).await?)),
         StoreOptions::Etcd { endpoints, tls } => {
             // Clusters of different names may share an etcd.
             let key_prefix = format!("/{}", options.cluster_name);

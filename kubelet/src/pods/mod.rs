@@ -92,9 +92,15 @@ impl Pods {
         pods
     }
 
-    /// The node object as it is now: its address and what it has to give.
+    /// The node object as it is now: its address and what it has to give. Every Pod's status tells the address, so they
+    /// are looked at again when it is another.
     pub fn set_node(&self, node: Arc<Node>) {
-        *lock(&self.node) = node;
+        let before = std::mem::replace(&mut *lock(&self.node), node.clone());
+        if crate::node::internal_ip(&before) != crate::node::internal_ip(&node) {
+            for key in self.keys() {
+                self.wake(&key, "the node's address is known");
+            }
+        }
     }
 
     /// The node object as it was last set.
