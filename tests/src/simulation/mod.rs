@@ -129,7 +129,11 @@ async fn scenario(sim: &Sim, size: Size) -> Outcome {
 /// How much history the store keeps: in every third run so little that whoever is away for a moment has to list again.
 fn retention(seed: u64) -> Retention {
     let usual = Retention::default();
-    if seed % 3 == 0 { Retention { revisions: 24, always: 8, age: Duration::from_secs(10), ..usual } } else { usual }
+    if seed.is_multiple_of(3) {
+        Retention { revisions: 24, always: 8, age: Duration::from_secs(10), ..usual }
+    } else {
+        usual
+    }
 }
 
 /// Waits until everything is as it should be, and then whether it stays so without anybody writing anything.
