@@ -33,7 +33,7 @@ impl Cluster {
             StoreOptions::Embedded(EmbeddedOptions::new("/store")),
         );
         let handle = skiff_apiserver::run(server.clone(), options).await.expect("the API server");
-        server.spawn("server", async move { handle.stopping().await });
+        server.spawn("server", async move { handle.stopping().await.expect("the server runs until the test ends") });
         let kernel = sim.machine("kernel").world("kernel", None);
         let admin = sim.machine("admin").world("admin", Some(Identity::new("admin", &["system:masters"])));
         let cluster = Cluster {
