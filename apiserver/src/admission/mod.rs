@@ -3,13 +3,13 @@
 mod node_restriction;
 mod pods;
 
-use crate::registry::{ApiResult, Request};
+use crate::registry::{ApiResult, Request, Settings};
 use crate::resources::{Object, Resource};
 
 /// Fills in what a cluster gives every object of a kind.
-pub fn mutate(resource: &Resource, object: &mut dyn Object) {
+pub fn mutate(resource: &Resource, object: &mut dyn Object, settings: &Settings) {
     if resource.kind == "Pod" && resource.group.is_empty() {
-        pods::fill_in(object);
+        pods::fill_in(object, settings.lost_node_tolerance);
     }
 }
 
