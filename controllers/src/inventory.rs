@@ -213,6 +213,12 @@ impl Inventory {
         self.left_out.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
+    /// Whether the objects of a kind exist, but are not kept here.
+    pub fn leaves_out(&self, api_version: &str, kind: &str) -> bool {
+        let group = group_of(api_version);
+        self.left_out().iter().any(|r| r.group == group && r.kind == kind)
+    }
+
     /// The namespaced resources.
     pub fn namespaced(&self) -> Vec<Resource> {
         self.stores().keys().filter(|r| r.namespaced).cloned().collect()
@@ -220,7 +226,7 @@ impl Inventory {
 
     /// The resource of a kind, by `apiVersion` and `kind`. Another version of the same group will do.
     pub fn resource(&self, api_version: &str, kind: &str) -> Option<Resource> {
-        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let group = group_of(api_version);
         self.stores().keys().find(|r| r.group == group && r.kind == kind).cloned()
     }
 
@@ -241,6 +247,11 @@ impl Inventory {
     fn stores(&self) -> RwLockReadGuard<'_, BTreeMap<Resource, Store<MetaView>>> {
         self.stores.read().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `apps` of `apps/v1`, nothing of `v1`.
+fn group_of(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
 }
 
 /// One version of each resource (the one the server names first), if it can be listed and watched.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skiff_client::{Patch, Resource};
+use skiff_client::driver::Reconciler;
+use skiff_client::{ObjectKey, Patch, Resource};
+use skiff_controllers::garbage::{self, plan::Action};
+use skiff_controllers::inventory::{Inventory, ObjectId, OwnerView};
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::{ConfigMap, Event, Namespace, Pod};
 
@@ -86,6 +89,29 @@ fn what_two_own_lives_until_both_are_gone() {
         assert_eq!(child["metadata"]["ownerReferences"], json!([owner(&b)]));
         user.delete(maps(), "default", "b", "Background").await;
         until!(user, "the child is gone", !exists(&user, "child").await);
+    });
+}
+
+/// An inventory that is behind shows no owner; that must not cost the dependent.
+#[test]
+fn the_server_is_asked_before_anything_is_deleted() {
+    with_cluster(1, |user| async move {
+        let a = map(&user, "a", &[]).await;
+        map(&user, "child", &[&a]).await;
+        let inventory = Inventory::new(&user.world, &user.client, |_, _, _| {});
+        inventory.discover().await.expect("the API server answers");
+        let id = ObjectId { resource: maps(), key: ObjectKey::new("default", "child") };
+        let item = inventory.get(&id).expect("it is listed");
+        let controller = garbage::Controller::new(inventory, user.client.clone());
+        let live = item.meta.owners[0].clone();
+        let collect = |owner: OwnerView| Action::Collect { item: item.clone(), owners: vec![owner] };
+        let refused = controller.act(&id, &collect(live.clone())).await.expect_err("its owner lives");
+        assert_eq!(refused.to_string(), "ConfigMap a exists after all");
+        assert!(exists(&user, "child").await);
+        // One of the same name is another one.
+        let earlier = OwnerView { uid: "an-earlier-one".into(), ..live };
+        controller.act(&id, &collect(earlier)).await.expect("that owner is gone");
+        assert!(!exists(&user, "child").await);
     });
 }
 

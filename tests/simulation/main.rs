@@ -2,6 +2,7 @@
 
 mod deletion;
 mod nodes;
+mod overlap;
 mod patience;
 
 use skiff_client::mutants::{self, Mutant};

@@ -17,7 +17,8 @@ pub struct User {
     pub sim: Sim,
     /// The user's clock.
     pub world: World,
-    client: Client,
+    /// How the user speaks to the API server.
+    pub client: Client,
 }
 
 /// Runs a test with a cluster of so many nodes, under a few seeds: other delays, other orders.

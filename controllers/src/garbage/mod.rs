@@ -28,6 +28,9 @@ impl Controller {
     /// What the inventory has of an owner. One in another namespace does not count: references don't cross.
     fn presence(&self, dependent: &Item, owner: &OwnerView) -> Presence {
         let here = &dependent.id.key.namespace;
+        if self.inventory.leaves_out(&owner.api_version, &owner.kind) {
+            return Presence::Void;
+        }
         if here.is_empty() && self.inventory.resource(&owner.api_version, &owner.kind).is_some_and(|r| r.namespaced) {
             return Presence::Void;
         }

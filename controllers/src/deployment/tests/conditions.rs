@@ -167,6 +167,14 @@ fn the_reason_for_a_change_goes_with_its_revision() {
         (revisions::of_set(set), set.metadata.annotations[CHANGE_CAUSE].clone())
     };
     assert_eq!((cause("v1"), cause("v2")), ((1, "the first".into()), (2, "the second".into())));
+    // Said afterwards, it reaches the replica set that is there, as a new minReadySeconds does.
+    let deployment = model.deployments.get_mut("web").unwrap();
+    deployment.metadata.annotations.insert(CHANGE_CAUSE.into(), "the second, in other words".into());
+    model.change("web", |d| d.spec.min_ready_seconds = 5);
+    model.reconcile_deployment("web");
+    let current = model.sets.values().find(|s| image(s) == "v2").unwrap();
+    assert_eq!(current.metadata.annotations[CHANGE_CAUSE], "the second, in other words");
+    assert_eq!(current.spec.min_ready_seconds, 5);
     let copied = |s: &skiff_proto::appsv1::ReplicaSet| {
         s.metadata.annotations.contains_key("kubectl.kubernetes.io/last-applied-configuration")
     };
