@@ -4,7 +4,7 @@ use crate::cache::{Cache, CacheError};
 use crate::grpc::ResourcesService;
 use crate::http::{self, Front};
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
-use crate::registry::{ApiError, Limits, Registry};
+use crate::registry::{ApiError, Limits, Registry, Settings};
 use crate::store::embedded::{Embedded, EmbeddedOptions};
 use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
@@ -18,6 +18,7 @@ use skiff_world::{Address, Listener, World};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -40,6 +41,9 @@ pub struct Options {
     pub advertise: Vec<(IpAddr, u16)>,
     /// The limits in force.
     pub limits: Limits,
+    /// How long a new Pod that does not say stays on a node that is not ready or not reachable: the seconds of the
+    /// tolerations that it is given.
+    pub lost_node_tolerance: Duration,
 }
 
 impl Options {
@@ -54,6 +58,7 @@ impl Options {
             recorder_dir: None,
             advertise: Vec::new(),
             limits: Limits::default(),
+            lost_node_tolerance: Duration::from_secs(300),
         }
     }
 }
@@ -156,8 +161,8 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     for row in table.all().values() {
         row.register(&cache);
     }
-    let registry =
-        Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), options.service_cidr);
+    let settings = Settings { service_cidr: options.service_cidr, lost_node_tolerance: options.lost_node_tolerance };
+    let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), settings);
     bootstrap::bootstrap(&registry, &options.advertise).await.map_err(Error::Bootstrap)?;
 
     let stop = CancellationToken::new();

@@ -32,10 +32,17 @@ pub struct ClusterSpec {
     /// Seconds without a heartbeat until a node counts as NotReady.
     #[serde(default = "default_node_grace")]
     pub node_grace_seconds: u64,
+    /// Seconds that a Pod stays on a node that is lost, if it does not say.
+    #[serde(default = "default_lost_node_tolerance")]
+    pub lost_node_tolerance_seconds: u64,
 }
 
 fn default_node_grace() -> u64 {
     40
+}
+
+fn default_lost_node_tolerance() -> u64 {
+    300
 }
 
 /// The store behind the API server.
@@ -99,6 +106,7 @@ impl ClusterSpec {
             service_network: free("services", ranges([10, 96, 0, 0], 16))?,
             port: 6443,
             node_grace_seconds: default_node_grace(),
+            lost_node_tolerance_seconds: default_lost_node_tolerance(),
         })
     }
 

@@ -36,6 +36,9 @@ pub struct Options {
     /// Seconds without a heartbeat until a node counts as NotReady [default for a new cluster: 40].
     #[arg(long, value_name = "SECONDS")]
     pub node_grace: Option<u64>,
+    /// Seconds that Pods which do not say stay on a node that is lost [default for a new cluster: 300].
+    #[arg(long, value_name = "SECONDS")]
+    pub lost_node_tolerance: Option<u64>,
     /// How long to wait for the nodes to be Ready, in seconds.
     #[arg(long, default_value_t = 120)]
     pub timeout: u64,
@@ -120,6 +123,9 @@ fn settle(layout: &Layout, options: &Options) -> Result<ClusterSpec> {
     if let Some(grace) = options.node_grace {
         anyhow::ensure!(grace >= 15, "--node-grace {grace}: must be at least 15 seconds; nodes report every 10");
         spec.node_grace_seconds = grace;
+    }
+    if let Some(seconds) = options.lost_node_tolerance {
+        spec.lost_node_tolerance_seconds = seconds;
     }
     Ok(spec)
 }

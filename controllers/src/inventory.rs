@@ -12,10 +12,13 @@ use skiff_proto::metav1::PartialObjectMetadata;
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
 
-/// Events are many, own nothing, are owned by nobody and go by themselves.
+/// Events are many, own nothing and are owned by nobody: their metadata is not worth its memory.
 const LEFT_OUT: [&str; 1] = ["events"];
 const BY_UID: &str = "uid";
 const BY_OWNER: &str = "owner";
+
+/// The finalizer that keeps an object until its dependents are gone.
+pub const FOREGROUND: &str = "foregroundDeletion";
 
 /// What is kept of each object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -28,6 +31,13 @@ pub struct MetaView {
     pub finalizers: Vec<String>,
     /// It is being deleted.
     pub deleting: bool,
+}
+
+impl MetaView {
+    /// It is being deleted, and only waits for its dependents to go.
+    pub fn waits_for_dependents(&self) -> bool {
+        self.deleting && self.finalizers.iter().any(|f| f == FOREGROUND)
+    }
 }
 
 /// An owner of an object.
@@ -101,6 +111,7 @@ pub struct Inventory {
     world: World,
     client: Client,
     stores: RwLock<BTreeMap<Resource, Store<MetaView>>>,
+    left_out: RwLock<BTreeSet<Resource>>,
     handler: Box<Handler>,
 }
 
@@ -111,8 +122,9 @@ impl Inventory {
         client: &Client,
         handler: impl Fn(&Inventory, &Resource, &Change<MetaView>) + Send + Sync + 'static,
     ) -> Arc<Inventory> {
-        let stores = RwLock::default();
-        Arc::new(Inventory { world: world.clone(), client: client.clone(), stores, handler: Box::new(handler) })
+        let (world, client) = (world.clone(), client.clone());
+        let (stores, left_out) = Default::default();
+        Arc::new(Inventory { world, client, stores, left_out, handler: Box::new(handler) })
     }
 
     /// Asks the server which resources there are, and starts to watch those that are new.
@@ -121,6 +133,10 @@ impl Inventory {
         let mut added = Vec::new();
         for info in newest_versions(reply.resources) {
             let resource = Resource::from_info(&info);
+            if LEFT_OUT.contains(&info.resource.as_str()) {
+                self.left_out.write().unwrap_or_else(PoisonError::into_inner).insert(resource);
+                continue;
+            }
             if self.stores().contains_key(&resource) {
                 continue;
             }
@@ -164,6 +180,20 @@ impl Inventory {
         self.indexed(BY_OWNER, uid)
     }
 
+    /// The uids of all owners of an object, and of their owners, that only wait for their dependents to go.
+    pub fn waiting_ancestors(&self, item: &Item) -> BTreeSet<String> {
+        let mut found = BTreeSet::new();
+        let mut next: Vec<Arc<MetaView>> = vec![item.meta.clone()];
+        while let Some(meta) = next.pop() {
+            for owner in meta.owners.iter().filter_map(|o| self.by_uid(&o.uid)) {
+                if owner.meta.waits_for_dependents() && found.insert(owner.meta.uid.clone()) {
+                    next.push(owner.meta);
+                }
+            }
+        }
+        found
+    }
+
     /// Everything in a namespace.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Item> {
         let mut items = Vec::new();
@@ -178,6 +208,17 @@ impl Inventory {
         items
     }
 
+    /// The namespaced resources whose objects are not kept here, though they exist.
+    pub fn left_out(&self) -> Vec<Resource> {
+        self.left_out.read().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    /// Whether the objects of a kind exist, but are not kept here.
+    pub fn leaves_out(&self, api_version: &str, kind: &str) -> bool {
+        let group = group_of(api_version);
+        self.left_out().iter().any(|r| r.group == group && r.kind == kind)
+    }
+
     /// The namespaced resources.
     pub fn namespaced(&self) -> Vec<Resource> {
         self.stores().keys().filter(|r| r.namespaced).cloned().collect()
@@ -185,7 +226,7 @@ impl Inventory {
 
     /// The resource of a kind, by `apiVersion` and `kind`. Another version of the same group will do.
     pub fn resource(&self, api_version: &str, kind: &str) -> Option<Resource> {
-        let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let group = group_of(api_version);
         self.stores().keys().find(|r| r.group == group && r.kind == kind).cloned()
     }
 
@@ -208,12 +249,17 @@ impl Inventory {
     }
 }
 
+/// `apps` of `apps/v1`, nothing of `v1`.
+fn group_of(api_version: &str) -> &str {
+    api_version.rsplit_once('/').map_or("", |(group, _)| group)
+}
+
 /// One version of each resource (the one the server names first), if it can be listed and watched.
 fn newest_versions(resources: Vec<ResourceInfo>) -> Vec<ResourceInfo> {
     let mut seen = BTreeSet::new();
     let usable = |info: &ResourceInfo| {
         let can = |verb: &str| info.verbs.is_empty() || info.verbs.iter().any(|v| v == verb);
-        can("list") && can("watch") && !LEFT_OUT.contains(&info.resource.as_str())
+        can("list") && can("watch")
     };
     resources
         .into_iter()

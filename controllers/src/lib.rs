@@ -58,8 +58,6 @@ pub struct Options {
     pub node_mask: u8,
     /// How long a node may be silent.
     pub node_grace: Duration,
-    /// How long pods stay on a node that is silent or not ready, if they don't say.
-    pub eviction_after: Duration,
     /// The certificate of the API server's authority, for `kube-root-ca.crt`.
     pub root_ca: Option<String>,
 }
@@ -71,7 +69,6 @@ impl Default for Options {
             cluster_cidr: Ipv4Net::new_assert([10, 244, 0, 0].into(), 16),
             node_mask: 24,
             node_grace: Duration::from_secs(40),
-            eviction_after: Duration::from_secs(300),
             root_ca: None,
         }
     }

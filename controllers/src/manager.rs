@@ -15,8 +15,7 @@ use skiff_world::World;
 use crate::Options;
 use crate::caches::{Caches, Listener};
 use crate::inventory::{Inventory, MetaView, ObjectId};
-use crate::nodelifecycle::Heartbeats;
-use crate::nodelifecycle::plan::Times;
+use crate::nodelifecycle::{Heartbeats, Turns};
 use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
 use crate::{deployment, endpointslice, garbage, namespace, namespacedefaults, nodecidr, nodelifecycle, replicaset};
@@ -43,7 +42,6 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, options: &
     }
 
     let events = EventRecorder::new(world, client, "kube-controller-manager", "");
-    let times = Times { grace: options.node_grace, eviction_after: options.eviction_after };
     let (w, c, e) = (|| world.clone(), || client.clone(), || events.clone());
     let caches = || caches.clone();
     let inventory = || inventory.clone();
@@ -53,7 +51,8 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, options: &
     let garbage = garbage::Controller::new(inventory(), c());
     let namespaces = namespace::Controller::new(caches(), inventory(), c());
     let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
-    let nodes = nodelifecycle::Controller::new(w(), caches(), c(), e(), queues.heartbeats.clone(), times);
+    let watch = (queues.heartbeats.clone(), queues.turns.clone());
+    let nodes = nodelifecycle::Controller::new(w(), caches(), c(), e(), watch, options.node_grace);
     let cidrs = nodecidr::Controller::new(caches(), c(), e(), options.cluster_cidr, options.node_mask);
 
     let watched = inventory();
@@ -106,6 +105,7 @@ struct Queues {
     nodes: WorkQueue<ObjectKey>,
     cidrs: WorkQueue<String>,
     heartbeats: Arc<Heartbeats>,
+    turns: Arc<Turns>,
 }
 
 impl Queues {
@@ -121,6 +121,7 @@ impl Queues {
             nodes: controls.queue(world, nodelifecycle::Controller::NAME),
             cidrs: controls.queue(world, nodecidr::Controller::NAME),
             heartbeats: Arc::default(),
+            turns: Arc::default(),
         }
     }
 
@@ -139,7 +140,7 @@ impl Listener for Queues {
     }
 
     fn node(&self, slices: &Store<EndpointSlice>, change: &Change<NodeView>) {
-        nodelifecycle::node_changed(&self.nodes, &self.heartbeats, &self.world, change);
+        nodelifecycle::node_changed(&self.nodes, &self.heartbeats, &self.turns, &self.world, change);
         nodecidr::node_changed(&self.cidrs, change);
         endpointslice::node_changed(&self.slices, slices, change);
     }

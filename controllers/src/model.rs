@@ -29,6 +29,10 @@ pub struct Model {
     pub log: Vec<String>,
     /// Why no pod can be created, if none can.
     pub quota: Option<String>,
+    /// Why no ReplicaSet can be created, if none can.
+    pub refused: Option<String>,
+    /// Why the last one of a Deployment could not be.
+    refusals: BTreeMap<String, String>,
     failures: BTreeMap<String, replicaset::Failure>,
     pub now: i64,
     made: u64,
@@ -82,7 +86,7 @@ impl Model {
                 pods: own.iter().map(|s| (s.metadata.uid.clone(), pods(&s.metadata.uid))).collect(),
                 replica_sets: own.into_iter().map(|s| Arc::new(s.clone())).collect(),
                 taken: others.iter().map(|s| s.metadata.name.clone()).find(|n| *n == wanted),
-                failure: None,
+                failure: self.refusals.get(name).cloned(),
             },
             self.timestamp(),
         )
@@ -93,6 +97,10 @@ impl Model {
         let plan = self.plan_deployment(name);
         for step in &plan.steps {
             self.note(&step.action);
+            if let (deployment::Action::Create(_), Some(why)) = (&step.action, &self.refused) {
+                self.refusals.insert(name.into(), why.clone());
+                break;
+            }
             self.act_deployment(name, &step.action);
         }
         !plan.steps.is_empty()
@@ -100,6 +108,9 @@ impl Model {
 
     fn act_deployment(&mut self, name: &str, action: &deployment::Action) {
         use deployment::Action;
+        if matches!(action, Action::Create(_)) {
+            self.refusals.remove(name);
+        }
         let deployment = self.deployments.get_mut(name).expect("it was planned for");
         match action {
             Action::Adopt(set) => {

@@ -6,6 +6,8 @@ use skiff_proto::corev1::{Node, NodeCondition};
 
 /// The well-known label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
+/// The well-known label that names the region that the zone is in.
+const REGION: &str = "topology.kubernetes.io/region";
 
 /// A Node as far as controllers care.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -16,10 +18,14 @@ pub struct NodeView {
     pub uid: String,
     /// Its zone, or empty.
     pub zone: String,
+    /// The region of its zone, or empty.
+    pub region: String,
     /// Its condition Ready, if it has one.
-    pub ready: Option<Ready>,
-    /// The other conditions that its kubelet keeps, and whether they are Unknown.
-    pub pressures: Vec<(String, bool)>,
+    pub ready: Option<ConditionStatus>,
+    /// Its other conditions.
+    pub conditions: Vec<(String, ConditionStatus)>,
+    /// `spec.unschedulable`: it is cordoned.
+    pub unschedulable: bool,
     /// When its kubelet last wrote the condition Ready, in seconds.
     pub heartbeat: i64,
     /// Its taints.
@@ -32,15 +38,27 @@ pub struct NodeView {
     pub created: i64,
 }
 
-/// The condition Ready.
+/// What a condition says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ready {
-    /// It takes pods.
+pub enum ConditionStatus {
+    /// It is so.
     True,
-    /// Its kubelet says that it does not.
+    /// It is not so.
     False,
-    /// Nobody knows: it is silent.
+    /// Nobody knows: the node is silent.
     Unknown,
+}
+
+impl NodeView {
+    /// Its condition Ready is True.
+    pub fn is_ready(&self) -> bool {
+        self.ready == Some(ConditionStatus::True)
+    }
+
+    /// Where it is, for counting who else there is lost. Zones of different regions may have the same name.
+    pub fn place(&self) -> String {
+        format!("{}/{}", self.region, self.zone)
+    }
 }
 
 /// A taint with its time.
@@ -64,19 +82,21 @@ impl Project<Node> for NodeProjection {
 
     fn project(node: &Node) -> NodeView {
         let meta = &node.metadata;
-        let ready = |c: &NodeCondition| match c.status.as_str() {
-            "True" => Ready::True,
-            "False" => Ready::False,
-            _ => Ready::Unknown,
+        let status = |c: &NodeCondition| match c.status.as_str() {
+            "True" => ConditionStatus::True,
+            "False" => ConditionStatus::False,
+            _ => ConditionStatus::Unknown,
         };
         let condition = node.status.conditions.iter().find(|c| c.r#type == "Ready");
-        let others = node.status.conditions.iter().filter(|c| c.r#type.ends_with("Pressure"));
+        let others = node.status.conditions.iter().filter(|c| c.r#type != "Ready");
         NodeView {
             name: meta.name.clone(),
             uid: meta.uid.clone(),
             zone: meta.labels.get(ZONE).cloned().unwrap_or_default(),
-            ready: condition.map(ready),
-            pressures: others.map(|c| (c.r#type.clone(), c.status == "Unknown")).collect(),
+            region: meta.labels.get(REGION).cloned().unwrap_or_default(),
+            ready: condition.map(status),
+            conditions: others.map(|c| (c.r#type.clone(), status(c))).collect(),
+            unschedulable: node.spec.unschedulable,
             heartbeat: condition.and_then(|c| c.last_heartbeat_time.as_ref()).map_or(0, |t| t.unix()),
             taints: node
                 .spec

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use skiff_client::{ObjectKey, Project};
-use skiff_proto::corev1::{Pod, PodSpec};
+use skiff_proto::corev1::{Pod, PodCondition, PodSpec};
 
 use crate::ownership::{Owned, Owner};
 
@@ -25,6 +25,8 @@ pub struct PodView {
     pub owner: Option<Owner>,
     /// The node it is bound to, or empty.
     pub node: String,
+    /// When it was bound, in seconds; 0: it is not, or that is not known.
+    pub bound: i64,
     /// `status.phase`.
     pub phase: Phase,
     /// When it was made, in seconds.
@@ -158,7 +160,8 @@ impl Project<Pod> for PodProjection {
 
     fn project(pod: &Pod) -> PodView {
         let (meta, status) = (&pod.metadata, &pod.status);
-        let ready = status.conditions.iter().find(|c| c.r#type == "Ready" && c.status == "True");
+        let condition = |kind: &str| status.conditions.iter().find(|c| c.r#type == kind && c.status == "True");
+        let since = |c: &PodCondition| c.last_transition_time.as_ref().map_or(0, |t| t.unix());
         let phase = match status.phase.as_str() {
             "Running" => Phase::Running,
             "Succeeded" => Phase::Succeeded,
@@ -172,10 +175,11 @@ impl Project<Pod> for PodProjection {
             labels: meta.labels.clone(),
             owner: Owner::of(meta),
             node: pod.spec.node_name.clone(),
+            bound: condition("PodScheduled").map_or(0, since),
             phase,
             created: meta.creation_timestamp.as_ref().map_or(0, |t| t.unix()),
             deleting: meta.deletion_timestamp.is_some(),
-            ready_since: ready.map(|c| c.last_transition_time.as_ref().map_or(0, |t| t.unix())),
+            ready_since: condition("Ready").map(since),
             ip: status.pod_ip.clone(),
             ports: ports(&pod.spec),
             restarts: status.container_statuses.iter().map(|c| c.restart_count).max().unwrap_or(0),

@@ -1,5 +1,10 @@
 //! The whole control plane under a few seeds; `make simulate SEEDS=N` runs many.
 
+mod deletion;
+mod nodes;
+mod overlap;
+mod patience;
+
 use skiff_client::mutants::{self, Mutant};
 use skiff_tests::simulation::{Size, complaints, ideal, run};
 

@@ -1,14 +1,14 @@
-//! What every new Pod gets: a service account's name, and five minutes on a node that is lost.
+//! What every new Pod gets: a service account's name, and some time on a node that is lost.
 
 use crate::resources::{Object, Typed};
 use skiff_proto::corev1::{Pod, Toleration};
+use std::time::Duration;
 
-/// How long a Pod stays bound to a node that is not ready or not reachable.
-const SECONDS_ON_LOST_NODE: i64 = 300;
+/// The taints of a node that is lost.
 const LOST: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-/// Fills in a new Pod.
-pub fn fill_in(object: &mut dyn Object) {
+/// Fills in a new Pod. One that says nothing of it stays for `tolerance` on a node that is not ready or not reachable.
+pub fn fill_in(object: &mut dyn Object, tolerance: Duration) {
     let Some(Typed(pod)) = object.as_any_mut().downcast_mut::<Typed<Pod>>() else { return };
     let spec = &mut pod.spec;
     if spec.service_account_name.is_empty() {
@@ -22,7 +22,7 @@ pub fn fill_in(object: &mut dyn Object) {
                 key: (*key).into(),
                 operator: "Exists".into(),
                 effect: "NoExecute".into(),
-                toleration_seconds: Some(SECONDS_ON_LOST_NODE),
+                toleration_seconds: Some(i64::try_from(tolerance.as_secs()).unwrap_or(i64::MAX)),
                 ..Default::default()
             });
         }
@@ -49,11 +49,12 @@ mod tests {
             ..Default::default()
         });
         let mut object = Typed(pod);
-        fill_in(&mut object);
-        fill_in(&mut object);
+        for _ in 0..2 {
+            fill_in(&mut object, Duration::from_secs(60));
+        }
         let seconds: Vec<_> =
             object.0.spec.tolerations.iter().map(|t| (t.key.as_str(), t.toleration_seconds)).collect();
-        assert_eq!(seconds, [(LOST[0], Some(5)), (LOST[1], Some(300))]);
+        assert_eq!(seconds, [(LOST[0], Some(5)), (LOST[1], Some(60))]);
         assert_eq!(object.0.spec.service_account_name, "default");
     }
 }

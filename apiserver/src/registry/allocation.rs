@@ -114,7 +114,7 @@ impl Registry {
         owner: Bytes,
         beside: &mut Beside,
     ) -> ApiResult<()> {
-        let cidr = self.inner.service_cidr;
+        let cidr = self.inner.settings.service_cidr;
         let ip = if wanted.spec.cluster_ip.is_empty() {
             self.free_address(request).await?
         } else {
@@ -148,7 +148,7 @@ impl Registry {
     }
 
     async fn free_address(&self, request: &Request) -> ApiResult<String> {
-        let cidr = self.inner.service_cidr;
+        let cidr = self.inner.settings.service_cidr;
         let base = u32::from(cidr.network());
         let usable = u64::from(u32::from(cidr.broadcast()) - base).saturating_sub(1);
         // The first one is the API server's own.

@@ -66,7 +66,7 @@ impl Registry {
         let strategy = &resource.strategy;
         meta::for_create(&self.inner.world, object.as_mut(), strategy.counts_generations());
         strategy.default(object.as_mut());
-        admission::mutate(resource, object.as_mut());
+        admission::mutate(resource, object.as_mut(), &self.inner.settings);
         strategy.prepare_for_create(object.as_mut());
         let mut errors =
             crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());

@@ -45,6 +45,7 @@ use metrics::Metrics;
 use skiff_world::World;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The pipeline behind both faces. Cheap to clone.
@@ -60,9 +61,18 @@ struct Inner {
     table: Table,
     authorizer: Authorizer,
     permits: Permits,
-    service_cidr: ipnet::Ipv4Net,
+    settings: Settings,
     closing: CancellationToken,
     metrics: Metrics,
+}
+
+/// What a cluster is told about itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Where Services' addresses come from.
+    pub service_cidr: ipnet::Ipv4Net,
+    /// How long a new Pod that does not say stays on a node that is not ready or not reachable.
+    pub lost_node_tolerance: Duration,
 }
 
 /// What is answered.
@@ -83,12 +93,12 @@ impl Registry {
         cache: Cache,
         table: Table,
         limits: Limits,
-        service_cidr: ipnet::Ipv4Net,
+        settings: Settings,
     ) -> Self {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
         let permits = Permits::new(limits);
         let (closing, metrics) = Default::default();
-        let inner = Inner { world, store, cache, table, authorizer, permits, service_cidr, closing, metrics };
+        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics };
         Self { inner: Arc::new(inner) }
     }
 
@@ -135,7 +145,7 @@ impl Registry {
 
     /// The first address of the Service range: that of the API server itself.
     pub fn kubernetes_address(&self) -> Ipv4Addr {
-        allocation::first_address(&self.inner.service_cidr)
+        allocation::first_address(&self.inner.settings.service_cidr)
     }
 
     /// What the server counts of itself, for Prometheus.

@@ -3,7 +3,7 @@
 use super::Registry;
 use super::commit::ATTEMPTS;
 use super::error::{ApiError, ApiResult};
-use super::request::{Body, DeleteOptions, ObjectReply, Request};
+use super::request::{Body, DeleteOptions, ObjectReply, Operation, Request};
 use super::{meta, reply};
 use crate::admission;
 use crate::resources::{JSON, Object, PROTOBUF, Typed};
@@ -94,6 +94,9 @@ impl Registry {
     /// Deletes a Pod by asking. There are no disruption budgets yet, so the answer is always yes.
     pub(super) async fn evict(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
         let eviction: Eviction = read(body)?;
+        if !eviction.metadata.name.is_empty() && eviction.metadata.name != request.name {
+            return Err(ApiError::bad_request("the name of the Eviction does not match the Pod in the request"));
+        }
         let sent = eviction.delete_options.unwrap_or_default();
         let preconditions = sent.preconditions.clone().unwrap_or_default();
         let options = DeleteOptions {
@@ -103,7 +106,20 @@ impl Registry {
             precondition_uid: preconditions.uid.clone().unwrap_or_default(),
             precondition_resource_version: preconditions.resource_version.clone().unwrap_or_default(),
         };
-        self.delete_object(request, &options).await?;
+        // That it is a dry run may stand in the body alone: what follows has to see it.
+        let evicting = Request {
+            identity: request.identity.clone(),
+            resource: request.resource.clone(),
+            subresource: request.subresource.clone(),
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+            operation: Operation::Create(Body { dry_run: options.dry_run, ..Body::default() }),
+            accept: request.accept,
+            metadata_only: request.metadata_only,
+            cause: request.cause.clone(),
+            fence: request.fence.clone(),
+        };
+        self.delete_object(&evicting, &options).await?;
         Ok(reply::success(request))
     }
 

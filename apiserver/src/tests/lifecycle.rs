@@ -199,6 +199,30 @@ fn an_eviction_deletes_with_grace() {
 }
 
 #[test]
+fn an_eviction_is_of_the_pod_that_was_meant() {
+    with_server(|server| async move {
+        let admin = server.admin();
+        bound(&admin, "a").await;
+        let path = "v1:pods:default/a/eviction";
+        let evict = |preconditions: Value| json!({"metadata": {"name": "a"}, "deleteOptions": {"preconditions": preconditions}});
+        let uid = admin.get("v1:pods:default/a").await.expect("there")["metadata"]["uid"].clone();
+        for preconditions in [json!({"uid": "another"}), json!({"uid": uid, "resourceVersion": "1"})] {
+            let refused = admin.create(path, evict(preconditions)).await.expect_err("not the one that was meant");
+            assert_eq!(refused.reason(), "Conflict", "{}", refused.message());
+        }
+        let dry = json!({"metadata": {"name": "a"}, "deleteOptions": {"dryRun": ["All"]}});
+        admin.create(path, dry).await.expect("it would be");
+        let other = admin.create(path, json!({"metadata": {"name": "b"}})).await.expect_err("two names");
+        assert_eq!(other.status.code, 400, "{}", other.message());
+        let pod = admin.get("v1:pods:default/a").await.expect("there");
+        assert_eq!(pod["metadata"]["deletionTimestamp"], Value::Null, "nothing of this has evicted it");
+        admin.create(path, evict(json!({"uid": uid}))).await.expect("evicted");
+        let pod = admin.get("v1:pods:default/a").await.expect("there");
+        assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 30);
+    });
+}
+
+#[test]
 fn what_was_acknowledged_survives_a_crash() {
     for seed in 1..=4 {
         Simulation::new(seed).run(|sim: Sim| async move {

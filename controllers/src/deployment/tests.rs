@@ -1,5 +1,7 @@
 //! Stories of Deployments, told by what was done; and what holds in every story.
 
+mod conditions;
+
 use proptest::prelude::*;
 
 use super::revisions;

@@ -5,7 +5,7 @@ use skiff_client::{ActError, DeleteOptions, DynamicApi, Error, PROTOBUF, Patch};
 use skiff_proto::metav1::PartialObjectMetadata;
 
 use super::Controller;
-use super::plan::Action;
+use super::plan::{Action, FOREGROUND, ORPHAN};
 use crate::inventory::{Item, OwnerView};
 use crate::ownership::release;
 
@@ -14,7 +14,7 @@ impl Controller {
         match action {
             Action::Collect { item, owners } => {
                 self.confirm_gone(item, owners).await?;
-                self.delete(item, "Background").await
+                self.delete(item, own_policy(item)).await
             }
             Action::Forget { item, owners } => {
                 self.confirm_gone(item, owners).await?;
@@ -23,7 +23,10 @@ impl Controller {
                 }
                 Ok(())
             }
-            Action::DeleteDependent(item) => self.delete(item, "Foreground").await,
+            Action::DeleteDependent { item, others, first_its_own } => {
+                self.confirm_gone(item, others).await?;
+                self.delete(item, if *first_its_own { "Foreground" } else { own_policy(item) }).await
+            }
             Action::Orphan { dependent, owner } => {
                 self.patch(dependent, Patch::Strategic(release(&dependent.meta.uid, owner))).await
             }
@@ -49,8 +52,10 @@ impl Controller {
             };
             let namespace = if resource.namespaced { item.id.key.namespace.as_str() } else { "" };
             if resource.namespaced && namespace.is_empty() {
-                // A cluster-scoped object cannot be owned by one in a namespace: the reference is void.
-                continue;
+                return Err(ActError::Failed(format!(
+                    "{}: its owner {} {:?} is of a kind that lives in namespaces, so nobody can tell whether it is gone",
+                    item.id, owner.kind, owner.name
+                )));
             }
             match self.client.get(&resource, namespace, &owner.name, "", PROTOBUF, true).await {
                 Err(error) if error.is_not_found() => {}
@@ -86,6 +91,16 @@ impl Controller {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// How an object goes that nobody waits for: as its own finalizers ask for its dependents, else they follow it.
+fn own_policy(item: &Item) -> &'static str {
+    let asks = |finalizer: &str| item.meta.finalizers.iter().any(|f| f == finalizer);
+    match () {
+        () if asks(ORPHAN) => "Orphan",
+        () if asks(FOREGROUND) => "Foreground",
+        () => "Background",
     }
 }
 

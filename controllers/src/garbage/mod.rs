@@ -2,6 +2,8 @@
 
 mod act;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use skiff_client::driver::{Plan, Reconciler};
 use skiff_client::{ActError, Change, Client, Resource, WorkQueue};
 
 use crate::inventory::{Inventory, Item, MetaView, ObjectId, OwnerView};
-use plan::{Action, FOREGROUND, Observed, Presence};
+use plan::{Action, Dependent, Observed, Presence};
 
 /// Collects garbage.
 pub struct Controller {
@@ -25,13 +27,37 @@ impl Controller {
 
     /// What the inventory has of an owner. One in another namespace does not count: references don't cross.
     fn presence(&self, dependent: &Item, owner: &OwnerView) -> Presence {
-        let Some(found) = self.inventory.by_uid(&owner.uid) else { return Presence::Unseen };
-        let namespace = &found.id.key.namespace;
-        if !namespace.is_empty() && namespace != &dependent.id.key.namespace {
-            return Presence::Unseen;
+        let here = &dependent.id.key.namespace;
+        if self.inventory.leaves_out(&owner.api_version, &owner.kind) {
+            return Presence::Void;
         }
-        let waits = found.meta.deleting && found.meta.finalizers.iter().any(|f| f == FOREGROUND);
-        if waits { Presence::Waiting } else { Presence::There }
+        if here.is_empty() && self.inventory.resource(&owner.api_version, &owner.kind).is_some_and(|r| r.namespaced) {
+            return Presence::Void;
+        }
+        match self.inventory.by_uid(&owner.uid) {
+            Some(found) if !found.id.key.namespace.is_empty() && &found.id.key.namespace != here => Presence::Unseen,
+            Some(found) if found.meta.waits_for_dependents() => Presence::Waiting,
+            Some(_) => Presence::There,
+            None => Presence::Unseen,
+        }
+    }
+
+    /// The objects that name this one as an owner and that its namespace lets it own.
+    fn dependents(&self, item: &Item) -> Vec<Dependent> {
+        let (uid, namespace) = (&item.meta.uid, &item.id.key.namespace);
+        let ancestors = self.inventory.waiting_ancestors(item);
+        let mut found = self.inventory.dependents(uid);
+        found.retain(|d| namespace.is_empty() || &d.id.key.namespace == namespace);
+        let dependent = |item: Item| {
+            let others = item.meta.owners.iter().filter(|o| &o.uid != uid);
+            Dependent {
+                others: others.map(|o| (o.clone(), self.presence(&item, o))).collect(),
+                has_dependents: !self.inventory.dependents(&item.meta.uid).is_empty(),
+                in_circle: ancestors.contains(&item.meta.uid),
+                item,
+            }
+        };
+        found.into_iter().map(dependent).collect()
     }
 }
 
@@ -44,9 +70,7 @@ impl Reconciler for Controller {
     fn observe(&self, key: &ObjectId) -> Option<Observed> {
         let item = self.inventory.get(key)?;
         let owners = item.meta.owners.iter().map(|o| (o.clone(), self.presence(&item, o))).collect();
-        let mut dependents = if item.meta.deleting { self.inventory.dependents(&item.meta.uid) } else { Vec::new() };
-        let namespace = &key.key.namespace;
-        dependents.retain(|d| namespace.is_empty() || &d.id.key.namespace == namespace);
+        let dependents = if item.meta.deleting { self.dependents(&item) } else { Vec::new() };
         Some(Observed { item, owners, dependents })
     }
 

@@ -5,8 +5,11 @@
 //! | lives | all its owners are gone | it is deleted |
 //! | lives | some are gone, one is there | it forgets those that are gone |
 //! | lives | is held for by an owner that waits (foreground) | the owner's own turn deletes it |
-//! | is being deleted, `foregroundDeletion` | dependents that block it | they are deleted first, then it may go |
+//! | lives | one of them can't be an owner: it is in a namespace, the object in none | nothing: nobody can tell |
+//! | is being deleted, `foregroundDeletion` | dependents | they are deleted, those that somebody else owns too forget it; it may go once none that blocks is left |
 //! | is being deleted, `orphan` | dependents | they forget it, then it may go |
+//!
+//! Owners may go in a circle, and all of it may wait in the foreground: then none of it blocks another.
 //!
 //! That an owner is not in the inventory is no proof that it is gone (the inventory may be behind,
 //! or the owner of a kind not listed): `act` asks the server by name and compares uids before anything
@@ -16,10 +19,9 @@ use std::fmt;
 
 use skiff_client::driver::Plan;
 
+pub use crate::inventory::FOREGROUND;
 use crate::inventory::{Item, ObjectId, OwnerView};
 
-/// Dependents go first.
-pub const FOREGROUND: &str = "foregroundDeletion";
 /// Dependents stay, without an owner.
 pub const ORPHAN: &str = "orphan";
 
@@ -31,7 +33,20 @@ pub struct Observed {
     /// Its owners, each with what the inventory has of it.
     pub owners: Vec<(OwnerView, Presence)>,
     /// Its dependents; only looked up if it is being deleted.
-    pub dependents: Vec<Item>,
+    pub dependents: Vec<Dependent>,
+}
+
+/// An object that names the one in question as an owner.
+#[derive(Clone, Debug)]
+pub struct Dependent {
+    /// The dependent.
+    pub item: Item,
+    /// Its other owners.
+    pub others: Vec<(OwnerView, Presence)>,
+    /// Something names it as an owner in turn.
+    pub has_dependents: bool,
+    /// It waits for the object as the object waits for it.
+    pub in_circle: bool,
 }
 
 /// What the inventory has of an owner.
@@ -43,6 +58,9 @@ pub enum Presence {
     Waiting,
     /// It is not there, as far as we know.
     Unseen,
+    /// It cannot be an owner of this object, so nobody can tell whether it is gone: its kind lives in namespaces, and
+    /// the object does not.
+    Void,
 }
 
 /// What can be done.
@@ -62,8 +80,15 @@ pub enum Action {
         /// The owners.
         owners: Vec<OwnerView>,
     },
-    /// Delete a dependent because its owner waits for that.
-    DeleteDependent(Item),
+    /// Delete a dependent because its owner waits for that, once the server confirms that its other owners are gone.
+    DeleteDependent {
+        /// The dependent.
+        item: Item,
+        /// Its other owners.
+        others: Vec<OwnerView>,
+        /// It has dependents of its own, which go before it.
+        first_its_own: bool,
+    },
     /// Take an owner off a dependent.
     Orphan {
         /// The dependent.
@@ -90,7 +115,12 @@ impl fmt::Display for Action {
             Action::Forget { item, owners } => {
                 write!(f, "take {} off {} unless it still exists", names(owners), item.id)
             }
-            Action::DeleteDependent(item) => write!(f, "delete dependent {}", item.id),
+            Action::DeleteDependent { item, others, .. } if others.is_empty() => {
+                write!(f, "delete dependent {}", item.id)
+            }
+            Action::DeleteDependent { item, others, .. } => {
+                write!(f, "delete dependent {} unless {} still exists", item.id, names(others))
+            }
             Action::Orphan { dependent, .. } => write!(f, "orphan {}", dependent.id),
             Action::RemoveFinalizer { item, finalizer } => write!(f, "remove finalizer {finalizer} from {}", item.id),
         }
@@ -113,23 +143,27 @@ pub fn plan(observed: &Observed) -> Plan<Action> {
     if item.meta.owners.is_empty() {
         return plan;
     }
-    let which = |presence: Presence| {
-        let owners = observed.owners.iter().filter(|(_, p)| *p == presence);
-        owners.map(|(owner, _)| owner.clone()).collect::<Vec<_>>()
-    };
-    let (there, waiting, unseen) = (which(Presence::There), which(Presence::Waiting), which(Presence::Unseen));
-    if !unseen.is_empty() && there.is_empty() && waiting.is_empty() {
-        plan.step(Action::Collect { item: item.clone(), owners: unseen }, "all its owners are gone");
-    } else if !unseen.is_empty() {
-        plan.step(Action::Forget { item: item.clone(), owners: unseen }, "some of its owners are gone");
+    let gone = unseen(&observed.owners);
+    if gone.is_empty() || observed.owners.iter().any(|(_, presence)| *presence == Presence::Void) {
+        return plan;
+    }
+    if gone.len() == observed.owners.len() {
+        plan.step(Action::Collect { item: item.clone(), owners: gone }, "all its owners are gone");
+    } else {
+        plan.step(Action::Forget { item: item.clone(), owners: gone }, "some of its owners are gone");
     }
     plan
+}
+
+fn unseen(owners: &[(OwnerView, Presence)]) -> Vec<OwnerView> {
+    let unseen = owners.iter().filter(|(_, presence)| *presence == Presence::Unseen);
+    unseen.map(|(owner, _)| owner.clone()).collect()
 }
 
 fn orphan(observed: &Observed, plan: &mut Plan<Action>) {
     let uid = &observed.item.meta.uid;
     for dependent in &observed.dependents {
-        let orphan = Action::Orphan { dependent: dependent.clone(), owner: uid.clone() };
+        let orphan = Action::Orphan { dependent: dependent.item.clone(), owner: uid.clone() };
         plan.step(orphan, "its owner is being deleted without it");
     }
     let item = observed.item.clone();
@@ -140,15 +174,18 @@ fn foreground(observed: &Observed, plan: &mut Plan<Action>) {
     let uid = &observed.item.meta.uid;
     let mut blocked = false;
     for dependent in &observed.dependents {
-        if dependent.meta.owners.iter().any(|o| &o.uid != uid) {
+        let item = &dependent.item;
+        if dependent.others.iter().any(|(_, presence)| matches!(presence, Presence::There | Presence::Void)) {
             // Somebody else owns it too: it stays for them.
-            let orphan = Action::Orphan { dependent: dependent.clone(), owner: uid.clone() };
+            let orphan = Action::Orphan { dependent: item.clone(), owner: uid.clone() };
             plan.step(orphan, "one of its owners is being deleted");
             continue;
         }
-        blocked |= dependent.meta.owners.iter().any(|o| o.blocks);
-        if !dependent.meta.deleting {
-            plan.step(Action::DeleteDependent(dependent.clone()), "its owner waits for it to go");
+        blocked |= !dependent.in_circle && item.meta.owners.iter().any(|o| &o.uid == uid && o.blocks);
+        if !item.meta.deleting {
+            let (others, first_its_own) = (unseen(&dependent.others), dependent.has_dependents);
+            let delete = Action::DeleteDependent { item: item.clone(), others, first_its_own };
+            plan.step(delete, "its owner waits for it to go");
         }
     }
     if !blocked {
@@ -170,79 +207,5 @@ fn reference(item: &Item) -> skiff_client::ObjectRef {
         name: key.name.clone(),
         uid: item.meta.uid.clone(),
         revision: item.revision,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use skiff_client::{ObjectKey, Resource};
-    use skiff_proto::corev1::Pod;
-
-    use super::*;
-    use crate::inventory::MetaView;
-
-    fn owner(name: &str, blocks: bool) -> OwnerView {
-        let (api_version, kind) = ("apps/v1".into(), "ReplicaSet".into());
-        OwnerView { api_version, kind, name: name.into(), uid: format!("uid-{name}"), blocks }
-    }
-
-    fn item(name: &str, owners: &[OwnerView], finalizers: &[&str], deleting: bool) -> Item {
-        let id = ObjectId { resource: Resource::of::<Pod>(), key: ObjectKey::new("default", name) };
-        let finalizers = finalizers.iter().map(|f| f.to_string()).collect();
-        let meta = MetaView { uid: format!("uid-{name}"), owners: owners.to_vec(), finalizers, deleting };
-        Item { id, revision: 1, meta: Arc::new(meta) }
-    }
-
-    fn planned(item: Item, presences: &[Presence], dependents: Vec<Item>) -> Vec<String> {
-        let owners = item.meta.owners.iter().cloned().zip(presences.iter().copied()).collect();
-        plan(&Observed { item, owners, dependents }).steps.iter().map(|s| s.action.to_string()).collect()
-    }
-
-    #[test]
-    fn an_object_lives_as_long_as_one_of_its_owners() {
-        use Presence::{There, Unseen, Waiting};
-        let two = [owner("a", true), owner("b", true)];
-        let collect = "delete pods default/p unless ReplicaSet a, ReplicaSet b still exists";
-        let forget = "take ReplicaSet a off pods default/p unless it still exists";
-        let table: [(&[Presence], &[&str]); 6] = [
-            (&[There, There], &[]),
-            (&[Unseen, Unseen], &[collect]),
-            (&[Unseen, There], &[forget]),
-            (&[Unseen, Waiting], &[forget]),
-            (&[Waiting, Waiting], &[]),
-            (&[Waiting, There], &[]),
-        ];
-        for (presences, expected) in table {
-            assert_eq!(planned(item("p", &two, &[], false), presences, vec![]), expected, "{presences:?}");
-        }
-    }
-
-    #[test]
-    fn no_owner_and_an_object_on_its_way_out_are_left_alone() {
-        assert!(planned(item("p", &[], &[], false), &[], vec![]).is_empty());
-        assert!(planned(item("p", &[owner("a", true)], &[], true), &[Presence::Unseen], vec![]).is_empty());
-    }
-
-    #[test]
-    fn foreground_deletion_waits_for_those_that_block() {
-        let me = owner("p", true);
-        let dependents =
-            vec![item("c1", std::slice::from_ref(&me), &[], false), item("c2", std::slice::from_ref(&me), &[], true)];
-        let object = item("p", &[], &[FOREGROUND], true);
-        assert_eq!(planned(object.clone(), &[], dependents), ["delete dependent pods default/c1"]);
-        let not_blocking = vec![item("c1", &[owner("p", false)], &[], true)];
-        let remove = "remove finalizer foregroundDeletion from pods default/p";
-        assert_eq!(planned(object.clone(), &[], not_blocking), [remove]);
-        let shared = vec![item("c1", &[me, owner("other", true)], &[], false)];
-        assert_eq!(planned(object, &[], shared), ["orphan pods default/c1", remove]);
-    }
-
-    #[test]
-    fn orphaning_frees_the_dependents_first() {
-        let dependents = vec![item("c1", &[owner("p", true)], &[], false)];
-        let planned = planned(item("p", &[], &[ORPHAN], true), &[], dependents);
-        assert_eq!(planned, ["orphan pods default/c1", "remove finalizer orphan from pods default/p"]);
     }
 }

@@ -1,19 +1,25 @@
 //! Namespaces: empties those that are being deleted.
 
+mod conditions;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::join_all;
 use prost::Message;
+use serde_json::json;
 use skiff_client::driver::{Plan, Reconciler};
 use skiff_client::{
-    ActError, Change, Client, DeleteOptions, DynamicApi, ListOptions, ObjectKey, PROTOBUF, Resource, Store, WorkQueue,
-    WriteOptions,
+    ActError, Api, Change, Client, DeleteOptions, DynamicApi, Error, ListOptions, ObjectKey, PROTOBUF, Patch, Resource,
+    Store, WorkQueue, WriteOptions,
 };
-use skiff_proto::corev1::Namespace;
+use skiff_proto::corev1::{Namespace, NamespaceCondition};
 
 use crate::caches::Caches;
-use crate::inventory::{Inventory, MetaView};
+use crate::inventory::{Inventory, Item, MetaView};
 use plan::{Action, FINALIZER, Observed};
 
 /// Empties namespaces.
@@ -21,17 +27,24 @@ pub struct Controller {
     caches: Caches,
     inventory: Arc<Inventory>,
     client: Client,
+    /// Why an object could not be deleted, until one could.
+    failures: Mutex<BTreeMap<ObjectKey, String>>,
 }
+
+/// So many objects are deleted at once.
+const AT_ONCE: u32 = 50;
 
 impl Controller {
     /// Reads these caches and writes through this client.
     pub fn new(caches: Caches, inventory: Arc<Inventory>, client: Client) -> Controller {
-        Controller { caches, inventory, client }
+        Controller { caches, inventory, client, failures: Mutex::default() }
     }
 
     /// Asks the server itself, resource by resource: what is not in our caches yet must not be left behind.
     async fn finalize(&self, key: &ObjectKey) -> Result<(), ActError> {
         let Some(namespace) = self.caches.namespaces.get(key) else { return Ok(()) };
+        // Resources may have been added since we last asked which there are.
+        self.inventory.discover().await?;
         for resource in self.inventory.namespaced() {
             let api = DynamicApi::of(&self.client, resource.clone());
             let options = ListOptions { limit: 1, ..ListOptions::default() };
@@ -50,6 +63,63 @@ impl Controller {
             _ => Ok(()),
         }
     }
+
+    async fn delete(&self, key: &ObjectKey, item: &Item) -> Result<(), ActError> {
+        let options =
+            DeleteOptions { propagation_policy: "Background".into(), ..DeleteOptions::of_uid(item.meta.uid.as_str()) };
+        let api = DynamicApi::of(&self.client, item.id.resource.clone());
+        let result = gone_is_fine(api.delete(&item.id.key.namespace, &item.id.key.name, &options).await);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(()) => {
+                failures.remove(key);
+            }
+            // That the API server cannot be reached says nothing about the object.
+            Err(error) if error.is_unreachable() => {}
+            Err(error) => {
+                failures.insert(key.clone(), format!("{}: {error}", item.id));
+            }
+        }
+        result.map_err(ActError::from)
+    }
+
+    /// Nothing new is made in a namespace that is being deleted, so this comes to an end.
+    async fn clear(&self, key: &ObjectKey, resource: &Resource) -> Result<(), ActError> {
+        let api = DynamicApi::of(&self.client, resource.clone());
+        loop {
+            let options = ListOptions { limit: AT_ONCE.into(), ..ListOptions::default() };
+            let page = api.list(&key.name, &options).await?;
+            if page.items.is_empty() {
+                return Ok(());
+            }
+            let names = page.items.iter().filter_map(|object| object["metadata"]["name"].as_str());
+            let options = DeleteOptions::default();
+            let delete = async |name: &str| gone_is_fine(api.delete(&key.name, name, &options).await);
+            join_all(names.map(delete)).await.into_iter().collect::<Result<(), Error>>()?;
+        }
+    }
+
+    async fn write_conditions(&self, key: &ObjectKey, conditions: &[NamespaceCondition]) -> Result<(), ActError> {
+        let conditions: Vec<_> = conditions
+            .iter()
+            .map(|c| {
+                json!({
+                    "type": c.r#type, "status": c.status, "reason": c.reason, "message": c.message,
+                    "lastTransitionTime": c.last_transition_time.as_ref().map(ToString::to_string),
+                })
+            })
+            .collect();
+        let patch = Patch::Strategic(json!({ "status": { "conditions": conditions } }));
+        Ok(gone_is_fine(Api::<Namespace>::new(&self.client).patch_status("", &key.name, patch).await)?)
+    }
+}
+
+/// What is gone, or has been made anew since, is deleted.
+fn gone_is_fine<T>(result: Result<T, Error>) -> Result<(), Error> {
+    match result {
+        Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 impl Reconciler for Controller {
@@ -59,30 +129,28 @@ impl Reconciler for Controller {
     const NAME: &'static str = "namespace";
 
     fn observe(&self, key: &ObjectKey) -> Option<Observed> {
-        let namespace = self.caches.namespaces.get(key)?;
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(namespace) = self.caches.namespaces.get(key) else {
+            failures.remove(key);
+            return None;
+        };
+        let failure = failures.get(key).cloned();
+        drop(failures);
         let deleting = namespace.metadata.deletion_timestamp.is_some();
         let contents = if deleting { self.inventory.in_namespace(&key.name) } else { Vec::new() };
-        Some(Observed { namespace, contents })
+        Some(Observed { namespace, contents, unseen: self.inventory.left_out(), failure })
     }
 
-    fn plan(&self, observed: &Observed, _: jiff::Timestamp) -> Plan<Action> {
-        plan::plan(observed)
+    fn plan(&self, observed: &Observed, now: jiff::Timestamp) -> Plan<Action> {
+        plan::plan(observed, now)
     }
 
     async fn act(&self, key: &ObjectKey, action: &Action) -> Result<(), ActError> {
         match action {
             Action::Finalize => self.finalize(key).await,
-            Action::Delete(item) => {
-                let options = DeleteOptions {
-                    propagation_policy: "Background".into(),
-                    ..DeleteOptions::of_uid(item.meta.uid.as_str())
-                };
-                let api = DynamicApi::of(&self.client, item.id.resource.clone());
-                match api.delete(&item.id.key.namespace, &item.id.key.name, &options).await {
-                    Err(error) if !error.is_not_found() && !error.is_conflict() => Err(error.into()),
-                    _ => Ok(()),
-                }
-            }
+            Action::Delete(item) => self.delete(key, item).await,
+            Action::Clear(resource) => self.clear(key, resource).await,
+            Action::WriteConditions(conditions) => self.write_conditions(key, conditions).await,
         }
     }
 }

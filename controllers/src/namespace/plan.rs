@@ -1,16 +1,19 @@
 //! What to do about one namespace.
 //!
 //! A deleted namespace stays, Terminating, until everything in it is gone: every object of every
-//! resource is deleted, those that make others first; then the namespace's finalizer is removed.
+//! resource is deleted, those that make others first; then the namespace's finalizer is removed. What keeps it
+//! meanwhile is said in its conditions (`conditions`).
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use skiff_client::Resource;
 use skiff_client::driver::Plan;
-use skiff_proto::corev1::Namespace;
+use skiff_proto::corev1::{Namespace, NamespaceCondition};
 
+use super::conditions;
 use crate::inventory::Item;
 
 /// The finalizer in `spec.finalizers` that holds a namespace until we have emptied it.
@@ -27,6 +30,10 @@ pub struct Observed {
     pub namespace: Arc<Namespace>,
     /// Everything in it; only looked up if it is being deleted.
     pub contents: Vec<Item>,
+    /// Resources whose objects are not in `contents`, though there may be some.
+    pub unseen: Vec<Resource>,
+    /// Why the last object could not be deleted, if it could not.
+    pub failure: Option<String>,
 }
 
 /// What can be done about a namespace.
@@ -34,6 +41,10 @@ pub struct Observed {
 pub enum Action {
     /// Delete one object.
     Delete(Item),
+    /// Delete all there are of a resource, as the server lists them.
+    Clear(Resource),
+    /// Say what keeps the namespace.
+    WriteConditions(Vec<NamespaceCondition>),
     /// Remove our finalizer, once the server confirms that the namespace is empty.
     Finalize,
 }
@@ -42,27 +53,46 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Delete(item) => write!(f, "delete {}", item.id),
+            Action::Clear(resource) => write!(f, "delete all {resource}"),
+            Action::WriteConditions(conditions) => {
+                let holds = conditions.iter().filter(|c| c.status == "True").map(|c| c.reason.as_str());
+                write!(f, "write conditions: {}", holds.collect::<Vec<_>>().join(", "))
+            }
             Action::Finalize => write!(f, "remove the finalizer if the namespace is empty"),
         }
     }
 }
 
 /// The plan.
-pub fn plan(observed: &Observed) -> Plan<Action> {
+pub fn plan(observed: &Observed, now: Timestamp) -> Plan<Action> {
     let mut plan = Plan::nothing();
     let namespace = &observed.namespace;
     plan.input(Resource::of::<Namespace>().object(&namespace.metadata));
     if namespace.metadata.deletion_timestamp.is_none() {
         return plan;
     }
+    let conditions = conditions::of(observed, now.into());
+    let write = (conditions != namespace.status.conditions).then_some(Action::WriteConditions(conditions));
+    // A failure is said before the next try, which would most likely end the plan.
+    let (first, last) = if observed.failure.is_some() { (write, None) } else { (None, write) };
+    if let Some(write) = first {
+        plan.step(write, "the last attempt failed");
+    }
     let mut left: Vec<&Item> = observed.contents.iter().filter(|item| !item.meta.deleting).collect();
     left.sort_by_key(|item| rank(item));
-    for item in left.into_iter().take(BURST) {
-        plan.step(Action::Delete(item.clone()), "its namespace is being deleted");
+    for item in left.iter().take(BURST) {
+        plan.step(Action::Delete((*item).clone()), "its namespace is being deleted");
     }
     if !observed.contents.is_empty() {
+        // What is deleted now may be gone at once: what stays is said with the next look.
+        if let Some(write) = last.filter(|_| left.is_empty()) {
+            plan.step(write, "something keeps the namespace");
+        }
         plan.look_again_after(PATIENCE);
     } else if namespace.spec.finalizers.iter().any(|f| f == FINALIZER) {
+        for resource in &observed.unseen {
+            plan.step(Action::Clear(resource.clone()), "its namespace is being deleted");
+        }
         plan.step(Action::Finalize, "nothing is left in it");
     }
     plan
@@ -76,54 +106,5 @@ fn rank(item: &Item) -> u8 {
         ("", "services") => 2,
         ("", "pods") => 4,
         _ => 3,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use skiff_client::ObjectKey;
-    use skiff_proto::Time;
-    use skiff_proto::appsv1::Deployment;
-    use skiff_proto::corev1::{ConfigMap, Pod};
-
-    use super::*;
-    use crate::inventory::{MetaView, ObjectId};
-
-    fn observed(deleting: bool, contents: Vec<Item>) -> Observed {
-        let mut namespace = Namespace::default();
-        namespace.metadata.name = "team".into();
-        namespace.metadata.deletion_timestamp = deleting.then(|| Time::from_unix(100));
-        namespace.spec.finalizers = vec![FINALIZER.into()];
-        Observed { namespace: Arc::new(namespace), contents }
-    }
-
-    fn item(resource: Resource, name: &str, deleting: bool) -> Item {
-        let id = ObjectId { resource, key: ObjectKey::new("team", name) };
-        Item { id, revision: 1, meta: Arc::new(MetaView { deleting, ..MetaView::default() }) }
-    }
-
-    fn steps(observed: &Observed) -> Vec<String> {
-        plan(observed).steps.iter().map(|s| s.action.to_string()).collect()
-    }
-
-    #[test]
-    fn everything_goes_makers_first_and_the_finalizer_last() {
-        let pod = |deleting| item(Resource::of::<Pod>(), "p", deleting);
-        let all = vec![
-            pod(false),
-            item(Resource::of::<ConfigMap>(), "c", false),
-            item(Resource::of::<Deployment>(), "d", false),
-        ];
-        let expected = ["delete deployments.apps team/d", "delete configmaps team/c", "delete pods team/p"];
-        assert_eq!(steps(&observed(true, all)), expected);
-        let waiting = observed(true, vec![pod(true)]);
-        assert!(steps(&waiting).is_empty());
-        assert!(plan(&waiting).requeue_after.is_some());
-        assert_eq!(steps(&observed(true, vec![])), ["remove the finalizer if the namespace is empty"]);
-    }
-
-    #[test]
-    fn a_namespace_that_lives_is_left_alone() {
-        assert!(steps(&observed(false, vec![item(Resource::of::<Pod>(), "p", false)])).is_empty());
     }
 }

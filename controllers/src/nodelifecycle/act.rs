@@ -64,6 +64,13 @@ impl Controller {
                 self.delete(pod, None).await
             }
             Action::Remove(pod) => self.delete(pod, Some(0)).await,
+            Action::RemoveOrphan(pod) => {
+                // A cache that is behind must not cost a pod that runs.
+                if Api::<Node>::new(&self.client).get_opt("", &key.name).await?.is_some() {
+                    return Err(ActError::Changed(format!("node {} exists after all", key.name)));
+                }
+                self.delete(pod, Some(0)).await
+            }
         }
     }
 

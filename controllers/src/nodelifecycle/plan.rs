@@ -6,7 +6,7 @@
 //!     │                   │   │                                               │
 //!     │ kubelet says no   │   │                    taints unreachable, pods Ready=False
 //!     ▼                   │   │                                               ▼
-//!   False: taints not-ready, ─┴─ pods deleted when their toleration of the taint is over
+//!   False: taints not-ready, ─┴─ in its turn NoExecute: pods go when their toleration is over
 //! ```
 //!
 //! A pod that is deleted on a silent node stays, terminating: only its kubelet can say that its
@@ -14,7 +14,8 @@
 //! removed by force only when nothing is left to wait for: the Node object has been deleted, or
 //! somebody vouches with the taint `node.kubernetes.io/out-of-service` that the machine is off.
 //!
-//! If *every* node is silent, it is more likely that we are deaf: then nothing is evicted.
+//! The taint NoExecute, by which pods leave, comes to one node of a zone after the other, and to none if
+//! every node is lost (`zones`, `turns`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,27 +26,15 @@ use skiff_client::ObjectKey;
 use skiff_client::driver::Plan;
 use skiff_proto::skiffv1::ObjectRef;
 
-use crate::nodes::{NodeView, Ready, TaintView};
-use crate::pods::{PodView, Toleration};
+use super::turns::Turn;
+use super::{taints, tolerations};
+use crate::nodes::{ConditionStatus, NodeView, TaintView};
+use crate::pods::PodView;
 
-/// The node's kubelet says that it is not ready.
-pub const NOT_READY: &str = "node.kubernetes.io/not-ready";
-/// The node is silent.
-pub const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// Somebody says that the machine is off.
 const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
-
-/// The seconds of the toleration that admission gives to pods without one.
-const ADMITTED: i64 = 300;
-
-/// The times that decide.
-#[derive(Clone, Copy, Debug)]
-pub struct Times {
-    /// How long a node may be silent.
-    pub grace: Duration,
-    /// How long pods stay on a node that is not ready or silent, if they don't say.
-    pub eviction_after: Duration,
-}
+/// What a kubelet reports beside Ready, and nobody knows when it is silent.
+const REPORTED: [&str; 3] = ["MemoryPressure", "DiskPressure", "PIDPressure"];
 
 /// What there is to know about one node.
 #[derive(Clone, Debug)]
@@ -56,12 +45,14 @@ pub struct Observed {
     pub version: Option<ObjectRef>,
     /// For how long we have not heard its heartbeat; if there is no Node, for how long it has been missing.
     pub silence: Duration,
-    /// Nobody has been heard for the grace period.
-    pub all_silent: bool,
+    /// For how long it may be silent; so long a Node has to be missing, too.
+    pub grace: Duration,
+    /// Not one node is ready.
+    pub all_lost: bool,
+    /// Whether it may be given up, if it is lost.
+    pub turn: Turn,
     /// The pods bound to it.
     pub pods: Vec<Arc<PodView>>,
-    /// The times that decide.
-    pub times: Times,
 }
 
 /// What can be done about a node.
@@ -82,6 +73,8 @@ pub enum Action {
     Evict(Target),
     /// Remove a pod that nobody will ever report as stopped.
     Remove(Target),
+    /// Remove a pod in the same way, once the server confirms that there is no such Node.
+    RemoveOrphan(Target),
 }
 
 /// A pod to act on, and no other one that may get its name.
@@ -110,6 +103,7 @@ impl fmt::Display for Action {
             Action::MarkPodNotReady(pod) => write!(f, "set pod {} not ready", pod.key),
             Action::Evict(pod) => write!(f, "evict pod {}", pod.key),
             Action::Remove(pod) => write!(f, "remove pod {} by force", pod.key),
+            Action::RemoveOrphan(pod) => write!(f, "remove pod {} by force unless its node exists", pod.key),
         }
     }
 }
@@ -122,25 +116,50 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan<Action> {
         clean_up(observed, &mut plan);
         return plan;
     };
-    let silent = observed.silence >= observed.times.grace;
+    let silent = observed.silence >= observed.grace;
     if silent {
-        mark_unknown(node, observed, &mut plan);
-    } else {
-        plan.look_again_after(observed.times.grace - observed.silence);
-    }
-    let ready = if silent { Ready::Unknown } else { node.ready.unwrap_or(Ready::False) };
-    let taints = taints(node, ready, now.as_second());
-    if taints != node.taints {
-        let revision = observed.version.as_ref().map_or(0, |v| v.revision);
-        plan.step(Action::SetTaints { taints: taints.clone(), revision }, format!("the node's readiness is {ready:?}"));
-    }
-    if silent {
+        if let Some(unknown) = unknown(node) {
+            plan.step(Action::MarkUnknown(unknown), format!("no heartbeat for {} s", observed.silence.as_secs()));
+        }
         for pod in observed.pods.iter().filter(|p| p.is_ready() && !p.is_finished()) {
             plan.step(Action::MarkPodNotReady(Target::of(pod)), "its node is silent");
         }
+        if !plan.is_empty() {
+            // What is to become of it depends on how many are lost, and it has to be counted first.
+            return plan;
+        }
+    } else {
+        plan.look_again_after(observed.grace - observed.silence);
     }
-    evict(observed, node, &taints, silent, now.as_second(), &mut plan);
+    let ready = if silent { ConditionStatus::Unknown } else { node.ready.unwrap_or(ConditionStatus::False) };
+    let lost = ready != ConditionStatus::True;
+    let given_up = lost && !observed.all_lost && observed.turn == Turn::Now;
+    let taints = taints::of(node, ready, given_up, now.as_second());
+    if taints != node.taints {
+        let revision = observed.version.as_ref().map_or(0, |v| v.revision);
+        plan.step(Action::SetTaints { taints: taints.clone(), revision }, reason(node, ready, observed));
+    }
+    if let Turn::After(wait) = observed.turn
+        && lost
+    {
+        plan.look_again_after(wait);
+    }
+    let out_of_service = lost && node.taints.iter().any(|t| t.key == OUT_OF_SERVICE);
+    evict(observed, &taints, out_of_service, now.as_second(), &mut plan);
     plan
+}
+
+fn reason(node: &NodeView, ready: ConditionStatus, observed: &Observed) -> String {
+    let state = match ready {
+        ConditionStatus::True if node.unschedulable => "ready and cordoned",
+        ConditionStatus::True => "ready",
+        ConditionStatus::False => "not ready",
+        ConditionStatus::Unknown => "silent",
+    };
+    match observed.all_lost {
+        true if ready != ConditionStatus::True => format!("the node is {state}, as all are"),
+        _ => format!("the node is {state}"),
+    }
 }
 
 /// The Node is gone: once it is sure to stay so, its pods go too.
@@ -148,51 +167,27 @@ fn clean_up(observed: &Observed, plan: &mut Plan<Action>) {
     if observed.pods.is_empty() {
         return;
     }
-    if observed.silence < observed.times.grace {
-        plan.look_again_after(observed.times.grace - observed.silence);
+    if observed.silence < observed.grace {
+        plan.look_again_after(observed.grace - observed.silence);
         return;
     }
     for pod in &observed.pods {
-        plan.step(Action::Remove(Target::of(pod)), "its node does not exist any more");
+        plan.step(Action::RemoveOrphan(Target::of(pod)), "its node does not exist any more");
     }
 }
 
-fn mark_unknown(node: &NodeView, observed: &Observed, plan: &mut Plan<Action>) {
-    let mut conditions: Vec<String> =
-        node.pressures.iter().filter(|(_, unknown)| !unknown).map(|(kind, _)| kind.clone()).collect();
-    if node.ready != Some(Ready::Unknown) {
+/// The conditions of a silent node that say more than anybody knows.
+fn unknown(node: &NodeView) -> Option<Vec<String>> {
+    let is_known = |kind: &str, status: ConditionStatus| REPORTED.contains(&kind) && status != ConditionStatus::Unknown;
+    let known = node.conditions.iter().filter(|(kind, status)| is_known(kind, *status));
+    let mut conditions: Vec<String> = known.map(|(kind, _)| kind.clone()).collect();
+    if node.ready != Some(ConditionStatus::Unknown) {
         conditions.insert(0, "Ready".into());
     }
-    if !conditions.is_empty() {
-        let seconds = observed.silence.as_secs();
-        plan.step(Action::MarkUnknown(conditions), format!("no heartbeat for {seconds} s"));
-    }
+    (!conditions.is_empty()).then_some(conditions)
 }
 
-/// The taints that the node should have: ours by readiness, those of others as they are.
-fn taints(node: &NodeView, ready: Ready, now: i64) -> Vec<TaintView> {
-    let wanted = match ready {
-        Ready::True => None,
-        Ready::False => Some(NOT_READY),
-        Ready::Unknown => Some(UNREACHABLE),
-    };
-    let ours = |t: &TaintView| {
-        (t.key == NOT_READY || t.key == UNREACHABLE) && (t.effect == "NoSchedule" || t.effect == "NoExecute")
-    };
-    let stays = |t: &TaintView| !ours(t) || Some(t.key.as_str()) == wanted;
-    let mut taints: Vec<TaintView> = node.taints.iter().filter(|t| stays(t)).cloned().collect();
-    if let Some(key) = wanted {
-        for effect in ["NoSchedule", "NoExecute"] {
-            if !taints.iter().any(|t| t.key == key && t.effect == effect) {
-                taints.push(TaintView { key: key.into(), value: String::new(), effect: effect.into(), added: now });
-            }
-        }
-    }
-    taints
-}
-
-fn evict(observed: &Observed, node: &NodeView, taints: &[TaintView], silent: bool, now: i64, plan: &mut Plan<Action>) {
-    let out_of_service = silent && node.taints.iter().any(|t| t.key == OUT_OF_SERVICE);
+fn evict(observed: &Observed, taints: &[TaintView], out_of_service: bool, now: i64, plan: &mut Plan<Action>) {
     for pod in &observed.pods {
         if pod.deleting {
             if out_of_service {
@@ -200,49 +195,17 @@ fn evict(observed: &Observed, node: &NodeView, taints: &[TaintView], silent: boo
             }
             continue;
         }
-        let deafness = |t: &&TaintView| !(observed.all_silent && t.key == UNREACHABLE);
-        let due = taints
-            .iter()
-            .filter(|t| t.effect == "NoExecute")
-            .filter(deafness)
-            .filter_map(|t| Some((due(t, pod, &observed.times)?, t)))
-            .min_by_key(|(due, _)| *due);
-        match due {
+        let drives_out = taints.iter().filter(|t| t.effect == "NoExecute");
+        let first = drives_out.filter_map(|t| Some((tolerations::due(t, pod)?, t))).min_by_key(|(due, _)| *due);
+        match first {
             Some((due, taint)) if due <= now => {
-                plan.step(
-                    Action::Evict(Target::of(pod)),
-                    format!("it does not tolerate the taint {} any longer", taint.key),
-                );
+                let why = format!("it does not tolerate the taint {} any longer", taint.key);
+                plan.step(Action::Evict(Target::of(pod)), why);
             }
             Some((due, _)) => {
                 plan.look_again_after(Duration::from_secs((due - now).unsigned_abs()));
             }
             None => {}
         }
-    }
-}
-
-/// When a pod has to go because of a taint; `None`: never.
-fn due(taint: &TaintView, pod: &PodView, times: &Times) -> Option<i64> {
-    let about_nodes = taint.key == NOT_READY || taint.key == UNREACHABLE;
-    let default = i64::try_from(times.eviction_after.as_secs()).unwrap_or(i64::MAX);
-    let tolerations: Vec<&Toleration> = pod.tolerations.iter().filter(|t| tolerates(t, taint)).collect();
-    let patience = if tolerations.is_empty() {
-        if about_nodes { default } else { 0 }
-    } else {
-        // Admission gives every pod that says nothing a toleration of five minutes. It stands for "the
-        // cluster's default", which is what we have been told.
-        let is_default = |t: &Toleration| about_nodes && t.operator == "Exists" && t.seconds == Some(ADMITTED);
-        let seconds = |t: &&Toleration| if is_default(t) { Some(default) } else { t.seconds };
-        tolerations.iter().filter_map(seconds).min()?.max(0)
-    };
-    Some(taint.added.saturating_add(patience))
-}
-
-fn tolerates(toleration: &Toleration, taint: &TaintView) -> bool {
-    match toleration.operator.as_str() {
-        "Exists" => toleration.key.is_empty() || toleration.key == taint.key,
-        "" | "Equal" => toleration.key == taint.key && toleration.value == taint.value,
-        _ => false,
     }
 }

@@ -218,6 +218,7 @@ async fn server(world: World, retention: Retention) {
     let store = StoreOptions::Embedded(EmbeddedOptions { retention, ..EmbeddedOptions::new("/var/lib/skiff/store") });
     let options = skiff_apiserver::Options {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
+        lost_node_tolerance: Duration::from_secs(60),
         ..skiff_apiserver::Options::new(vec![Address::Pipe(SERVER.to_owned())], store)
     };
     let ended = match skiff_apiserver::run(world, options).await {
@@ -232,9 +233,7 @@ async fn server(world: World, retention: Retention) {
 
 async fn controllers(world: World) {
     let client = client_of(&world);
-    let options =
-        skiff_controllers::Options { eviction_after: Duration::from_secs(60), ..skiff_controllers::Options::default() };
-    skiff_controllers::run(world, client, options).await;
+    skiff_controllers::run(world, client, skiff_controllers::Options::default()).await;
 }
 
 async fn scheduler(world: World) {
