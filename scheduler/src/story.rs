@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use skiff_client::tunnel::{Channel, Close};
-use skiff_client::{Controls, ObjectKey, TunnelHandler, TunnelStream};
+use skiff_client::{Controls, ObjectKey, TunnelHandler, TunnelStream, stepping};
 use skiff_proto::skiffv1::{StreamOpen, stream_open};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
@@ -57,12 +57,14 @@ impl Inspect {
 #[async_trait]
 impl TunnelHandler for Inspect {
     async fn open(&self, request: StreamOpen, stream: TunnelStream) {
+        let (stream, user) = stream.split();
         let how = match &request.request {
             Some(stream_open::Request::HttpGet(get)) => match self.answer(&get.path).await {
                 // If it cannot be sent, nobody is there to be told.
                 Ok(text) => stream.send(Channel::Stdout, text).await.map_or(Close::Done, |()| Close::Done),
                 Err(why) => Close::failed("NotFound", why),
             },
+            Some(stream_open::Request::Step(step)) => stepping::serve(&self.controls, step, &stream, user).await,
             _ => Close::failed("BadRequest", "a scheduler has no containers"),
         };
         stream.close(how).await;
