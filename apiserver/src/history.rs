@@ -121,7 +121,18 @@ impl History {
     /// How far the server's own parts have come.
     pub async fn progress(&self) -> ApiResult<pb::ProgressReply> {
         let recorder = self.recorder.as_ref().and_then(|recorder| recorder.last()).unwrap_or(0);
-        Ok(pb::ProgressReply { store: self.registry.head().await?, cache: self.registry.cache().revision(), recorder })
+        let rows = self.registry.table().all();
+        let resources = rows.values().map(|row| pb::ResourceProgress {
+            group: row.group.clone(),
+            resource: row.resource.clone(),
+            revision: self.registry.cache().last_change(row.cached()),
+        });
+        Ok(pb::ProgressReply {
+            resources: resources.collect(),
+            cache: self.registry.cache().revision(),
+            store: self.registry.head().await?,
+            recorder,
+        })
     }
 
     fn one(
