@@ -1,9 +1,9 @@
 //! Chains of causes: from one write back to the act that began it, by what the writes themselves say.
 //!
 //! Causes form a graph: a write names what woke its key, what its plan was computed from, and the write it replaced.
-//! The chain is a path through it, chosen by one rule: **of all acts that led here, the latest**. An act is a write that
-//! no plan made, so a user's or a foreign client's; where what is recorded does not reach back to one, the chain begins
-//! with the oldest write that is held, and says so.
+//! The chain is a path through it, chosen by one rule: **of all acts that led here, the latest of a person's, else the
+//! latest of a component's**. An act is a write that no plan made: a user's, a foreign client's, a node's own status.
+//! Where what is recorded does not reach back to one, the chain begins with the oldest write that is held, and says so.
 //!
 //! - What woke the key comes first. Only where nothing of that is held (a timer, an effect, a start), the plan's inputs
 //!   are followed, and else the write that was replaced.
@@ -92,6 +92,11 @@ pub fn is_act(write: &Recorded) -> bool {
     cause_of(write).reconcile_id.is_empty()
 }
 
+/// Components, and what runs in Pods, have users of their own.
+fn is_a_persons(write: &Recorded) -> bool {
+    cause_of(write).actor.is_some_and(|actor| !actor.user.starts_with("system:"))
+}
+
 /// What may have led to a write, the strongest kind first.
 fn parents(write: &Recorded) -> [(Edge, Vec<ObjectRef>); 3] {
     let (object, cause) = (object_of(write), cause_of(write));
@@ -167,8 +172,10 @@ impl Graph {
                 }
             }
         }
-        let act = |name: &&Name| self.writes.get(*name).is_some_and(is_act);
-        let latest_act = beginnings.iter().copied().filter(act).max_by_key(|(_, revision)| *revision);
+        let acts = beginnings.iter().copied().filter_map(|name| Some((self.writes.get(name)?, name)));
+        let acts = acts.filter(|(write, _)| is_act(write));
+        let latest_act =
+            acts.max_by_key(|(write, (_, revision))| (is_a_persons(write), *revision)).map(|(_, name)| name);
         let oldest = || beginnings.iter().copied().min_by_key(|(_, revision)| *revision);
         let mut path = Vec::new();
         // Where everything led to everything, there is no beginning but the end.
@@ -278,14 +285,20 @@ async fn links(client: &Client, graph: &Graph, path: Vec<(Option<Edge>, Name)>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_proto::skiffv1::Trigger;
+    use skiff_proto::skiffv1::{Actor, Trigger};
 
     fn object(uid: &str, revision: u64) -> ObjectRef {
         ObjectRef { uid: uid.into(), name: uid.into(), revision, ..ObjectRef::default() }
     }
 
     fn act(uid: &str, revision: u64) -> Recorded {
-        Recorded { object: Some(object(uid, revision)), cause: Some(Cause::default()), ..Recorded::default() }
+        act_of("alice", uid, revision)
+    }
+
+    fn act_of(user: &str, uid: &str, revision: u64) -> Recorded {
+        let actor = Some(Actor { user: user.into(), ..Actor::default() });
+        let cause = Some(Cause { actor, ..Cause::default() });
+        Recorded { object: Some(object(uid, revision)), cause, ..Recorded::default() }
     }
 
     fn planned(uid: &str, revision: u64, woke: &[(&str, u64)], inputs: &[(&str, u64)], replaced: u64) -> Recorded {
@@ -338,6 +351,12 @@ mod tests {
                 "d@1 -woke> s@3 -woke> p@5 -replaced> p@6",
             ),
             ("what is not held is no edge", vec![planned("p", 6, &[("gone", 2)], &[], 0)], ("p", 6), "p@6"),
+            (
+                "a node's own status does not hide the user",
+                vec![act_of("system:node:n", "n", 11), planned("p", 12, &[("s", 3), ("n", 11)], &[], 0)],
+                ("p", 12),
+                "d@1 -woke> s@3 -woke> p@12",
+            ),
             ("a user's own write is all there is", vec![], ("d", 9), "d@9"),
         ] {
             let writes = deployment().into_iter().chain([set.clone()]).chain(more).collect();

@@ -1,5 +1,7 @@
 //! The whole control plane under a few seeds; `make simulate SEEDS=N` runs many.
 
+mod why;
+
 use skiff_client::mutants::{self, Mutant};
 use skiff_tests::simulation::{Size, complaints, ideal, run};
 

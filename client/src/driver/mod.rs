@@ -110,7 +110,9 @@ impl<R: Reconciler> Driver<R> {
             let cause = cause::of_step(R::NAME, id, next, &step.reason, work.triggers(), &plan.inputs);
             let (unseen, of) = (self.queue.unseen().clone(), key.clone());
             let noted = move |write| unseen.note(&of, write);
-            let acted = cause::noting(cause, noted, self.reconciler.act(key, &step.action)).await;
+            // On the heap: what an action needs while it waits can be a hundred kilobytes, which nobody should pass around.
+            let action = Box::pin(self.reconciler.act(key, &step.action));
+            let acted = cause::noting(cause, noted, action).await;
             if let Err(error) = acted {
                 return Ok(Outcome::Failed(step.action.to_string(), error));
             }

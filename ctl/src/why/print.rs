@@ -174,7 +174,7 @@ mod tests {
         });
         let nodes = [OnNode { name: "n1".into(), effects: vec![effect] }];
         let expected = "\
- 98  alice (kubectl/v1.33) changed Deployment default/web, 1970-01-01T00:00:01.000Z
+\x2098  alice (kubectl/v1.33) changed Deployment default/web, 1970-01-01T00:00:01.000Z
        spec.replicas 1 -> 3
      |  woke
 101  deployment controller changed ReplicaSet default/web-1, +8ms

@@ -252,7 +252,7 @@ impl Tables {
         for (name, woken) in untold {
             let chains: Vec<String> = state.model.chains_of(&name).iter().map(ToString::to_string).collect();
             let what = match chains.as_slice() {
-                [] => "no chain of its own is left in the kernel".to_string(),
+                [] => "no chain of its own: nobody is behind it, or it is gone".to_string(),
                 chains => format!("chains replaced: {}", chains.join(", ")),
             };
             let object = ObjectRef {

@@ -204,6 +204,7 @@ async fn server(world: World) {
     let store = StoreOptions::Embedded { dir: "/var/lib/skiff/store".into() };
     let options = skiff_apiserver::Options {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
+        recorder_dir: Some("/var/lib/skiff/recorder".into()),
         ..skiff_apiserver::Options::new(vec![Address::Pipe(SERVER.to_owned())], store)
     };
     match skiff_apiserver::run(world, options).await {
