@@ -1,7 +1,8 @@
 //! Starting and stopping: store, cache, registry, bootstrap, listeners, in this order; and the reverse.
 
 use crate::cache::{Cache, CacheError};
-use crate::grpc::ResourcesService;
+use crate::grpc::{HistoryService, ResourcesService};
+use crate::history::History;
 use crate::http::{self, Front};
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry, Settings};
@@ -10,6 +11,7 @@ use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
 use crate::tunnel::{StreamsService, TunnelService, Tunnels};
 use crate::{bootstrap, resources};
+use skiff_proto::skiffv1::history_server::HistoryServer;
 use skiff_proto::skiffv1::resources_server::ResourcesServer;
 use skiff_proto::skiffv1::streams_server::StreamsServer;
 use skiff_proto::skiffv1::tunnel_server::TunnelServer;
@@ -147,8 +149,11 @@ impl Handle {
 pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let store = open(&world, &options).await?;
     let mut sinks: Vec<Arc<dyn crate::cache::RevisionSink>> = Vec::new();
+    let mut recorder = None;
     if let Some(dir) = &options.recorder_dir {
-        sinks.push(Recorder::open(&world, RecorderOptions::new(dir)).await?);
+        let opened = Recorder::open(&world, RecorderOptions::new(dir)).await?;
+        sinks.push(opened.clone());
+        recorder = Some(opened);
     }
     // Listening begins before anything can ask: a client that connects meanwhile waits instead of failing.
     let mut listeners: Vec<Listener> = Vec::new();
@@ -169,7 +174,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
     let front = Front {
         world: world.clone(),
-        grpc: routes(&world, &registry),
+        grpc: routes(&world, &registry, recorder),
         registry: registry.clone(),
         tls,
         stop: stop.clone(),
@@ -192,7 +197,7 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
-fn routes(world: &World, registry: &Registry) -> axum::Router {
+fn routes(world: &World, registry: &Registry, recorder: Option<Arc<Recorder>>) -> axum::Router {
     // Well above the registry's own limit, which refuses in words.
     let largest = 4 * registry.limits().body_bytes.max(1 << 20);
     let tunnels = Tunnels::new(world.clone(), registry.clone());
@@ -201,6 +206,7 @@ fn routes(world: &World, registry: &Registry) -> axum::Router {
             .max_decoding_message_size(largest)
             .max_encoding_message_size(usize::MAX),
     )
+    .add_service(HistoryServer::new(HistoryService::new(History::new(registry.clone(), recorder))))
     .add_service(TunnelServer::new(TunnelService::new(tunnels.clone())))
     .add_service(StreamsServer::new(StreamsService::new(tunnels)))
     .prepare()

@@ -259,6 +259,11 @@ impl Cache {
         self.shared.state().resource(resource)?.objects().get(&key).cloned()
     }
 
+    /// The last revision that changed an object of a resource.
+    pub fn last_change(&self, resource: ResourceId) -> u64 {
+        self.shared.state().resource(resource).map_or(0, |resource| resource.last_change())
+    }
+
     /// How many objects a resource has.
     pub fn count(&self, resource: ResourceId) -> usize {
         self.shared.state().resource(resource).map_or(0, |resource| resource.objects().len())

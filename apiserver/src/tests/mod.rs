@@ -2,6 +2,7 @@
 
 mod admission;
 mod etcd;
+mod history;
 mod http;
 mod json_kind;
 mod lifecycle;

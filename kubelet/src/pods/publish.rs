@@ -37,9 +37,13 @@ impl Pods {
         // The record keeps what was written: the Pod's care must not wait until it comes back through the informer,
         // which may be long if the API server goes away right now.
         let write = self.api.patch_status(&key.namespace, &key.name, Patch::Strategic(patch));
-        match cause::unawaited(write).await {
+        let told = self.with(key, |record| record.untold.clone());
+        match cause::unawaited(cause::reporting(told.clone(), write)).await {
             Ok(pod) => {
-                self.with(key, |record| record.written = Some((revision_of(&pod.metadata), pod.status)));
+                self.with(key, |record| {
+                    record.written = Some((revision_of(&pod.metadata), pod.status));
+                    record.untold.retain(|id| !told.contains(id));
+                });
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),

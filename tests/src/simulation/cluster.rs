@@ -219,6 +219,7 @@ async fn server(world: World, retention: Retention) {
     let options = skiff_apiserver::Options {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
         lost_node_tolerance: Duration::from_secs(60),
+        recorder_dir: Some("/var/lib/skiff/recorder".into()),
         ..skiff_apiserver::Options::new(vec![Address::Pipe(SERVER.to_owned())], store)
     };
     let ended = match skiff_apiserver::run(world, options).await {
