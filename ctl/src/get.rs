@@ -5,10 +5,11 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use skiff_client::{ListOptions, WatchEvent};
+use skiff_client::ListOptions;
 use skiff_proto::skiffv1::ResourceInfo;
 
 use crate::columns::{self, TableOptions};
+use crate::follow::{Follow, News};
 use crate::output::{self, Format};
 use crate::session::Session;
 use crate::target::{self, Target};
@@ -181,9 +182,9 @@ fn table_options(resource: &ResourceInfo, options: &Options, prefix: String) -> 
     }
 }
 
-/// Prints every change from `revision` on, until interrupted.
+/// Prints every change from `revision` on, until interrupted. An API server that is away is waited
+/// for, and what happened meanwhile is printed then.
 async fn watch(session: &Session, target: &Target, options: &Options, revision: &str) -> Result<()> {
-    let api = session.api(&target.resource, false);
     let namespace = namespace(session, &target.resource, options);
     let mut list = list_options(options);
     if let [name] = target.names.as_slice() {
@@ -191,24 +192,40 @@ async fn watch(session: &Session, target: &Target, options: &Options, revision: 
     } else if !target.names.is_empty() {
         bail!("--watch takes one name, or none");
     }
-    let mut events = api.watch(&namespace, &list, revision).await?;
-    while let Some(event) = events.next().await {
-        let object = match event? {
-            WatchEvent::Added { object, .. }
-            | WatchEvent::Modified { object, .. }
-            | WatchEvent::Deleted { object, .. } => object,
-            WatchEvent::Bookmark { .. } => continue,
-        };
-        let text = match options.output {
-            Some(Format::Yaml) => format!("---\n{}", output::document(&object, Format::Yaml)?),
-            Some(Format::Json) => output::document(&object, Format::Json)?,
-            Some(Format::Name) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
-            None | Some(Format::Wide) => {
-                let shown = table_options(&target.resource, options, String::new());
-                columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+    let mut follow = Follow::new(session, &target.resource, &namespace, list).after(revision);
+    let mut seen: u64 = revision.parse().unwrap_or(0);
+    loop {
+        match follow.next().await? {
+            News::Is(object) | News::Gone(object) => {
+                seen = seen.max(revision_of(&object));
+                print_change(session, target, options, object)?;
             }
-        };
-        output::print(&text)?;
+            // After a gap that cannot be told event by event: what is different since.
+            News::All(objects) => {
+                let mut newer: Vec<Value> = objects.into_iter().filter(|o| revision_of(o) > seen).collect();
+                newer.sort_by_key(revision_of);
+                for object in newer {
+                    seen = seen.max(revision_of(&object));
+                    print_change(session, target, options, object)?;
+                }
+            }
+        }
     }
-    Ok(())
+}
+
+fn revision_of(object: &Value) -> u64 {
+    columns::text(object, "/metadata/resourceVersion").parse().unwrap_or(0)
+}
+
+fn print_change(session: &Session, target: &Target, options: &Options, object: Value) -> Result<()> {
+    let text = match options.output {
+        Some(Format::Yaml) => format!("---\n{}", output::document(&object, Format::Yaml)?),
+        Some(Format::Json) => output::document(&object, Format::Json)?,
+        Some(Format::Name) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
+        None | Some(Format::Wide) => {
+            let shown = table_options(&target.resource, options, String::new());
+            columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+        }
+    };
+    output::print(&text)
 }
