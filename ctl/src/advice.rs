@@ -1,37 +1,52 @@
 //! What to do about an error, put behind what it says: where the address came from when nobody
 //! answers, which name was probably meant, and how a conflict is got over.
 
-use anyhow::{Error, anyhow};
+use anyhow::Error;
 use skiff_client::ListOptions;
 
 use crate::columns::name;
+use crate::output;
 use crate::session::Session;
 use crate::suggest;
 
 /// The error with advice, where there is any.
 pub async fn with_advice(session: &Session, error: Error) -> Error {
     let Some(cause) = error.chain().find_map(|e| e.downcast_ref::<skiff_client::Error>()) else { return error };
-    let advice = if matches!(cause, skiff_client::Error::Unreachable { .. }) {
-        Some(format!(
-            "the address comes from {}. Is the cluster up (`skiff up`)? Another one is chosen with --kubeconfig, --context or $KUBECONFIG",
-            session.source()
-        ))
-    } else if cause.outcome_unknown() {
-        Some("whether it was done is not known: look before you try again".to_owned())
-    } else if cause.is_conflict() && cause.to_string().contains("has been modified") {
-        Some(
-            "somebody else changed it first: look at what it is now (`skiffctl get ... -o yaml`) and try again"
-                .to_owned(),
-        )
-    } else if cause.is_not_found() {
-        meant(session, cause).await
-    } else {
-        None
-    };
-    match advice {
-        Some(advice) => anyhow!("{error:#}; {advice}"),
+    match advice(session, cause).await {
+        // The words of the whole chain; the cause stays, for its reason.
+        Some(advice) => Error::new(cause.clone()).context(Advised(format!("{error:#}; {advice}"))),
         None => error,
     }
+}
+
+/// A refusal as a line for standard error, with advice: for verbs that go on with other objects.
+pub async fn line(session: &Session, refusal: skiff_client::Error) -> String {
+    output::error_line(&with_advice(session, refusal.into()).await)
+}
+
+/// What a whole error says, with what to do about it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Advised(String);
+
+async fn advice(session: &Session, cause: &skiff_client::Error) -> Option<String> {
+    if matches!(cause, skiff_client::Error::Unreachable { .. }) {
+        return Some(format!(
+            "the address comes from {}. Is the cluster up (`skiff up`)? \
+             Another one is chosen with --kubeconfig, --context or $KUBECONFIG",
+            session.source()
+        ));
+    }
+    if cause.outcome_unknown() {
+        return Some("whether it was done is not known: look before you try again".to_owned());
+    }
+    if cause.is_conflict() && cause.to_string().contains("has been modified") {
+        return Some("somebody else was quicker: look at what it is now (`skiffctl get`) and try again".to_owned());
+    }
+    if cause.is_not_found() {
+        return meant(session, cause).await;
+    }
+    None
 }
 
 /// The object of the same kind whose name is near.

@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 /// Holds what was applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A patch whose object changed meanwhile is computed anew so many times.
 const TRIES: usize = 5;
 

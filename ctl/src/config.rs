@@ -147,10 +147,10 @@ fn named<'f>(file: &'f Value, of: &str, name: &str) -> Result<&'f Value> {
     }
     let names: Vec<String> = all.iter().map(|e| text(e, "/name")).collect();
     let meant = suggest::nearest(name, names.iter().map(String::as_str));
-    let meant = meant.map(|m| format!("; did you mean {m:?}?")).unwrap_or_default();
+    let meant = meant.map(|m| format!(" (did you mean {m:?}?)")).unwrap_or_default();
     let what = of.trim_end_matches('s');
     bail!(
-        "there is no {what} {name:?}{meant} There are: {}",
+        "there is no {what} {name:?}{meant}; there are: {}",
         if names.is_empty() { "none".into() } else { names.join(", ") }
     )
 }
@@ -265,7 +265,7 @@ CURRENT   NAME   CLUSTER   AUTHINFO   NAMESPACE
 ";
         assert_eq!(contexts(&file(), &options).unwrap(), expected);
         let error = named(&file(), "contexts", "c").unwrap_err().to_string();
-        assert!(error.contains("There are: a, b"), "{error}");
+        assert!(error.contains("there are: a, b"), "{error}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use clap::Args;
 use skiff_client::DeleteOptions;
 use skiff_proto::skiffv1::ResourceInfo;
 
+use crate::advice;
 use crate::columns::text;
 use crate::follow::{Follow, News};
 use crate::output::{self, Format};
@@ -98,7 +99,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             Err(e) if e.is_not_found() && options.ignore_not_found => {}
             Err(e) => {
                 failed = true;
-                eprintln!("Error from server: {e}");
+                eprintln!("{}", advice::line(session, e).await);
             }
         }
     }

@@ -50,8 +50,6 @@ async fn compare(session: &Session, options: &Options) -> Result<u8> {
             mask(before.as_mut(), &mut after);
         }
         if let Some(before) = &mut before {
-            // What is only tried has no revision of its own.
-            after["metadata"]["resourceVersion"] = before["metadata"]["resourceVersion"].clone();
             write(&live, &manifest, before)?;
         }
         write(&merged, &manifest, &mut after)?;
@@ -60,14 +58,25 @@ async fn compare(session: &Session, options: &Options) -> Result<u8> {
 }
 
 fn write(folder: &Path, manifest: &Manifest, object: &mut Value) -> Result<()> {
-    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.shift_remove("managedFields");
-    }
+    strip(object);
     let r = &manifest.resource;
     let parts = [r.group.as_str(), &r.version, &r.kind, &manifest.namespace, &manifest.name];
     let name = parts.into_iter().filter(|p| !p.is_empty()).collect::<Vec<_>>().join(".");
     let path = folder.join(name.replace('/', "-"));
     std::fs::write(&path, output::document(object, Format::Yaml)?).with_context(|| format!("write {}", path.display()))
+}
+
+/// Takes out what every write changes and nobody writes.
+fn strip(object: &mut Value) {
+    let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
+    metadata.shift_remove("managedFields");
+    metadata.shift_remove("resourceVersion");
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.shift_remove(apply::LAST_APPLIED);
+        if annotations.is_empty() {
+            metadata.shift_remove("annotations");
+        }
+    }
 }
 
 /// Secrets differ visibly without being shown.
@@ -104,6 +113,14 @@ async fn show(session: &Session, live: &Path, merged: &Path) -> Result<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_every_apply_changes_is_no_difference() {
+        let mut object =
+            json!({"metadata": {"name": "x", "resourceVersion": "1", "annotations": {apply::LAST_APPLIED: "{}"}}});
+        strip(&mut object);
+        assert_eq!(object, json!({"metadata": {"name": "x"}}));
+    }
 
     #[test]
     fn secrets_differ_without_being_shown() {

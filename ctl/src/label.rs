@@ -9,6 +9,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use skiff_client::Patch;
 
+use crate::advice;
 use crate::amend::{self, Amended};
 use crate::output;
 use crate::report::Report;
@@ -89,7 +90,8 @@ pub async fn run(session: &Session, map: Map, options: Options) -> Result<ExitCo
             Ok(amended) => amended,
             // Of several, the others are still done.
             Err(error) if chosen.len() > 1 => {
-                eprintln!("error: {}: {error:#}", object.called());
+                let error = advice::with_advice(session, error.context(object.called())).await;
+                eprintln!("{}", output::error_line(&error));
                 failed = true;
                 continue;
             }

@@ -150,10 +150,14 @@ async fn converse(session: &Session, pods: &ResourceInfo, options: &Options) -> 
             eprintln!("If you don't see a command prompt, try pressing enter.");
         }
         let request = attach::request(session, name, name, options.stdin, tty);
-        if let Err(error) = terminal::converse(session, request).await {
-            // It may have ended just before; then its log has everything.
-            eprintln!("warning: couldn't attach to pod/{name}, falling back to its log: {error:#}");
-            logs::print_all(session, name, name).await?;
+        match terminal::listen(session, request).await {
+            Ok(ended) if ended.heard || options.restart == Restart::Always => {}
+            // All was said before we listened.
+            Ok(_) => logs::print_all(session, name, name).await?,
+            Err(error) => {
+                eprintln!("warning: couldn't attach to pod/{name}, falling back to its log: {error:#}");
+                logs::print_all(session, name, name).await?;
+            }
         }
     } else {
         // It was quicker than we were.

@@ -25,6 +25,19 @@ pub fn is_usable(wanted: bool) -> bool {
 
 /// Opens the stream and carries bytes until the process ends; its exit code is ours.
 pub async fn converse(session: &Session, request: ExecRequest) -> Result<ExitCode> {
+    Ok(listen(session, request).await?.code)
+}
+
+/// How a conversation ended.
+pub struct Ended {
+    /// The process's exit code.
+    pub code: ExitCode,
+    /// Whether it said anything.
+    pub heard: bool,
+}
+
+/// The same, for who wants to know whether anything was said.
+pub async fn listen(session: &Session, request: ExecRequest) -> Result<Ended> {
     let (pass_input, terminal) = (request.stdin, request.tty);
     let stream = open(session, request).await?;
     let _raw = if terminal && std::io::stdin().is_terminal() { Some(RawTerminal::enter()?) } else { None };
@@ -40,13 +53,15 @@ pub async fn open(session: &Session, request: ExecRequest) -> Result<ClientStrea
 
 /// What goes in has a task of its own: a command that reads slowly must not keep us from taking what
 /// it writes.
-async fn carry(session: &Session, stream: ClientStream, pass_input: bool, terminal: bool) -> Result<ExitCode> {
+async fn carry(session: &Session, stream: ClientStream, pass_input: bool, terminal: bool) -> Result<Ended> {
     let (sender, mut receiver) = stream.split();
     if terminal {
         session.world().spawn("terminal size", send_sizes(sender.clone()));
     }
     session.world().spawn("standard input", send_input(sender, pass_input));
+    let mut heard = false;
     while let Some(event) = receiver.recv().await {
+        heard |= matches!(event, StreamEvent::Data { .. });
         match event {
             StreamEvent::Data { channel: Channel::Stderr, bytes } => std::io::stderr().write_all(&bytes)?,
             StreamEvent::Data { bytes, .. } => {
@@ -58,13 +73,13 @@ async fn carry(session: &Session, stream: ClientStream, pass_input: bool, termin
                 if !terminal {
                     eprintln!("command terminated with exit code {code}");
                 }
-                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
+                return Ok(Ended { code: ExitCode::from(u8::try_from(code).unwrap_or(1)), heard });
             }
             StreamEvent::Closed(Close::Failed { message, .. }) => bail!("{message}"),
             StreamEvent::Closed(_) => break,
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Ended { code: ExitCode::SUCCESS, heard })
 }
 
 /// Ends when the stream does, or the input.

@@ -29,6 +29,8 @@ pub struct Options {
 
 /// Pieces of an archive on their way.
 const PIECES: usize = 16;
+/// So much of what a command prints is kept, for the case that it fails.
+const WORDS: usize = 4096;
 
 /// One end of a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,23 +155,26 @@ impl Container<'_> {
             let _ = sender.end(Channel::Stdin).await;
             sender.closed().await;
         });
-        let mut said = Vec::new();
+        let (mut said, mut errors) = (vec![], vec![]);
         while let Some(event) = receiver.recv().await {
             match event {
-                StreamEvent::Data { channel: Channel::Stderr, bytes } => said.extend_from_slice(&bytes),
+                StreamEvent::Data { channel: Channel::Stderr, bytes } => errors.extend_from_slice(&bytes),
                 StreamEvent::Data { bytes, .. } => {
+                    // The engine's own words come this way too.
+                    if said.len() < WORDS {
+                        said.extend_from_slice(&bytes);
+                    }
                     if let Some(output) = &output
                         && output.send(bytes.to_vec()).await.is_err()
                     {
                         break; // who unpacks has said why
                     }
-                    if output.is_none() {
-                        said.extend_from_slice(&bytes);
-                    }
                 }
                 StreamEvent::End(_) => {}
-                StreamEvent::Closed(Close::Exit(code)) => return Ok(Ended::new(code, &said)),
-                StreamEvent::Closed(Close::Failed { message, .. }) => return Ok(Ended::new(127, message.as_bytes())),
+                StreamEvent::Closed(Close::Exit(code)) => {
+                    return Ok(Ended::new(code, if errors.is_empty() { &said } else { &errors }));
+                }
+                StreamEvent::Closed(Close::Failed { message, .. }) => bail!("{message}"),
                 StreamEvent::Closed(Close::Done) => break,
             }
         }
