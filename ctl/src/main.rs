@@ -53,6 +53,7 @@ mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -80,9 +81,9 @@ pub struct Global {
     /// The namespace [default: the context's, or `default`].
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
-    /// How long one request may take, in seconds.
-    #[arg(long, global = true, default_value_t = 30)]
-    pub request_timeout: u64,
+    /// How long one request may take: `30s`, `1m`, or seconds; 0: as long as it takes.
+    #[arg(long, global = true, default_value = "30s", value_parser = rollout::parse_duration)]
+    pub request_timeout: Duration,
 }
 
 #[derive(Subcommand)]

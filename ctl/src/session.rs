@@ -25,6 +25,9 @@ pub struct Session {
     discovered: OnceCell<(Vec<ResourceInfo>, String)>,
 }
 
+/// As long as nobody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 impl Session {
     /// Reads the kubeconfig; connects when first used.
     pub fn open(global: &Global) -> Result<Session> {
@@ -34,7 +37,7 @@ impl Session {
         config.user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
         let world = World::real("skiffctl");
         let client = Client::new(&world, config)?
-            .with_timeout(Duration::from_secs(global.request_timeout.max(1)))
+            .with_timeout(if global.request_timeout.is_zero() { FOR_EVER } else { global.request_timeout })
             .with_warnings(Arc::new(|warning| eprintln!("Warning: {warning}")));
         let namespace = global.namespace.clone().unwrap_or(namespace);
         let source = match &global.context {

@@ -41,7 +41,7 @@ enum Goal {
     Path { path: JsonPath, value: Option<String> },
 }
 
-/// Waits for each object; the time is for all of them together.
+/// Waits for every object that is meant.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let chosen = options.selection.find(session, &options.what).await?;
     if chosen.is_empty() {
@@ -50,33 +50,32 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         }
         bail!("no matching resources found");
     }
-    let end = session.world().now() + options.timeout;
-    let mut late = false;
-    for object in &chosen {
-        let called = object.called();
-        let reach = reach(session, object, &options);
-        let reached = if options.timeout.is_zero() {
-            reach.await?
-        } else {
-            match tokio::time::timeout_at(end, reach).await {
-                Ok(reached) => reached?,
-                Err(_) => false,
-            }
-        };
-        match reached {
-            true => {
-                let how = if matches!(options.goal, Goal::Delete) { "deleted" } else { "condition met" };
-                output::line(format!("{called} {how}"))?;
-            }
-            false => {
-                late = true;
-                let what = format!("{}/{}", target::plural(&object.resource), object.name);
-                let instead = as_it_is(session, object, &options.goal).await;
-                eprintln!("error: timed out waiting for the condition on {what}{instead}");
-            }
+    // All at once: each has the whole time.
+    let reached = futures::future::join_all(chosen.iter().map(|object| wait(session, object, &options))).await;
+    let reached: Vec<bool> = reached.into_iter().collect::<Result<_>>()?;
+    Ok(if reached.into_iter().all(|r| r) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Waits for one object and says what came of it.
+async fn wait(session: &Session, object: &Chosen, options: &Options) -> Result<bool> {
+    let reach = reach(session, object, options);
+    let reached = if options.timeout.is_zero() {
+        reach.await?
+    } else {
+        match tokio::time::timeout(options.timeout, reach).await {
+            Ok(reached) => reached?,
+            Err(_) => false,
         }
+    };
+    if reached {
+        let how = if matches!(options.goal, Goal::Delete) { "deleted" } else { "condition met" };
+        output::line(format!("{} {how}", object.called()))?;
+    } else {
+        let what = format!("{}/{}", target::plural(&object.resource), object.name);
+        let instead = as_it_is(session, object, &options.goal).await;
+        eprintln!("error: timed out waiting for the condition on {what}{instead}");
     }
-    Ok(if late { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(reached)
 }
 
 /// Follows one object until it is as wanted; false if it is not and was only to be looked at.
