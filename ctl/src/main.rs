@@ -251,3 +251,6 @@ async fn act(session: &Session, verb: Verb) -> anyhow::Result<ExitCode> {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,56 +1,20 @@
 //! Following, on a real API server in a simulated world that stops and starts again.
 
-use std::future::Future;
 use std::time::Duration;
 
 use serde_json::json;
-use skiff_apiserver::{Handle, Options, StoreOptions};
-use skiff_client::{Client, ClientConfig};
-use skiff_world::sim::{Faults, Sim, Simulation};
-use skiff_world::{Address, Identity};
+use skiff_world::sim::Sim;
 
 use super::*;
 use crate::columns::name;
 use crate::delete;
-
-const SERVER: &str = "apiserver";
-
-/// Starts the server; its data is on the disk of its machine.
-async fn start(sim: &Sim) -> (World, Handle) {
-    let identity = Identity::new("system:apiserver", &["system:masters"]);
-    let world = sim.machine("server").world(SERVER, Some(identity));
-    let store = StoreOptions::Embedded { dir: "/store".into() };
-    let options = Options::new(vec![Address::Pipe(SERVER.into())], store);
-    let handle = skiff_apiserver::run(world.clone(), options).await.expect("the server starts");
-    (world, handle)
-}
-
-fn session(sim: &Sim) -> Session {
-    let identity = Identity::new("kubernetes-admin", &["system:masters"]);
-    let world = sim.machine("user").world("skiffctl", Some(identity));
-    let client = Client::new(&world, ClientConfig::pipe(SERVER, "test/0")).unwrap();
-    Session::over(&client, "default")
-}
-
-fn simulate<F: Future<Output = ()>>(scenario: impl Fn(Sim) -> F + Copy) {
-    for seed in 0..4 {
-        Simulation::new(seed).faults(Faults::none()).run(scenario);
-    }
-}
+use crate::tests::{outage, session, simulate, start};
 
 async fn make(session: &Session, name: &str) -> Value {
     let resource = session.resource("", "configmaps").await.unwrap();
     let object =
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "finalizers": ["test/hold"]}});
     session.api(&resource, false).create("default", &object).await.unwrap()
-}
-
-/// The server goes and comes back a while later; then something happens.
-async fn outage<T>(sim: &Sim, server: World, then: impl Future<Output = T>) -> ((World, Handle), T) {
-    server.stop().await;
-    sim.machine("user").world("patience", None).sleep(Duration::from_secs(7)).await;
-    let server = start(sim).await;
-    (server, then.await)
 }
 
 #[test]
