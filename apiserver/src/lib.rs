@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! http (one port) ─ grpc/ ─ Request ─> registry/ ─> store/ ──one watch──> cache/ ─> get, list, watch
-//!        │            (rest/ beside it)   │  │                      └──> recorder/
+//!        │            (rest/ beside it)   │  │                      └──> recorder/ ─> history
 //!        └─ tunnel/ (logs, exec)          │  └─ resources/: the table of kinds, a strategy each
 //!                                         └─ auth/, admission/
 //! ```
@@ -15,6 +15,7 @@ mod bootstrap;
 pub mod cache;
 pub mod envelope;
 pub mod grpc;
+pub mod history;
 mod http;
 pub mod recorder;
 pub mod registry;
@@ -26,6 +27,7 @@ mod tests;
 pub mod tunnel;
 
 pub use server::{Error, Handle, Options, StoreOptions, run};
+pub use store::embedded::{EmbeddedOptions, Retention};
 
 /// The version of this server.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

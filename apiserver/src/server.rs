@@ -1,7 +1,8 @@
 //! Starting and stopping: store, cache, registry, bootstrap, listeners, in this order; and the reverse.
 
 use crate::cache::{Cache, CacheError};
-use crate::grpc::ResourcesService;
+use crate::grpc::{HistoryService, ResourcesService};
+use crate::history::History;
 use crate::http::{self, Front};
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry, Settings};
@@ -10,6 +11,7 @@ use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
 use crate::tunnel::{StreamsService, TunnelService, Tunnels};
 use crate::{bootstrap, resources};
+use skiff_proto::skiffv1::history_server::HistoryServer;
 use skiff_proto::skiffv1::resources_server::ResourcesServer;
 use skiff_proto::skiffv1::streams_server::StreamsServer;
 use skiff_proto::skiffv1::tunnel_server::TunnelServer;
@@ -67,10 +69,7 @@ impl Options {
 #[derive(Clone, Debug)]
 pub enum StoreOptions {
     /// In a file of our own.
-    Embedded {
-        /// The directory.
-        dir: PathBuf,
-    },
+    Embedded(EmbeddedOptions),
     /// In etcd.
     Etcd {
         /// Its servers.
@@ -89,6 +88,9 @@ pub enum Error {
     /// The cache cannot be filled.
     #[error("cannot read the store's contents: {0}")]
     Cache(#[from] CacheError),
+    /// The store has failed while it was in use.
+    #[error("the store can no longer be used ({0}) and has to be opened again; what went wrong is in the log")]
+    StoreEnded(CacheError),
     /// The certificates cannot be used.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] TlsError),
@@ -122,9 +124,14 @@ impl Handle {
         &self.registry
     }
 
-    /// Completes when the server is told to stop.
-    pub async fn stopping(&self) {
-        self.stop.cancelled().await;
+    /// Completes when the server is told to stop, or with an error when its store has ended: nothing can be written any
+    /// more then, and what the disk holds is known only when it is opened again. Whoever runs the server starts it anew.
+    pub async fn stopping(&self) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Ok(()),
+            why = self.registry.cache().failure() => Err(Error::StoreEnded(why)),
+        }
     }
 
     /// Stops gracefully: no new connections, watches and tunnels end, open requests are finished, the store is closed.
@@ -142,8 +149,11 @@ impl Handle {
 pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let store = open(&world, &options).await?;
     let mut sinks: Vec<Arc<dyn crate::cache::RevisionSink>> = Vec::new();
+    let mut recorder = None;
     if let Some(dir) = &options.recorder_dir {
-        sinks.push(Recorder::open(&world, RecorderOptions::new(dir)).await?);
+        let opened = Recorder::open(&world, RecorderOptions::new(dir)).await?;
+        sinks.push(opened.clone());
+        recorder = Some(opened);
     }
     // Listening begins before anything can ask: a client that connects meanwhile waits instead of failing.
     let mut listeners: Vec<Listener> = Vec::new();
@@ -164,7 +174,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
     let front = Front {
         world: world.clone(),
-        grpc: routes(&world, &registry),
+        grpc: routes(&world, &registry, recorder),
         registry: registry.clone(),
         tls,
         stop: stop.clone(),
@@ -176,7 +186,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
 
 async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error> {
     match &options.store {
-        StoreOptions::Embedded { dir } => Ok(Arc::new(Embedded::open(world, EmbeddedOptions::new(dir)).await?)),
+        StoreOptions::Embedded(options) => Ok(Arc::new(Embedded::open(world, options.clone()).await?)),
         StoreOptions::Etcd { endpoints, tls } => {
             // Clusters of different names may share an etcd.
             let key_prefix = format!("/{}", options.cluster_name);
@@ -187,7 +197,7 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
-fn routes(world: &World, registry: &Registry) -> axum::Router {
+fn routes(world: &World, registry: &Registry, recorder: Option<Arc<Recorder>>) -> axum::Router {
     // Well above the registry's own limit, which refuses in words.
     let largest = 4 * registry.limits().body_bytes.max(1 << 20);
     let tunnels = Tunnels::new(world.clone(), registry.clone());
@@ -196,6 +206,7 @@ fn routes(world: &World, registry: &Registry) -> axum::Router {
             .max_decoding_message_size(largest)
             .max_encoding_message_size(usize::MAX),
     )
+    .add_service(HistoryServer::new(HistoryService::new(History::new(registry.clone(), recorder))))
     .add_service(TunnelServer::new(TunnelService::new(tunnels.clone())))
     .add_service(StreamsServer::new(StreamsService::new(tunnels)))
     .prepare()

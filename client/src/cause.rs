@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use prost::Message;
+use serde_json::{Value, json};
 use skiff_proto::skiffv1::{self, Cause, ObjectRef};
 
 use crate::driver::settled::Write;
@@ -38,8 +39,15 @@ pub async fn with<F: Future>(cause: Cause, action: F) -> F::Output {
 /// Runs `action` under the present cause, but the driver will not wait to see what it writes. For
 /// who keeps their own writes in mind, and must go on working while the API server is away.
 pub async fn unawaited<F: Future>(action: F) -> F::Output {
-    let cause = CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default();
-    with(cause, action).await
+    with(of_now(), action).await
+}
+
+/// Runs `action` under the present cause, which then also names the effects that its write reports.
+pub async fn reporting<F: Future>(effects: Vec<String>, action: F) -> F::Output {
+    let scope = CURRENT.try_with(Arc::clone).ok();
+    let cause = scope.as_ref().map(|scope| scope.cause.clone()).unwrap_or_default();
+    let noted = scope.and_then(|scope| scope.noted.clone());
+    CURRENT.scope(Arc::new(Scope { cause: Cause { effects, ..cause }, noted }), action).await
 }
 
 /// The same, telling `noted` of each write as soon as it has succeeded (`action` may be dropped after that).
@@ -60,15 +68,28 @@ pub(crate) fn note(write: impl FnOnce() -> Write) {
     }
 }
 
+/// The cause of the step that is being done now; an empty one outside of steps.
+pub(crate) fn of_now() -> Cause {
+    CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default()
+}
+
 /// The current cause as bytes for a request's metadata.
 pub(crate) fn current(request_id: String) -> Vec<u8> {
-    let cause = CURRENT.try_with(|scope| scope.cause.clone()).unwrap_or_default();
+    let cause = of_now();
     bounded(Cause { request_id, ..cause }).encode_to_vec()
 }
 
 /// The cause of one step of a reconcile.
-pub(crate) fn of_step(id: &str, step: usize, reason: &str, triggers: &TriggerSet, inputs: &[ObjectRef]) -> Cause {
+pub(crate) fn of_step(
+    controller: &str,
+    id: &str,
+    step: usize,
+    reason: &str,
+    triggers: &TriggerSet,
+    inputs: &[ObjectRef],
+) -> Cause {
     Cause {
+        controller: controller.to_string(),
         reconcile_id: id.to_string(),
         step: u32::try_from(step).unwrap_or(u32::MAX),
         reason: reason.to_string(),
@@ -98,6 +119,50 @@ fn bounded(mut cause: Cause) -> Cause {
     cause
 }
 
+/// A cause as a JSON document: what `-o json` and effects show of it.
+pub fn to_json(cause: &Cause) -> Value {
+    let actor = cause.actor.clone().unwrap_or_default();
+    json!({
+        "user": actor.user,
+        "program": actor.component,
+        "node": actor.node,
+        "controller": cause.controller,
+        "verb": cause.verb,
+        "requestID": cause.request_id,
+        "replacedRevision": cause.replaced_revision,
+        "reconcileID": cause.reconcile_id,
+        "step": cause.step,
+        "reason": cause.reason,
+        "triggers": cause.triggers.iter().filter_map(trigger_to_json).collect::<Vec<_>>(),
+        "moreTriggers": cause.more_triggers,
+        "inputs": cause.inputs.iter().map(object_to_json).collect::<Vec<_>>(),
+        "effects": cause.effects,
+    })
+}
+
+fn trigger_to_json(trigger: &skiffv1::Trigger) -> Option<Value> {
+    use skiffv1::trigger::What;
+    Some(match trigger.what.as_ref()? {
+        What::Object(object) => json!({ "object": object_to_json(object) }),
+        What::Timer(why) => json!({ "timer": why }),
+        What::Resync(why) => json!({ "resync": why }),
+        What::Start(why) => json!({ "start": why }),
+        What::Effect(what) => json!({ "effect": what }),
+    })
+}
+
+/// The name of one write of one object as a JSON document.
+pub fn object_to_json(object: &ObjectRef) -> Value {
+    json!({
+        "group": object.group,
+        "resource": object.resource,
+        "namespace": object.namespace,
+        "name": object.name,
+        "uid": object.uid,
+        "revision": object.revision,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +178,7 @@ mod tests {
         (0..8).for_each(|n| triggers.note(Trigger::Object(object(n, 250))));
         let inputs: Vec<_> = (0..20).map(|n| object(n, 60)).collect();
         let reason = "ü".repeat(2000);
-        let cause = bounded(of_step("id", 3, &reason, &triggers, &inputs));
+        let cause = bounded(of_step("test", "id", 3, &reason, &triggers, &inputs));
         assert!(cause.encoded_len() <= MAX_BYTES);
         assert!(!cause.triggers.is_empty() && !cause.inputs.is_empty() && !cause.reason.is_empty());
         let kept = cause.triggers.len() as u32;
@@ -125,7 +190,7 @@ mod tests {
     fn a_small_cause_stays_whole() {
         let triggers = TriggerSet::from(Trigger::Object(object(1, 10)));
         let inputs = [object(2, 10)];
-        let cause = of_step("id", 1, "because", &triggers, &inputs);
+        let cause = of_step("test", "id", 1, "because", &triggers, &inputs);
         assert_eq!(bounded(cause.clone()), cause);
     }
 

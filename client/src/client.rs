@@ -81,6 +81,10 @@ impl Client {
         self.connection.config()
     }
 
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     pub(crate) fn views(&self) -> &Views {
         &self.views
     }

@@ -1,4 +1,4 @@
-//! The controls of a component: its gates and queues by name, and its measurements. What `step`, metrics and
+//! The controls of a component: its gates and queues by name, its effects and its measurements. What `step`, metrics and
 //! inspection reach through the tunnel.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use skiff_world::World;
 
 use crate::driver::Gate;
+use crate::effects::Effects;
 use crate::metrics::Metrics;
 use crate::queue::{QueueKey, QueueSnapshot, WorkQueue};
 
@@ -23,6 +24,7 @@ struct Shared {
     gates: BTreeMap<String, Gate>,
     queues: BTreeMap<String, Arc<dyn AnyQueue>>,
     metrics: Metrics,
+    effects: Effects,
 }
 
 trait AnyQueue: Send + Sync {
@@ -52,7 +54,12 @@ impl Default for Controls {
 impl Controls {
     /// No gates and no queues yet.
     pub fn new() -> Controls {
-        let shared = Shared { gates: BTreeMap::new(), queues: BTreeMap::new(), metrics: Metrics::new() };
+        let shared = Shared {
+            gates: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            metrics: Metrics::new(),
+            effects: Effects::default(),
+        };
         Controls { shared: Arc::new(Mutex::new(shared)) }
     }
 
@@ -67,6 +74,11 @@ impl Controls {
         let queue = WorkQueue::with_metrics(world, name, shared.metrics.queue(name));
         shared.queues.insert(name.to_string(), Arc::new(queue.clone()));
         queue
+    }
+
+    /// What the component did that is no write.
+    pub fn effects(&self) -> Effects {
+        self.lock().effects.clone()
     }
 
     /// All gates, by name.
@@ -93,12 +105,14 @@ impl Controls {
         shared.metrics.text()
     }
 
-    /// Answers the paths that every component has: `/healthz`, `/metrics`, `/debug/queues`, `/debug/gates`.
+    /// Answers the paths that every component has: `/healthz`, `/metrics`, `/debug/queues`, `/debug/gates`,
+    /// `/debug/effects`.
     pub fn http_get(&self, path: &str) -> Option<String> {
         match path {
             "/healthz" => Some("ok".to_string()),
             "/metrics" => Some(self.metrics_text()),
             "/debug/queues" => Some(self.queues().iter().map(print_queue).collect()),
+            "/debug/effects" => Some(self.effects().print()),
             "/debug/gates" => Some(self.gates().iter().map(print_gate).collect()),
             _ => None,
         }

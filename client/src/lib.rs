@@ -5,19 +5,24 @@
 //! - [`WorkQueue`], [`Reconciler`] and [`driver::run`]: take a key, observe, plan, gate, act.
 //! - [`LeaderElection`]: one of several, with a fence around its writes.
 //! - [`EventRecorder`]: tells people what happened.
+//! - [`history`] and [`chain`]: what was, and why.
+//! - [`stepping`]: a hand on a gate.
 //! - [`tunnel`] and [`streams`]: logs, exec and metrics without anybody listening.
 
 pub mod api;
 pub mod cause;
+pub mod chain;
 mod client;
 mod config;
 mod connection;
 mod controls;
 pub mod driver;
 pub mod dynamic;
+pub mod effects;
 pub mod election;
 mod error;
 pub mod events;
+pub mod history;
 mod informer;
 mod key;
 mod metrics;
@@ -25,6 +30,7 @@ mod metrics;
 pub mod mutants;
 mod project;
 pub mod queue;
+pub mod stepping;
 mod store;
 pub mod streams;
 pub mod tunnel;
@@ -38,6 +44,7 @@ pub use config::{ClientConfig, Pem, TlsFiles};
 pub use controls::Controls;
 pub use driver::{Gate, Plan, Reconciler, Step};
 pub use dynamic::{DynamicApi, DynamicWatch};
+pub use effects::Effects;
 pub use election::{Fence, LeaderElection, Leadership};
 pub use error::{ActError, Error, Retry};
 pub use events::EventRecorder;

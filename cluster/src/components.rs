@@ -117,7 +117,7 @@ async fn endless(component: impl Future<Output = ()>) -> Result<()> {
 
 async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> Result<Running> {
     let store = match &spec.store {
-        StoreSpec::Embedded => apiserver::StoreOptions::Embedded { dir: layout.store() },
+        StoreSpec::Embedded => apiserver::StoreOptions::Embedded(apiserver::EmbeddedOptions::new(layout.store())),
         StoreSpec::Etcd(endpoints) => apiserver::StoreOptions::Etcd { endpoints: endpoints.clone(), tls: None },
     };
     let listen = vec![Address::Tcp(format!("{}:{}", spec.host_address(), spec.port)), Address::Pipe(PIPE.to_owned())];
@@ -131,10 +131,7 @@ async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> R
     options.lost_node_tolerance = Duration::from_secs(spec.lost_node_tolerance_seconds);
     let handle = apiserver::run(world, options).await.context("start the API server")?;
     tracing::info!("the API server listens on https://{}:{}", spec.host_address(), spec.port);
-    Ok(Box::pin(async move {
-        handle.stopping().await;
-        Ok(())
-    }))
+    Ok(Box::pin(async move { handle.stopping().await.context("run the API server") }))
 }
 
 /// A client of this cluster's API server with the identity called `name`: over the process's own

@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use skiff_world::World;
 
 use crate::layout::Layout;
+use crate::say::say;
 use crate::spec::ClusterSpec;
 use crate::supervisor::{SUPERVISOR, programs};
 use crate::{Named, hosts, process};
@@ -46,7 +47,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     // What nodes keep on disk (addresses, volumes, namespace files) belongs to containers that are gone.
     remove_dir(&layout.dir().join("nodes"))?;
     remove_cgroups(layout.name());
-    println!("removed {containers} containers, {mounts} mounts, the cluster's namespaces and links");
+    say!("removed {containers} containers, {mounts} mounts, the cluster's namespaces and links");
     if options.purge {
         match std::fs::remove_file(layout.admin_kubeconfig()) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -55,9 +56,9 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
             _ => {}
         }
         remove_dir(&layout.dir())?;
-        println!("deleted {}", layout.dir().display());
+        say!("deleted {}", layout.dir().display());
     } else if layout.dir().exists() {
-        println!("its data is kept in {} (`skiff down --purge` deletes it)", layout.dir().display());
+        say!("its data is kept in {} (`skiff down --purge` deletes it)", layout.dir().display());
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod layout;
 mod logging;
 mod pki;
 mod process;
+mod say;
 mod spec;
 mod status;
 mod supervisor;

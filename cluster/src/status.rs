@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::hosts::namespace;
 use crate::layout::Layout;
+use crate::say::say;
 use crate::spec::ClusterSpec;
 use crate::supervisor::{SUPERVISOR, programs};
 use crate::{process, up};
@@ -14,14 +15,14 @@ pub async fn run(layout: Layout) -> Result<()> {
     let Some(spec) = ClusterSpec::read(&layout)? else {
         bail!("there is no cluster {:?} in {}; `skiff up` makes one", layout.name(), layout.home().display());
     };
-    println!("cluster     {}", spec.name);
-    println!("api server  https://{}:{}", spec.host_address(), spec.port);
-    println!("store       {}", spec.store);
-    println!("kubeconfig  {}", layout.admin_kubeconfig().display());
-    println!("files       {}", layout.dir().display());
+    say!("cluster     {}", spec.name);
+    say!("api server  https://{}:{}", spec.host_address(), spec.port);
+    say!("store       {}", spec.store);
+    say!("kubeconfig  {}", layout.admin_kubeconfig().display());
+    say!("files       {}", layout.dir().display());
     let mut dead = vec![];
     let names = std::iter::once(SUPERVISOR.to_owned()).chain(programs(&layout, &spec).into_iter().map(|p| p.name));
-    println!("\n{:<16} {:<10} LOG", "PROCESS", "STATE");
+    say!("\n{:<16} {:<10} LOG", "PROCESS", "STATE");
     for name in names {
         let state = match process::holder(&layout.lock(&name))? {
             Some(pid) => format!("pid {pid}"),
@@ -30,9 +31,9 @@ pub async fn run(layout: Layout) -> Result<()> {
                 "stopped".to_owned()
             }
         };
-        println!("{name:<16} {state:<10} {}", layout.log(&name).display());
+        say!("{name:<16} {state:<10} {}", layout.log(&name).display());
     }
-    println!("\n{:<16} {:<10} ADDRESS", "NODE", "READY");
+    say!("\n{:<16} {:<10} ADDRESS", "NODE", "READY");
     let ready = if dead.is_empty() { up::ready_nodes(&layout).await.unwrap_or_default() } else { vec![] };
     for (number, node) in spec.nodes() {
         let host = namespace::path(&layout.namespace(&node)).exists();
@@ -41,7 +42,7 @@ pub async fn run(layout: Layout) -> Result<()> {
             (true, true) => "yes",
             (true, false) => "no",
         };
-        println!("{node:<16} {state:<10} {}", spec.node_address(number));
+        say!("{node:<16} {state:<10} {}", spec.node_address(number));
     }
     if !dead.is_empty() {
         bail!("not running: {}; `skiff up` starts them", dead.join(", "));

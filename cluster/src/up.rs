@@ -13,6 +13,7 @@ use skiff_proto::corev1::Node;
 use skiff_world::World;
 
 use crate::layout::Layout;
+use crate::say::say;
 use crate::spec::{ClusterSpec, StoreSpec};
 use crate::supervisor::{SUPERVISOR, open_log, programs};
 use crate::{Named, hosts, pki, process};
@@ -218,7 +219,7 @@ fn what_is_wrong(layout: &Layout, spec: &ClusterSpec) -> String {
 }
 
 fn print_next(layout: &Layout, spec: &ClusterSpec) {
-    println!(
+    say!(
         "The cluster {:?} runs: {} nodes, API server https://{}:{}.",
         spec.name,
         spec.nodes,
@@ -227,13 +228,13 @@ fn print_next(layout: &Layout, spec: &ClusterSpec) {
     );
     let config = layout.admin_kubeconfig();
     if spec.name == crate::layout::DEFAULT_CLUSTER {
-        println!("\n  skiffctl get nodes -o wide");
+        say!("\n  skiffctl get nodes -o wide");
     } else {
-        println!("\n  export KUBECONFIG={}", config.display());
-        println!("  skiffctl get nodes -o wide");
+        say!("\n  export KUBECONFIG={}", config.display());
+        say!("  skiffctl get nodes -o wide");
     }
-    println!("  skiffctl apply -f examples/guestbook.yaml");
-    println!(
+    say!("  skiffctl apply -f examples/guestbook.yaml");
+    say!(
         "  skiff down{}",
         if spec.name == crate::layout::DEFAULT_CLUSTER { String::new() } else { format!(" --name {}", spec.name) }
     );

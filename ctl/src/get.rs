@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use skiff_client::{ListOptions, WatchEvent};
 use skiff_proto::skiffv1::ResourceInfo;
 
+use crate::changes;
 use crate::columns::{self, TableOptions};
 use crate::output::{self, Format};
 use crate::session::Session;
@@ -40,6 +41,9 @@ pub struct Options {
     /// A last column with the labels.
     #[arg(long)]
     show_labels: bool,
+    /// As they were at this revision; `skiffctl history` lists an object's. Takes names.
+    #[arg(long, value_name = "REVISION")]
+    at: Option<u64>,
     /// Nothing found is no error.
     #[arg(long)]
     ignore_not_found: bool,
@@ -53,6 +57,9 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     }
     if options.watch && targets.len() > 1 {
         bail!("--watch takes one type of objects");
+    }
+    if options.at.is_some() && (options.watch || targets.iter().any(|t| t.names.is_empty())) {
+        bail!("--at takes objects by name, as in `get TYPE/NAME --at REVISION`, and no --watch");
     }
     let mut found = vec![];
     let mut errors = vec![];
@@ -93,6 +100,10 @@ async fn fetch(
     let mut objects = vec![];
     let mut revision = String::new();
     for name in &target.names {
+        if let Some(at) = options.at {
+            objects.push(changes::at(session, &target.resource, name, at).await?);
+            continue;
+        }
         match api.get(&namespace, name).await {
             Ok(object) => {
                 revision = columns::text(&object, "/metadata/resourceVersion");

@@ -4,27 +4,37 @@
 
 mod age;
 mod apply;
+mod changes;
 mod columns;
 mod delete;
 mod describe;
 mod events;
 mod exec;
 mod get;
+mod history;
+mod inspect;
+mod lag;
 mod logs;
 mod manifest;
 mod output;
+mod revisions;
 mod rollout;
 mod scale;
 mod session;
+mod step;
 mod suggest;
 mod table;
 mod target;
 mod version;
+mod why;
+mod why_not;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use skiff_client::cause;
+use skiff_proto::skiffv1::Cause;
 
 use session::Session;
 
@@ -76,12 +86,31 @@ enum Verb {
     Exec(exec::Options),
     /// List events, the latest last.
     Events(events::Options),
+    /// Show why an object is as it is: from the act that began it, write by write.
+    Why(why::Options),
+    /// Show what each scheduler plugin says about a Pod on a node.
+    WhyNot(why_not::Options),
+    /// List every write of an object that is held: who made it and what it changed.
+    History(history::Options),
+    /// Show how two revisions of an object differ.
+    Diff(revisions::Options),
+    /// Show how far each component is behind the store, and what waits in its queues.
+    Lag(lag::Options),
+    /// Hold a component up and let one action go at a time.
+    Step(step::Options),
     /// Print the versions of skiffctl and the server.
     Version,
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    // What is written is written because a person said so; the verb is as much as others need to know of it.
+    let reason = format!("skiffctl {}", matches.subcommand_name().unwrap_or_default());
+    let cause = Cause { reason, ..Cause::default() };
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -89,7 +118,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let code = match runtime.block_on(run(cli)) {
+    let code = match runtime.block_on(cause::with(cause, run(cli))) {
         Ok(code) => code,
         Err(e) if is_closed_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
@@ -114,6 +143,12 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Verb::Logs(options) => logs::run(&session, options).await,
         Verb::Exec(options) => exec::run(&session, options).await,
         Verb::Events(options) => events::run(&session, options).await,
+        Verb::Why(options) => why::run(&session, options).await,
+        Verb::WhyNot(options) => why_not::run(&session, options).await,
+        Verb::History(options) => history::run(&session, options).await,
+        Verb::Diff(options) => revisions::run(&session, options).await,
+        Verb::Lag(options) => lag::run(&session, options).await,
+        Verb::Step(options) => step::run(&session, options).await,
         Verb::Version => version::run(&session).await,
     }
 }

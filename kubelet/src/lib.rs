@@ -143,6 +143,7 @@ pub async fn run(world: World, client: Client, options: Options) {
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),
+        effects: options.controls.effects(),
         world: world.clone(),
         cluster,
         node_name: node_name.clone(),

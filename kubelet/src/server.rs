@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use skiff_client::tunnel::{Channel, Close, StreamEvent, StreamReceiver, StreamSender};
-use skiff_client::{Controls, TunnelHandler, TunnelStream};
+use skiff_client::{Controls, TunnelHandler, TunnelStream, stepping};
 use skiff_proto::skiffv1::stream_open::Request;
 use skiff_proto::skiffv1::{ExecRequest, LogsRequest, PortForwardRequest, StreamOpen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +44,7 @@ impl TunnelHandler for Server {
                 }
                 None => Err(Close::failed("NotFound", format!("there is nothing at {}", get.path))),
             },
+            Some(Request::Step(step)) => Ok(stepping::serve(&self.controls, &step, &sender, receiver).await),
             None => Err(Close::failed("BadRequest", "the stream asks for nothing that a kubelet knows")),
         };
         sender.close(served.unwrap_or_else(|close| close)).await;

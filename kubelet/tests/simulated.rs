@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skiff_apiserver::StoreOptions;
+use skiff_apiserver::{EmbeddedOptions, StoreOptions};
 use skiff_client::{Api, Client, ClientConfig, DeleteOptions, ListOptions, Patch};
 use skiff_kubelet::network::fake::FakeNetwork;
 use skiff_kubelet::runtime::Role;
@@ -30,10 +30,10 @@ impl Cluster {
             sim.machine("server").world("apiserver", Some(Identity::new("system:apiserver", &["system:masters"])));
         let options = skiff_apiserver::Options::new(
             vec![Address::Pipe("server".into())],
-            StoreOptions::Embedded { dir: "/store".into() },
+            StoreOptions::Embedded(EmbeddedOptions::new("/store")),
         );
         let handle = skiff_apiserver::run(server.clone(), options).await.expect("the API server");
-        server.spawn("server", async move { handle.stopping().await });
+        server.spawn("server", async move { handle.stopping().await.expect("the server runs until the test ends") });
         let kernel = sim.machine("kernel").world("kernel", None);
         let admin = sim.machine("admin").world("admin", Some(Identity::new("admin", &["system:masters"])));
         let cluster = Cluster {

@@ -3,7 +3,7 @@
 //! There is one key for a whole node, since one restore can carry any number of Services and each has its price.
 //! Which Services changed meanwhile is kept beside the queue, so the work is still in proportion to the change.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +12,11 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use skiff_client::{
     ActError, Change, Client, Controls, Informer, ListOptions, ObjectKey, Plan, Project, Reconciler, Store, Trigger,
-    WorkQueue, driver,
+    TriggerSet, WorkQueue, driver, tunnel,
 };
 use skiff_proto::corev1::Service;
 use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_proto::skiffv1::Hello;
 use skiff_world::World;
 
 use crate::apply::RuleApplier;
@@ -93,16 +94,19 @@ impl Project<EndpointSlice> for SliceProjection {
     }
 }
 
-/// Which Services have changed since they were last looked at.
+/// Which Services have changed since they were last looked at, with the writes that changed them.
 #[derive(Default)]
-struct Dirty(Mutex<BTreeSet<ServiceName>>);
+struct Dirty(Mutex<Changed>);
+
+type Changed = BTreeMap<ServiceName, TriggerSet>;
 
 impl Dirty {
-    fn add(&self, name: ServiceName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    fn add(&self, name: ServiceName, trigger: Trigger) {
+        let mut changed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.entry(name).or_default().note(trigger);
     }
 
-    fn take(&self) -> BTreeSet<ServiceName> {
+    fn take(&self) -> Changed {
         mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -118,6 +122,10 @@ struct Proxy {
 
 /// Runs a node's proxy until its world is stopped. Rules stay when it ends: connections go on without it.
 pub async fn run(world: World, client: Client, options: Options) {
+    let hello = Hello { component: "proxy".into(), node: options.node_name.clone(), instance: world.uuid() };
+    let inspect = Arc::new(tunnel::Inspect { controls: options.controls.clone() });
+    let (tunnel_world, tunnel_client) = (world.clone(), client.clone());
+    world.spawn("tunnel", async move { tunnel::serve(&tunnel_world, &tunnel_client, hello, inspect).await });
     let queue: WorkQueue<Rules> = options.controls.queue(&world, Proxy::NAME);
     let dirty = Arc::new(Dirty::default());
     let services = watch_services(&world, &client, &dirty, &queue);
@@ -132,7 +140,8 @@ pub async fn run(world: World, client: Client, options: Options) {
         pod_cidr: options.pod_cidr,
         node_port_addresses: options.node_port_addresses,
     };
-    let tables = Tables::new(&world, options.applier, facts, options.check_every);
+    let tables =
+        Tables::new(&world, options.applier, facts, options.check_every).with_effects(options.controls.effects());
     queue.add(Rules, Trigger::Start("the proxy started".to_owned()));
     let gate = options.controls.gate(Proxy::NAME);
     let proxy = Proxy { node_name: options.node_name, services, slices, dirty, tables, queue: queue.clone() };
@@ -168,7 +177,7 @@ fn service_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<Serv
             tracing::warn!(service = %key, "not served: {words}");
         }
     }
-    dirty.add(ServiceName::new(key.namespace, key.name));
+    dirty.add(ServiceName::new(key.namespace, key.name), change.trigger());
     queue.add(Rules, change.trigger());
 }
 
@@ -177,7 +186,7 @@ fn slice_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<SliceS
     let namespace = change.object.namespace.as_str();
     for slice in [&change.old, &change.new].into_iter().flatten() {
         if !slice.service.is_empty() {
-            dirty.add(ServiceName::new(namespace, slice.service.as_str()));
+            dirty.add(ServiceName::new(namespace, slice.service.as_str()), change.trigger());
         }
     }
     queue.add(Rules, change.trigger());
@@ -186,13 +195,15 @@ fn slice_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<SliceS
 impl Proxy {
     /// Brings the model up to date with the Services that changed.
     fn refresh(&self) {
-        for name in self.dirty.take() {
+        for (name, woken) in self.dirty.take() {
             let key = ObjectKey::new(name.namespace.as_str(), name.name.as_str());
             let view = self.services.get(&key).map(|spec| {
                 let slices = self.slices.by_index(BY_SERVICE, &name.to_string());
                 services::view(&name, &spec, slices.iter().map(|slice| &**slice), &self.node_name)
             });
-            self.tables.set(&name, view);
+            if self.tables.set(&name, view) {
+                self.tables.because(name, woken);
+            }
         }
     }
 }

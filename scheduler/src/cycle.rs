@@ -312,6 +312,8 @@ pub struct NodeStory {
     pub node: String,
     /// The filter that said no, with its reasons.
     pub objection: Option<(&'static str, Vec<String>)>,
+    /// What every filter says, also behind the one that objected: no reasons mean yes.
+    pub verdicts: Vec<(&'static str, Vec<String>)>,
     /// Every score that was given.
     pub scores: Vec<ScoreStory>,
     /// The weighted sum.
@@ -355,7 +357,9 @@ pub fn explain(pod: &Request<'_>, snapshot: &Snapshot, profile: &Profile) -> Sto
             }
         }
         let total = scores.iter().map(|s| s.weighted).sum();
-        NodeStory { node: node.info.name.clone(), objection, scores, total }
+        let verdict = |filter: &Box<dyn Filter>| (filter.name(), filter.explain(pod.template, node));
+        let verdicts = profile.filters.iter().map(verdict).collect();
+        NodeStory { node: node.info.name.clone(), objection, verdicts, scores, total }
     };
     let nodes = snapshot.by_name().map(tell).collect();
     Story { nodes, decision: schedule(pod, snapshot, profile) }

@@ -1,4 +1,5 @@
 //! `make bench`: figures of a real cluster, each beside a floor or a peer measured in the same run.
+//! `make bench WHAT="start memory pods creates"` takes some of them.
 //! Machines are noisy: what is repeated is given as its median, and ratios are taken within a run.
 #![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
 
@@ -16,19 +17,31 @@ fn main() -> Result<()> {
     runtime.block_on(run())
 }
 
+/// The groups of figures, in the order in which they are taken.
+const GROUPS: [&str; 4] = ["start", "memory", "pods", "creates"];
+
 async fn run() -> Result<()> {
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(unknown) = asked.iter().find(|a| !GROUPS.contains(&a.as_str())) {
+        anyhow::bail!("there is no group of figures {unknown:?}; there are {}", GROUPS.join(", "));
+    }
+    let wanted = |group: &str| asked.is_empty() || asked.iter().any(|a| a == group);
     println!("Skiff {}, {}", env!("CARGO_PKG_VERSION"), cluster::machine());
     println!("\n{:<52} {:>12} {:>14} {:>9}", "what", "Skiff", "beside", "ratio");
-    {
+    if GROUPS[..3].iter().any(|group| wanted(group)) {
         let cluster = Cluster::up(Store::Embedded, 3)?;
         line("skiff up, from nothing to 3 nodes Ready", &seconds(cluster.took), "", "");
-        start::cold(&cluster).await?;
-        memory::idle(&cluster).await?;
-        for count in [1, 10, 50] {
+        if wanted("start") {
+            start::cold(&cluster).await?;
+        }
+        if wanted("memory") {
+            memory::idle(&cluster).await?;
+        }
+        for count in [1, 10, 50].into_iter().filter(|_| wanted("pods")) {
             pods::apply_to_running(&cluster, count).await?;
         }
     }
-    for store in [Store::Embedded, Store::Etcd] {
+    for store in [Store::Embedded, Store::Etcd].into_iter().filter(|_| wanted("creates")) {
         let cluster = Cluster::up(store, 1)?;
         creates::throughput(&cluster).await?;
         creates::one_at_a_time(&cluster).await?;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder};
+use futures::{StreamExt, TryStreamExt};
 use skiff_client::{Api, ListOptions, WatchEvent};
 use skiff_proto::corev1::Pod;
 
@@ -15,6 +16,8 @@ use crate::{line, median, seconds};
 
 const ROUNDS: usize = 3;
 const LABEL: &str = "skiff.bench";
+/// As many Pods as two cores start side by side without getting in each other's way.
+const FEW: usize = 4;
 
 /// Pairs of rounds: ours, then the floor; medians, and the median of the ratios.
 pub async fn apply_to_running(cluster: &Cluster, count: usize) -> Result<()> {
@@ -22,9 +25,14 @@ pub async fn apply_to_running(cluster: &Cluster, count: usize) -> Result<()> {
     let (mut ours, mut floor) = (vec![], vec![]);
     for round in 0..ROUNDS {
         ours.push(skiff(cluster, count, round).await?.as_secs_f64());
-        let raw = raw(&docker, count).await;
-        clean_up(&docker).await?;
-        floor.push(raw?.as_secs_f64());
+        // The Engine is quicker when it is not asked for everything at once: the better way is the floor.
+        let mut best = f64::INFINITY;
+        for at_once in [count, FEW.min(count)] {
+            let raw = raw(&docker, count, at_once).await;
+            clean_up(&docker).await?;
+            best = best.min(raw?.as_secs_f64());
+        }
+        floor.push(best);
     }
     let ratio = median(ours.iter().zip(&floor).map(|(a, b)| a / b).collect());
     line(
@@ -92,16 +100,14 @@ async fn until_running(api: &Api<Pod>, count: usize, began: Instant) -> Result<D
     anyhow::bail!("the watch ended")
 }
 
-/// The floor: all Pods at once, each its two containers one after the other.
-async fn raw(docker: &Docker, count: usize) -> Result<Duration> {
+/// The floor: so many Pods at a time, each its two containers one after the other.
+async fn raw(docker: &Docker, count: usize, at_once: usize) -> Result<Duration> {
     let began = Instant::now();
-    let pods = (0..count).map(|i| async move {
+    let pods = futures::stream::iter(0..count).map(|i| async move {
         let pause = container(docker, &format!("skiff-bench-{i}-pause"), "none").await?;
         container(docker, &format!("skiff-bench-{i}-app"), &format!("container:{pause}")).await
     });
-    for result in futures::future::join_all(pods).await {
-        result?;
-    }
+    pods.buffer_unordered(at_once).try_collect::<Vec<String>>().await?;
     Ok(began.elapsed())
 }
 

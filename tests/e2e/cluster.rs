@@ -10,7 +10,10 @@ use serde_json::Value;
 pub struct Cluster {
     name: String,
     home: tempfile::TempDir,
-    etcd: Option<Etcd>,
+    /// The etcd servers it is on, if it is not on the embedded store.
+    pub etcd: Vec<Etcd>,
+    /// The Docker Engine its nodes drive, if it is not the machine's.
+    engine: Option<String>,
 }
 
 /// How long anything in these tests may take to come true.
@@ -24,20 +27,25 @@ impl Cluster {
 
     /// `skiff up` with more words.
     pub fn up_with(name: &str, words: &[&str]) -> Cluster {
-        let home = tempfile::Builder::new().prefix("skiff-e2e-").tempdir().unwrap();
-        let etcd = (std::env::var("SKIFF_E2E_STORE").as_deref() == Ok("etcd")).then(Etcd::start);
-        let cluster = Cluster { name: format!("e2e-{name}"), home, etcd };
+        let cluster = Cluster::new(name, Etcd::start_as_asked(), None);
         cluster.up_again(words);
         cluster
+    }
+
+    /// A cluster that is not up yet, on these etcd servers (none: the embedded store) and this Docker Engine.
+    pub fn new(name: &str, etcd: Vec<Etcd>, engine: Option<String>) -> Cluster {
+        let home = tempfile::Builder::new().prefix("skiff-e2e-").tempdir().unwrap();
+        Cluster { name: format!("e2e-{name}"), home, etcd, engine }
     }
 
     /// `skiff up` on what is there.
     pub fn up_again(&self, words: &[&str]) {
         let mut all = vec!["up"];
         all.extend(words);
-        let store = self.etcd.as_ref().map(|e| format!("etcd={}", e.url));
-        if let Some(store) = &store {
-            all.extend(["--store", store]);
+        let urls: Vec<&str> = self.etcd.iter().map(|e| e.url.as_str()).collect();
+        let store = format!("etcd={}", urls.join(","));
+        if !urls.is_empty() {
+            all.extend(["--store", &store]);
         }
         let output = self.skiff(&all);
         if !output.status.success() {
@@ -81,6 +89,7 @@ impl Cluster {
     pub fn skiff(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary("skiff"));
         command.arg("--home").arg(self.home.path()).args(words).args(["--name", &self.name]);
+        command.envs(self.engine.iter().map(|engine| ("DOCKER_HOST", engine)));
         command.output().unwrap()
     }
 
@@ -163,16 +172,29 @@ impl Cluster {
         all
     }
 
+    /// The process id of one of the cluster's processes.
+    pub fn process(&self, name: &str) -> i32 {
+        let all = self.processes();
+        let (_, pid) = all.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("{name} is not among {all:?}"));
+        *pid
+    }
+
     /// The running containers of this cluster: id and start time, which changes at a restart.
     pub fn containers(&self) -> Vec<(String, String)> {
         let label = format!("label={}={}", skiff_kubelet::runtime::CLUSTER_LABEL, self.name);
-        let ids = docker(&["ps", "-q", "--no-trunc", "--filter", &label]);
+        let docker = || {
+            let mut command = Command::new("docker");
+            command.envs(self.engine.iter().map(|engine| ("DOCKER_HOST", engine)));
+            command
+        };
+        let listed = docker().args(["ps", "-q", "--no-trunc", "--filter", &label]).output().unwrap();
+        expect_success("docker ps", &listed);
+        let ids = String::from_utf8(listed.stdout).unwrap();
         let mut all: Vec<(String, String)> = ids
             .lines()
             .filter_map(|id| {
                 // One that is being removed just now may be gone since it was listed.
-                let output =
-                    Command::new("docker").args(["inspect", "-f", "{{.State.StartedAt}}", id]).output().unwrap();
+                let output = docker().args(["inspect", "-f", "{{.State.StartedAt}}", id]).output().unwrap();
                 let started = String::from_utf8_lossy(&output.stdout).trim().to_owned();
                 output.status.success().then(|| (id.to_owned(), started))
             })
@@ -203,31 +225,70 @@ impl Drop for Cluster {
     }
 }
 
-/// A real etcd server in a folder of its own.
-struct Etcd {
+/// A real etcd server in a folder of its own; one of several, maybe.
+pub struct Etcd {
     child: Child,
+    words: Vec<String>,
     url: String,
     _dir: tempfile::TempDir,
 }
 
 impl Etcd {
-    fn start() -> Etcd {
-        let dir = tempfile::tempdir().unwrap();
-        let (client, peer) = (free_port(), free_port());
-        let url = format!("http://127.0.0.1:{client}");
-        let peer_url = format!("http://127.0.0.1:{peer}");
-        let child = Command::new("etcd")
-            .args(["--name", "e2e", "--listen-client-urls", &url, "--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("e2e={peer_url}"), "--log-level", "error"])
-            .arg("--data-dir")
-            .arg(dir.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("etcd is not installed: apt-get install etcd-server");
-        eventually("etcd answers", || std::net::TcpStream::connect(("127.0.0.1", client)).ok());
-        Etcd { child, url, _dir: dir }
+    /// What SKIFF_E2E_STORE asks for: one server, or none.
+    fn start_as_asked() -> Vec<Etcd> {
+        match std::env::var("SKIFF_E2E_STORE").as_deref() {
+            Ok("etcd") => Etcd::start(1),
+            Ok("embedded") | Err(_) => vec![],
+            Ok(other) => panic!("SKIFF_E2E_STORE={other}: there are `embedded` and `etcd`"),
+        }
+    }
+
+    /// A cluster of so many.
+    pub fn start(count: usize) -> Vec<Etcd> {
+        let ports: Vec<(u16, u16)> = (0..count).map(|_| (free_port(), free_port())).collect();
+        let members: Vec<String> =
+            ports.iter().enumerate().map(|(i, (_, peer))| format!("e2e-{i}=http://127.0.0.1:{peer}")).collect();
+        let all = (ports.iter().enumerate())
+            .map(|(i, (client, peer))| {
+                let dir = tempfile::tempdir().unwrap();
+                let url = format!("http://127.0.0.1:{client}");
+                let peer = format!("http://127.0.0.1:{peer}");
+                let mut words: Vec<String> =
+                    vec!["--name".into(), format!("e2e-{i}"), "--log-level".into(), "error".into()];
+                for (word, value) in [
+                    ("--listen-client-urls", &url),
+                    ("--advertise-client-urls", &url),
+                    ("--listen-peer-urls", &peer),
+                    ("--initial-advertise-peer-urls", &peer),
+                    ("--initial-cluster", &members.join(",")),
+                    ("--data-dir", &dir.path().display().to_string()),
+                ] {
+                    words.extend([word.to_owned(), value.clone()]);
+                }
+                Etcd { child: Etcd::spawn(&words), words, url, _dir: dir }
+            })
+            .collect();
+        for (client, _) in ports {
+            eventually("etcd answers", || std::net::TcpStream::connect(("127.0.0.1", client)).ok());
+        }
+        all
+    }
+
+    fn spawn(words: &[String]) -> Child {
+        let mut command = Command::new("etcd");
+        command.args(words).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("etcd is not installed: apt-get install etcd-server")
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Runs again, on what it had.
+    pub fn start_again(&mut self) {
+        self.child = Etcd::spawn(&self.words);
     }
 }
 

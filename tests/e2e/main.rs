@@ -9,6 +9,7 @@
 mod bad_input;
 mod cluster;
 mod containers;
+mod faults;
 mod guestbook;
 mod leftovers;
 mod links;

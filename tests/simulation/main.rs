@@ -4,6 +4,7 @@ mod deletion;
 mod nodes;
 mod overlap;
 mod patience;
+mod why;
 
 use skiff_client::mutants::{self, Mutant};
 use skiff_tests::simulation::{Size, complaints, ideal, run};

@@ -212,6 +212,15 @@ impl Cache {
         self.shared.progress.borrow().failed.clone().map_or(Ok(()), |why| Err(CacheError::Store(why)))
     }
 
+    /// Completes when the cache stops following the store for good, and says why.
+    pub async fn failure(&self) -> CacheError {
+        let mut progress = self.shared.progress.subscribe();
+        match progress.wait_for(|progress| progress.failed.is_some()).await {
+            Ok(progress) => CacheError::Store(progress.failed.clone().unwrap_or(StoreError::Closed)),
+            Err(_) => CacheError::Store(StoreError::Closed),
+        }
+    }
+
     /// Waits until reads show at least `revision`.
     pub async fn wait_until(&self, revision: u64, patience: Duration) -> Result<(), CacheError> {
         let mut progress = self.shared.progress.subscribe();
@@ -248,6 +257,11 @@ impl Cache {
             format!("{namespace}/{name}").into()
         };
         self.shared.state().resource(resource)?.objects().get(&key).cloned()
+    }
+
+    /// The last revision that changed an object of a resource.
+    pub fn last_change(&self, resource: ResourceId) -> u64 {
+        self.shared.state().resource(resource).map_or(0, |resource| resource.last_change())
     }
 
     /// How many objects a resource has.

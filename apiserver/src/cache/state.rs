@@ -67,6 +67,12 @@ impl ResourceState {
         &self.objects
     }
 
+    /// The revision of the last change that is known of; of a resource that was only ever read whole, its newest object's.
+    pub(super) fn last_change(&self) -> u64 {
+        let newest = || self.objects.values().map(|entry| entry.mod_revision).max().unwrap_or(0);
+        self.changes.back().map_or_else(newest, |change| change.revision)
+    }
+
     pub(super) fn floor(&self) -> u64 {
         self.floor
     }

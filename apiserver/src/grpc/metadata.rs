@@ -2,7 +2,7 @@
 
 use crate::registry::{ApiError, ApiResult, Fence};
 use prost::Message;
-use skiff_proto::skiffv1::Cause;
+use skiff_proto::skiffv1::{Actor, Cause};
 use skiff_world::Identity;
 use tonic::Extensions;
 use tonic::metadata::MetadataMap;
@@ -13,6 +13,8 @@ const CAUSE: &str = "skiff-cause-bin";
 const FENCE: &str = "skiff-fence";
 /// The most a client may say about why, in bytes.
 const CAUSE_MAX: usize = 1024;
+/// As much of a program's name is kept.
+const PROGRAM_MAX: usize = 64;
 
 /// Who is at the other end of the connection: nobody, if there were no credentials. Put into every request's extensions
 /// by `crate::http`.
@@ -24,8 +26,19 @@ pub fn identity(extensions: &Extensions) -> ApiResult<Identity> {
     extensions.get::<Caller>().and_then(|caller| caller.0.clone()).ok_or_else(ApiError::unauthorized)
 }
 
-/// The cause a client sends; empty if it sends none.
+/// The cause a client sends, with the program that it says it is; nothing else if it sends none.
 pub fn cause(metadata: &MetadataMap) -> ApiResult<Cause> {
+    let actor = Some(Actor { component: program(metadata), ..Actor::default() });
+    Ok(Cause { actor, ..sent_cause(metadata)? })
+}
+
+/// The first word of the user agent: what follows names libraries.
+fn program(metadata: &MetadataMap) -> String {
+    let agent = metadata.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    agent.split(' ').next().unwrap_or_default().chars().take(PROGRAM_MAX).collect()
+}
+
+fn sent_cause(metadata: &MetadataMap) -> ApiResult<Cause> {
     let Some(value) = metadata.get_bin(CAUSE) else { return Ok(Cause::default()) };
     let bytes = value.to_bytes().map_err(|_| ApiError::bad_request(format!("{CAUSE} is not base64")))?;
     if bytes.len() > CAUSE_MAX {

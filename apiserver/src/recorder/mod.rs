@@ -11,7 +11,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -106,14 +106,17 @@ pub enum Subject {
     Key(Bytes),
     /// One object, from its creation to its end.
     Uid(String),
+    /// Single writes, by revision and uid.
+    Writes(BTreeSet<(u64, String)>),
 }
 
 impl Subject {
-    fn is(&self, change: &Change) -> bool {
+    fn is(&self, revision: u64, change: &Change) -> bool {
         match self {
             Subject::All => true,
             Subject::Key(key) => *key == change.key,
             Subject::Uid(uid) => *uid == change.uid,
+            Subject::Writes(writes) => writes.contains(&(revision, change.uid.clone())),
         }
     }
 }
@@ -179,17 +182,37 @@ impl Recorder {
 
     /// The last `limit` changes of an object.
     pub async fn history(&self, subject: Subject, limit: usize) -> Result<Reading, RecorderError> {
+        self.last_changes(subject, u64::MAX, limit).await
+    }
+
+    /// The last `limit` changes of an object up to a revision.
+    pub async fn last_changes(&self, subject: Subject, up_to: u64, limit: usize) -> Result<Reading, RecorderError> {
         self.flushed().await?;
         let (disk, dir) = (self.world.disk(), self.dir.clone());
-        self.world.blocking(move || read(&disk, &dir, &subject, 0, u64::MAX, Keep::Last(limit))).await
+        self.world.blocking(move || read(&disk, &dir, &subject, 0, up_to, Keep::Last(limit))).await
     }
 
     /// The object as it was at a revision: `changes` has the change that made it so, and that one may be its deletion.
     /// Empty if the recorder does not reach back so far, or the object was never there.
     pub async fn get(&self, subject: Subject, at: u64) -> Result<Reading, RecorderError> {
+        self.last_changes(subject, at, 1).await
+    }
+
+    /// These writes, by revision and uid; those that are not held are left out.
+    pub async fn writes(&self, writes: BTreeSet<(u64, String)>) -> Result<Reading, RecorderError> {
+        let (Some((first, _)), Some((last, _))) = (writes.first().cloned(), writes.last().cloned()) else {
+            return Ok(Reading::default());
+        };
+        let limit = writes.len();
+        self.range(Subject::Writes(writes), first.saturating_sub(1), last, limit).await
+    }
+
+    /// The oldest revision that is held; none if nothing is.
+    pub async fn oldest(&self) -> Result<Option<u64>, RecorderError> {
         self.flushed().await?;
         let (disk, dir) = (self.world.disk(), self.dir.clone());
-        self.world.blocking(move || read(&disk, &dir, &subject, 0, at, Keep::Last(1))).await
+        let first = self.world.blocking(move || segments(&disk, &dir)).await?;
+        Ok(first.into_keys().next().map(|(first, _)| first))
     }
 
     /// Waits until everything told so far can be read.
@@ -331,7 +354,7 @@ fn missing(record: &Record) -> Notice {
 fn changes(record: Record, subject: &Subject) -> impl Iterator<Item = Recorded> {
     let Record { revision, at, changes, .. } = record;
     let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
-    changes.into_iter().filter(|change| subject.is(change)).map(move |change| Recorded {
+    changes.into_iter().filter(move |change| subject.is(revision, change)).map(move |change| Recorded {
         revision,
         at,
         key: change.key,

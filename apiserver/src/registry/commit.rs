@@ -108,7 +108,7 @@ impl Registry {
     }
 
     /// Waits until the cache has seen everything acknowledged so far.
-    pub(super) async fn catch_up(&self) -> ApiResult<()> {
+    pub(crate) async fn catch_up(&self) -> ApiResult<()> {
         let head = self.inner.store.head().await.map_err(store_error)?;
         self.wait_for(head).await
     }
@@ -210,11 +210,11 @@ impl Registry {
         if size > CAUSE_MAX {
             return Err(ApiError::too_large("the cause of this write", size, CAUSE_MAX));
         }
-        let actor = cause.actor.get_or_insert_default();
-        actor.user = request.identity.user.clone();
-        if let Some(node) = crate::auth::node_name(&request.identity) {
-            actor.node = node.into();
-        }
+        // Who it was is for the server to say; only which program it says it was comes with the request.
+        let component = cause.actor.take().map(|actor| actor.component).unwrap_or_default();
+        let node = crate::auth::node_name(&request.identity).unwrap_or_default().into();
+        let user = request.identity.user.clone();
+        cause.actor = Some(skiffv1::Actor { user, component, node, ..Default::default() });
         cause.verb = request.verb().into();
         if !request.subresource.is_empty() {
             cause.verb = format!("{} {}", cause.verb, request.subresource);

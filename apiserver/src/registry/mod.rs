@@ -148,6 +148,11 @@ impl Registry {
         allocation::first_address(&self.inner.settings.service_cidr)
     }
 
+    /// The store's last revision.
+    pub(crate) async fn head(&self) -> ApiResult<u64> {
+        self.inner.store.head().await.map_err(commit::store_error)
+    }
+
     /// What the server counts of itself, for Prometheus.
     pub fn metrics(&self) -> String {
         self.inner.metrics.text(self.inner.cache.revision())
@@ -162,9 +167,14 @@ impl Registry {
         answer
     }
 
-    async fn answer(&self, request: &Request) -> ApiResult<Reply> {
+    /// Whether the request speaks of something that can exist, and its sender may ask it.
+    pub(crate) fn permit(&self, request: &Request) -> ApiResult<()> {
         self.address(request)?;
-        self.inner.authorizer.authorize(request)?;
+        self.inner.authorizer.authorize(request)
+    }
+
+    async fn answer(&self, request: &Request) -> ApiResult<Reply> {
+        self.permit(request)?;
         if let Operation::Watch(options) = &request.operation {
             let permit = self.inner.permits.watcher()?;
             return self.watch(request, options, permit).await.map(Reply::Watch);

@@ -2,6 +2,7 @@
 
 mod admission;
 mod etcd;
+mod history;
 mod http;
 mod json_kind;
 mod lifecycle;
@@ -12,7 +13,7 @@ mod tunnel;
 mod writes;
 
 use crate::registry::Limits;
-use crate::{Handle, Options, StoreOptions, run};
+use crate::{EmbeddedOptions, Handle, Options, StoreOptions, run};
 use hyper_util::rt::TokioIo;
 use prost::Message;
 use serde_json::{Value, json};
@@ -40,7 +41,7 @@ fn address() -> Address {
 fn options() -> Options {
     Options {
         advertise: vec![("10.89.0.1".parse().expect("an address"), 6443)],
-        ..Options::new(vec![address()], StoreOptions::Embedded { dir: "/store".into() })
+        ..Options::new(vec![address()], StoreOptions::Embedded(EmbeddedOptions::new("/store")))
     }
 }
 

@@ -67,7 +67,7 @@ async fn a_certificate_is_an_identity() {
     let server_files = Files { ca: ca.clone(), identity: Some(ours.issue(dir.path(), "server", "skiff", &[])) };
     let options = Options {
         tls: Some(server_files),
-        ..Options::new(vec![to.clone()], StoreOptions::Embedded { dir: dir.path().join("store") })
+        ..Options::new(vec![to.clone()], StoreOptions::Embedded(EmbeddedOptions::new(dir.path().join("store"))))
     };
     let handle = run(world.clone(), options).await.expect("the server starts");
 

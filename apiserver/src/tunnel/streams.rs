@@ -83,18 +83,22 @@ impl StreamsService {
                 if !r.path.starts_with('/') || r.path.len() > PATH_MAX {
                     return Err(ApiError::bad_request("the path of an HTTP GET begins with / and is short"));
                 }
-                let nodes = self.tunnels.registry.resource("", "v1", "nodes")?;
-                self.tunnels
-                    .registry
-                    .authorizer()
-                    .authorize_stream(identity, &nodes, "proxy", "get", "", &open.node)?;
-                return Ok(());
+                return self.inspect(identity, "get", &open.node);
             }
+            // To hold a component up is more than to look at it.
+            Some(Asked::Step(_)) => return self.inspect(identity, "update", &open.node),
             None => return Err(ApiError::bad_request("the stream does not say what is to be opened")),
         };
         open.component = "kubelet".into();
         open.node = place;
         Ok(())
+    }
+
+    /// Authorises a look into a component, or a hand on it.
+    fn inspect(&self, identity: &Identity, verb: &'static str, node: &str) -> ApiResult<()> {
+        let registry = &self.tunnels.registry;
+        let nodes = registry.resource("", "v1", "nodes")?;
+        registry.authorizer().authorize_stream(identity, &nodes, "proxy", verb, "", node)
     }
 
     async fn pod(

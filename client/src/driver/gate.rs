@@ -25,8 +25,23 @@ struct Shared {
 struct State {
     /// How many actions may still pass the closed gate.
     permits: u64,
-    standing: BTreeMap<u64, String>,
+    standing: BTreeMap<u64, Standing>,
     next: u64,
+}
+
+/// Who stands before a closed gate.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// In one line: the key, the action, and why.
+    pub what: String,
+    /// In several: what woke the key, what was observed, the whole plan.
+    pub story: String,
+}
+
+impl From<String> for Standing {
+    fn from(what: String) -> Standing {
+        Standing { what, story: String::new() }
+    }
 }
 
 impl Gate {
@@ -71,17 +86,45 @@ impl Gate {
         self.shared.changed.notify_waiters();
     }
 
+    /// Closes the gate for as long as the answer lives; nothing if it is closed already.
+    pub fn hold(&self) -> Option<HeldGate> {
+        let taken = !self.shared.closed.swap(true, Ordering::AcqRel);
+        taken.then(|| {
+            self.lock().permits = 0;
+            HeldGate { gate: self.clone() }
+        })
+    }
+
     /// What stands before the gate, in the order of arrival.
     pub fn standing(&self) -> Vec<String> {
+        self.lock().standing.values().map(|standing| standing.what.clone()).collect()
+    }
+
+    /// The same, with all there is to know of each.
+    pub fn stories(&self) -> Vec<Standing> {
         self.lock().standing.values().cloned().collect()
     }
 
+    /// Waits until [`Gate::stories`] are other than these.
+    pub async fn other_than(&self, known: &[Standing]) -> Vec<Standing> {
+        loop {
+            let changed = self.shared.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let now = self.stories();
+            if now != known {
+                return now;
+            }
+            changed.await;
+        }
+    }
+
     /// Passes the gate; true when that took waiting, and what the caller knows may be old.
-    pub async fn pass(&self, what: impl FnOnce() -> String) -> bool {
+    pub async fn pass<S: Into<Standing>>(&self, what: impl FnOnce() -> S) -> bool {
         if self.is_open() {
             return false;
         }
-        let place = self.stand(what());
+        let place = self.stand(what().into());
         loop {
             let changed = self.shared.changed.notified();
             tokio::pin!(changed);
@@ -94,16 +137,37 @@ impl Gate {
         }
     }
 
-    fn stand(&self, what: String) -> Place<'_> {
+    fn stand(&self, what: Standing) -> Place<'_> {
         let mut state = self.lock();
         let id = state.next;
         state.next += 1;
         state.standing.insert(id, what);
+        drop(state);
+        // For those who look on.
+        self.shared.changed.notify_waiters();
         Place { gate: self, id }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A gate that is closed until this is dropped.
+pub struct HeldGate {
+    gate: Gate,
+}
+
+impl HeldGate {
+    /// The gate.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl Drop for HeldGate {
+    fn drop(&mut self) {
+        self.gate.open();
     }
 }
 
@@ -158,7 +222,7 @@ mod tests {
     #[test]
     fn open_lets_through_without_asking_what() {
         let gate = Gate::new("g");
-        let passed = gate.pass(|| panic!("an open gate prints nothing")).now_or_never();
+        let passed = gate.pass(|| -> String { panic!("an open gate prints nothing") }).now_or_never();
         assert_eq!(passed, Some(false));
     }
 
@@ -191,6 +255,20 @@ mod tests {
         drop(a);
         gate.step(1);
         assert!(b.await);
+    }
+
+    #[tokio::test]
+    async fn a_held_gate_opens_with_its_holder_and_has_only_one() {
+        let gate = Gate::new("g");
+        let held = gate.hold().expect("it was open");
+        assert!(gate.hold().is_none() && !gate.is_open());
+        let mut a = line(&gate, "a");
+        let news = gate.other_than(&[]);
+        tokio::pin!(news);
+        assert!(futures::poll!(&mut news).is_pending() && futures::poll!(&mut a).is_pending());
+        assert_eq!(news.await, [Standing::from("a".to_string())]);
+        drop(held);
+        assert!(a.await && gate.is_open());
     }
 
     #[tokio::test]

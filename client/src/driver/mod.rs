@@ -20,7 +20,7 @@ use std::time::Duration;
 use skiff_world::World;
 use tracing::Instrument;
 
-pub use gate::Gate;
+pub use gate::{Gate, HeldGate, Standing};
 pub use plan::{Plan, Step};
 
 use crate::cause;
@@ -91,7 +91,7 @@ impl<R: Reconciler> Driver<R> {
         let mut plan = self.look(key).await?;
         let mut next = 0;
         while let Some(step) = plan.steps.get(next) {
-            if self.gate.pass(|| shown(key, step)).await {
+            if self.gate.pass(|| standing(work, &plan, next)).await {
                 // It was closed, and time has passed. If what the plan was made from has changed, there is a new one;
                 // its first step has been let through only if it reads the same.
                 let let_through = shown(key, step);
@@ -107,10 +107,12 @@ impl<R: Reconciler> Driver<R> {
                 break;
             };
             tracing::debug!(step = next, action = %step.action, reason = step.reason);
-            let cause = cause::of_step(id, next, &step.reason, work.triggers(), &plan.inputs);
+            let cause = cause::of_step(R::NAME, id, next, &step.reason, work.triggers(), &plan.inputs);
             let (unseen, of) = (self.queue.unseen().clone(), key.clone());
             let noted = move |write| unseen.note(&of, write);
-            let acted = cause::noting(cause, noted, self.reconciler.act(key, &step.action)).await;
+            // On the heap: what an action needs while it waits can be a hundred kilobytes, which nobody should pass around.
+            let action = Box::pin(self.reconciler.act(key, &step.action));
+            let acted = cause::noting(cause, noted, action).await;
             if let Err(error) = acted {
                 if error.outcome_unknown() {
                     self.queue.unseen().doubt(key, UNKNOWN_FLOOR);
@@ -137,6 +139,22 @@ impl<R: Reconciler> Driver<R> {
 /// A step as people see it at the gate.
 fn shown<K: Display, A: Display>(key: &K, step: &Step<A>) -> String {
     format!("{key}: {} ({})", step.action, step.reason)
+}
+
+/// All there is to know of a step, for who lets it through: what woke the key, what was observed, the whole plan.
+fn standing<K: QueueKey, A: Display>(work: &Work<K>, plan: &Plan<A>, next: usize) -> Standing {
+    let what = plan.steps.get(next).map(|step| shown(work.key(), step)).unwrap_or_default();
+    let inputs: Vec<String> = plan.inputs.iter().map(|input| Trigger::Object(input.clone()).to_string()).collect();
+    let observed = if inputs.is_empty() { "see the plan".to_string() } else { inputs.join(", ") };
+    let mut story = format!("woken by: {}\nobserved: {observed}\nplan:", work.triggers());
+    for (at, step) in plan.steps.iter().enumerate() {
+        let mark = if at == next { '>' } else { ' ' };
+        story.push_str(&format!("\n{mark} {}. {} ({})", at + 1, step.action, step.reason));
+    }
+    if let Some(time) = plan.requeue_after {
+        story.push_str(&format!("\n  look again after {time:?}"));
+    }
+    Standing { what, story }
 }
 
 /// How one look ended.

@@ -67,13 +67,13 @@ impl<A> Plan<A> {
 }
 
 impl<A: fmt::Display> Plan<A> {
-    /// Whether another plan for the same key was made from something else. A plan that names no inputs is compared
-    /// by how it reads.
+    /// Whether another plan for the same key was made from something else, or says something else: not all that a plan
+    /// is made from has a revision.
     pub(crate) fn differs_from(&self, other: &Plan<A>) -> bool {
-        if self.inputs.is_empty() && other.inputs.is_empty() {
-            return self.to_string() != other.to_string();
-        }
-        self.inputs != other.inputs
+        let reads = |plan: &Plan<A>| -> Vec<String> {
+            plan.steps.iter().map(|step| format!("{} ({})", step.action, step.reason)).collect()
+        };
+        self.inputs != other.inputs || reads(self) != reads(other)
     }
 }
 

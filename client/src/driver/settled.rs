@@ -85,6 +85,13 @@ impl Views {
         views.push(view);
     }
 
+    /// How far each view is: `GROUP/RESOURCE REVISION`, a line each.
+    pub(crate) fn print(&self) -> String {
+        let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        let living = all.iter().flat_map(|(name, views)| views.iter().filter_map(move |v| Some((name, v.upgrade()?))));
+        living.map(|((group, resource), view)| format!("{group}/{resource} {}\n", view.revision())).collect()
+    }
+
     /// The views that have yet to see a write, and certainly will.
     pub(crate) fn awaiting(&self, resource: &Resource, object: &ObjectKey, revision: u64) -> Vec<Arc<dyn View>> {
         let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,8 +19,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::client::Client;
 use crate::config::ClientConfig;
 use crate::controls::Controls;
+use crate::driver::settled::Views;
 use crate::error::Error;
 use crate::queue::Backoff;
+use crate::stepping;
 
 pub use credit::INITIAL as INITIAL_WINDOW;
 pub use stream::{Channel, Close, Closed, MAX_DATA, Stream, StreamEvent, StreamReceiver, StreamSender};
@@ -38,6 +40,9 @@ const MAX_STREAMS: usize = 256;
 /// How long a handler may go on after its stream was closed.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
+/// Where every component says how far its informers are: `GROUP/RESOURCE REVISION`, a line each.
+pub const INFORMERS: &str = "/debug/informers";
+
 /// Serves what comes in over the tunnel.
 #[async_trait]
 pub trait TunnelHandler: Send + Sync + 'static {
@@ -45,8 +50,28 @@ pub trait TunnelHandler: Send + Sync + 'static {
     async fn open(&self, request: StreamOpen, stream: TunnelStream);
 }
 
+/// Answers for every component how far its informers are, and leaves the rest to its handler.
+struct Served {
+    views: Views,
+    handler: Arc<dyn TunnelHandler>,
+}
+
+#[async_trait]
+impl TunnelHandler for Served {
+    async fn open(&self, request: StreamOpen, stream: TunnelStream) {
+        match &request.request {
+            Some(stream_open::Request::HttpGet(get)) if get.path == INFORMERS => {
+                let how = stream.send(Channel::Stdout, self.views.print()).await.map_or(Close::Done, |()| Close::Done);
+                stream.close(how).await;
+            }
+            _ => self.handler.open(request, stream).await,
+        }
+    }
+}
+
 /// Keeps a tunnel open to every API server of the client's, for ever.
 pub async fn serve(world: &World, client: &Client, hello: Hello, handler: Arc<dyn TunnelHandler>) {
+    let handler: Arc<dyn TunnelHandler> = Arc::new(Served { views: client.views().clone(), handler });
     let config = client.config();
     let ends = config.servers.iter().map(|server| {
         let config = ClientConfig { servers: vec![server.clone()], ..config.clone() };
@@ -166,12 +191,14 @@ pub struct Inspect {
 #[async_trait]
 impl TunnelHandler for Inspect {
     async fn open(&self, request: StreamOpen, stream: TunnelStream) {
+        let (stream, user) = stream.split();
         let how = match &request.request {
             Some(stream_open::Request::HttpGet(get)) => match self.controls.http_get(&get.path) {
                 // If it cannot be sent, nobody is there to be told.
                 Some(text) => stream.send(Channel::Stdout, text).await.map_or(Close::Done, |()| Close::Done),
                 None => Close::failed("NotFound", format!("there is nothing at {}", get.path)),
             },
+            Some(stream_open::Request::Step(step)) => stepping::serve(&self.controls, step, &stream, user).await,
             _ => Close::failed("BadRequest", format!("a {} has no containers", request.component)),
         };
         stream.close(how).await;

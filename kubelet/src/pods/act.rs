@@ -41,12 +41,14 @@ impl Pods {
                 Ok(())
             }
             Action::KillContainer { id, .. } => self.kill_container(key, id).await,
-            Action::RemoveContainer { id, .. } => {
+            Action::RemoveContainer { container, id } => {
                 self.shared.runtime.remove(id).await.map_err(ActError::failed)?;
+                self.effect(key, format!("container {container} removed"));
                 self.look(key).await.map_err(ActError::failed)
             }
             Action::TearDownNetwork => {
                 self.shared.network.remove(&key.uid).await.map_err(ActError::failed)?;
+                self.effect(key, "network torn down");
                 self.with(key, |record| record.network = None);
                 Ok(())
             }
@@ -90,10 +92,14 @@ impl Pods {
             };
             read.push((report.id.clone(), message));
         }
-        let changed = self.with(key, |record| {
+        let (changed, ended) = self.with(key, |record| {
             record.messages.extend(read);
-            record.reported(containers)
+            let ended = record.ended(&containers);
+            (record.reported(containers), ended)
         });
+        for what in ended {
+            self.effect(key, what);
+        }
         if changed {
             self.wake(key, "its containers changed");
         }
@@ -104,6 +110,7 @@ impl Pods {
         self.spec(key)?;
         match self.shared.network.add(&key.uid).await {
             Ok(network) => {
+                self.effect(key, format!("network set up: {}", network.ip));
                 self.with(key, |record| {
                     record.network = Some(network);
                     record.cleared = false;
@@ -156,6 +163,7 @@ impl Pods {
         let pod = self.spec(key)?;
         match self.make_sandbox(key, &pod, attempt).await {
             Ok(()) => {
+                self.effect(key, format!("sandbox started, attempt {attempt}"));
                 self.overcome(key, "");
                 Ok(())
             }
@@ -266,6 +274,7 @@ impl Pods {
         if !start {
             return;
         }
+        self.effect(key, format!("pull of image {image} begun"));
         let events = self.shared.events.clone();
         let about = self.reference(key);
         events.normal(&about, "Pulling", &format!("Pulling image \"{image}\""));
@@ -289,6 +298,7 @@ impl Pods {
             }
             match &result {
                 Ok(()) => {
+                    pods.effect(&key, format!("image {image} pulled"));
                     pods.with(&key, |record| record.pulled.insert((container, attempt)));
                     events.normal(&about, "Pulled", &format!("Successfully pulled image \"{image}\""));
                 }

@@ -72,6 +72,9 @@ impl Pods {
             self.with(key, |record| record.hooks.insert(id.clone()));
         }
         let started = self.shared.runtime.start(&id).await;
+        if started.is_ok() {
+            self.effect(key, format!("container {name} started: {}", short(&id)));
+        }
         // Failed or not, the runtime tells how it is now.
         let looked = self.look(key).await;
         match started {
@@ -216,6 +219,7 @@ impl Pods {
         if already {
             return;
         }
+        self.effect(key, format!("container {name} told to stop within {} s", grace.as_secs()));
         let report = self.with(key, |record| record.containers.iter().find(|report| report.id == id).cloned());
         let pod = self.pod(key);
         let container = pod.as_ref().zip(report.as_ref()).and_then(|(pod, r)| find(pod, r.identity.role, name));
@@ -248,6 +252,7 @@ impl Pods {
         let deadline = self.shared.world.wall() + KILL_AGAIN_AFTER;
         self.with(key, |record| record.stopping.insert(id.to_string(), Stopping { deadline }));
         self.shared.runtime.signal(id, "KILL").await.map_err(ActError::failed)?;
+        self.effect(key, format!("container {} killed", short(id)));
         self.look(key).await.map_err(ActError::failed)
     }
 
@@ -270,6 +275,11 @@ impl Pods {
         let start = text.len().saturating_sub(LOG_BYTES);
         String::from_utf8_lossy(&text[start..]).into_owned()
     }
+}
+
+/// As much of a container's id as people read.
+fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
 }
 
 /// A container of the spec.

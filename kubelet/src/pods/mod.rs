@@ -15,7 +15,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use skiff_client::{ActError, Api, Client, EventRecorder, ObjectKey, Plan, Reconciler, Store, Trigger, WorkQueue};
+use skiff_client::{
+    ActError, Api, Client, Effects, EventRecorder, ObjectKey, ObjectRef, Plan, Reconciler, Resource, Store, Trigger,
+    WorkQueue,
+};
 use skiff_proto::corev1::{Node, ObjectReference, Pod, Service};
 use skiff_world::World;
 
@@ -51,6 +54,8 @@ pub struct Shared {
     pub dns: DnsSettings,
     /// Events
     pub events: EventRecorder,
+    /// what was done that is no write
+    pub effects: Effects,
 }
 
 /// The Pods of this node.
@@ -92,9 +97,15 @@ impl Pods {
         pods
     }
 
-    /// The node object as it is now: its address and what it has to give.
+    /// The node object as it is now: its address and what it has to give. Every Pod's status tells the address, so they
+    /// are looked at again when it is another.
     pub fn set_node(&self, node: Arc<Node>) {
-        *lock(&self.node) = node;
+        let before = std::mem::replace(&mut *lock(&self.node), node.clone());
+        if crate::node::internal_ip(&before) != crate::node::internal_ip(&node) {
+            for key in self.keys() {
+                self.wake(&key, "the node's address is known");
+            }
+        }
     }
 
     /// The node object as it was last set.
@@ -126,6 +137,20 @@ impl Pods {
     /// Looks at a Pod again.
     pub(crate) fn wake(&self, key: &PodKey, why: &str) {
         self.queue.add(key.clone(), Trigger::Effect(why.to_string()));
+    }
+
+    /// Keeps an effect of the present step; the next status write will name it.
+    pub(crate) fn effect(&self, key: &PodKey, what: impl Into<String>) {
+        let known = self.pod(key).map(|pod| Resource::of::<Pod>().object(&pod.metadata));
+        let object = known.unwrap_or_else(|| ObjectRef {
+            resource: "pods".into(),
+            namespace: key.namespace.clone(),
+            name: key.name.clone(),
+            uid: key.uid.clone(),
+            ..ObjectRef::default()
+        });
+        let id = self.shared.effects.note(self.shared.world.wall(), what, object);
+        self.with(key, |record| record.tell(id));
     }
 
     /// Everything that is known, by key: for the tunnel and for inspection.

@@ -37,9 +37,13 @@ impl Pods {
         // The record keeps what was written: the Pod's care must not wait until it comes back through the informer,
         // which may be long if the API server goes away right now.
         let write = self.api.patch_status(&key.namespace, &key.name, Patch::Strategic(patch));
-        match cause::unawaited(write).await {
+        let told = self.with(key, |record| record.untold.clone());
+        match cause::unawaited(cause::reporting(told.clone(), write)).await {
             Ok(pod) => {
-                self.with(key, |record| record.written = Some((revision_of(&pod.metadata), pod.status)));
+                self.with(key, |record| {
+                    record.written = Some((revision_of(&pod.metadata), pod.status));
+                    record.untold.retain(|id| !told.contains(id));
+                });
                 Ok(())
             }
             Err(error) if error.is_not_found() => Ok(()),
@@ -104,7 +108,7 @@ fn patch(uid: &str, before: &PodStatus, status: &PodStatus) -> Value {
         match (old.get(field), new.remove(field)) {
             (before, Some(after)) if before == Some(&after) => {}
             (_, Some(after)) => {
-                fields.insert(field.to_string(), owned(field, after));
+                fields.insert(field.to_string(), owned(field, old.get(field), after));
             }
             (Some(_), None) => {
                 fields.insert(field.to_string(), Value::Null);
@@ -115,11 +119,13 @@ fn patch(uid: &str, before: &PodStatus, status: &PodStatus) -> Value {
     json!({ "metadata": { "uid": uid }, "status": fields })
 }
 
-fn owned(field: &str, value: Value) -> Value {
+fn owned(field: &str, before: Option<&Value>, value: Value) -> Value {
     match (field, value) {
         ("conditions", Value::Array(all)) => {
+            let before = before.and_then(Value::as_array);
             let own = |condition: &Value| condition["type"].as_str().is_some_and(|kind| CONDITIONS.contains(&kind));
-            Value::Array(all.into_iter().filter(own).collect())
+            let changed = |condition: &Value| !before.is_some_and(|before| before.contains(condition));
+            Value::Array(all.into_iter().filter(|c| own(c) && changed(c)).map(whole).collect())
         }
         // These merge by address: without this, an old one would stay beside the new.
         ("podIPs" | "hostIPs", Value::Array(mut all)) => {
@@ -128,6 +134,16 @@ fn owned(field: &str, value: Value) -> Value {
         }
         (_, value) => value,
     }
+}
+
+/// A condition that leaves nothing of its predecessor: they merge by type, so a reason that is no longer given would stay.
+fn whole(mut condition: Value) -> Value {
+    if let Value::Object(fields) = &mut condition {
+        for field in ["reason", "message", "lastProbeTime"] {
+            fields.entry(field).or_insert(Value::Null);
+        }
+    }
+    condition
 }
 
 #[cfg(test)]
@@ -163,6 +179,9 @@ mod tests {
         assert_eq!(status["podIPs"], json!([{ "$patch": "replace" }, { "ip": "10.0.0.1" }]));
         let types: Vec<_> = status["conditions"].as_array().expect("a list").iter().map(|c| &c["type"]).collect();
         assert_eq!(types, ["Ready"]);
+        // A reason from before does not outlive what it explained.
+        assert_eq!(status["conditions"][0].get("reason"), Some(&Value::Null));
+        assert_eq!(status["conditions"][0].get("message"), Some(&Value::Null));
         assert!(!status.contains_key("nominatedNodeName"));
         assert!(super::patch("u1", &after, &after)["status"].as_object().expect("an object").is_empty());
     }

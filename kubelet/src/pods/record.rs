@@ -12,6 +12,9 @@ use crate::network::PodNetwork;
 use crate::probes::watch::Watch;
 use crate::runtime::ContainerReport;
 
+/// So many effects are named by one status write, the latest.
+const TOLD: usize = 16;
+
 /// What is remembered of one Pod.
 #[derive(Default)]
 pub struct Record {
@@ -37,6 +40,8 @@ pub struct Record {
     pub messages: BTreeMap<String, String>,
     /// our last write of the status, with its revision
     pub written: Option<(u64, PodStatus)>,
+    /// effects that no status write has named yet
+    pub untold: Vec<String>,
     /// serialises looking at the runtime, so that an older answer never replaces a newer one
     pub looking: Arc<tokio::sync::Mutex<()>>,
     /// nothing is left of it on this node
@@ -47,6 +52,23 @@ impl Record {
     /// Nothing is left that would have to be removed.
     pub fn is_cleared(&self) -> bool {
         self.cleared || (self.containers.is_empty() && self.network.is_none() && !self.volumes_left)
+    }
+
+    /// The next status write is to name this effect.
+    pub fn tell(&mut self, effect: String) {
+        if self.untold.len() >= TOLD {
+            self.untold.remove(0);
+        }
+        self.untold.push(effect);
+    }
+
+    /// Which containers ran when last looked at, and have ended by what the runtime reports now.
+    pub fn ended(&self, now: &[ContainerReport]) -> Vec<String> {
+        let ran = |id: &str| self.containers.iter().any(|report| report.id == id && report.is_running());
+        let ended = now.iter().filter(|report| ran(&report.id)).filter_map(|report| Some((report, report.exit()?)));
+        ended
+            .map(|(report, exit)| format!("container {} ended with {}", report.identity.container, exit.code))
+            .collect()
     }
 
     /// Takes in what the runtime reports. True when something changed.

@@ -128,16 +128,17 @@ pub fn port(container: &Container, port: &IntOrString) -> Result<u16, String> {
         .ok_or_else(|| format!("the container has no port {port}"))
 }
 
-fn address(target: &Target, host: &str, port: u16) -> Address {
+/// Host and port, as they stand in a URL.
+fn authority(target: &Target, host: &str, port: u16) -> String {
     let ip = target.ip.to_string();
     let host = if host.is_empty() { &ip } else { host };
     let bracketed = host.contains(':') && !host.starts_with('[');
-    Address::Tcp(if bracketed { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+    if bracketed { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 async fn connect(world: &World, target: &Target, tcp: &TcpSocketAction) -> Result<(), String> {
-    let to = address(target, &tcp.host, port(&target.container, &tcp.port)?);
-    world.connect(&to).await.map(|_| ()).map_err(|error| format!("dial {to}: {error}"))
+    let to = authority(target, &tcp.host, port(&target.container, &tcp.port)?);
+    world.connect(&Address::Tcp(to.clone())).await.map(|_| ()).map_err(|error| format!("dial tcp {to}: {error}"))
 }
 
 async fn http(world: &World, target: &Target, get: &HttpGetAction) -> Result<(), String> {
@@ -147,9 +148,9 @@ async fn http(world: &World, target: &Target, get: &HttpGetAction) -> Result<(),
         return connect(world, target, &tcp).await;
     }
     let number = port(&target.container, &get.port)?;
-    let to = address(target, &get.host, number);
-    let connection = world.connect(&to).await.map_err(|error| format!("Get \"http://{to}{}\": {error}", get.path))?;
-    let words = |error: &dyn std::fmt::Display| format!("Get \"{to}{}\": {error}", get.path);
+    let to = authority(target, &get.host, number);
+    let words = |error: &dyn std::fmt::Display| format!("Get \"http://{to}{}\": {error}", get.path);
+    let connection = world.connect(&Address::Tcp(to.clone())).await.map_err(|e| words(&e))?;
     let (mut sender, driver) =
         hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(|e| words(&e))?;
     let path = if get.path.starts_with('/') { get.path.clone() } else { format!("/{}", get.path) };

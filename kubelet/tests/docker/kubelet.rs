@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use skiff_apiserver::StoreOptions;
+use skiff_apiserver::{EmbeddedOptions, StoreOptions};
 use skiff_client::{Api, Client, ClientConfig, DeleteOptions, ListOptions, Patch};
 use skiff_kubelet::images::pause;
 use skiff_kubelet::network::Network;
@@ -30,7 +30,7 @@ struct Cluster {
 fn with_kubelet<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Cluster>) -> F) {
     run(name, |node| async move {
         let server = node.world.child("apiserver", Some(Identity::new("system:apiserver", &["system:masters"])));
-        let store = StoreOptions::Embedded { dir: node.directory().join("store") };
+        let store = StoreOptions::Embedded(EmbeddedOptions::new(node.directory().join("store")));
         let options = skiff_apiserver::Options::new(vec![Address::Pipe("api".into())], store);
         let handle = skiff_apiserver::run(server, options).await.expect("the API server");
         let admin = client(&node.world.child("admin", Some(Identity::new("admin", &["system:masters"]))));

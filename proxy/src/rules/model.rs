@@ -96,6 +96,12 @@ impl Model {
         self.services.values()
     }
 
+    /// The chains that are a Service's own.
+    pub fn chains_of(&self, name: &ServiceName) -> Vec<ChainName> {
+        let Some(view) = self.services.get(name) else { return Vec::new() };
+        contribution(view, &self.names, &self.facts).chains.into_iter().map(|(chain, _)| chain).collect()
+    }
+
     /// Chains that must be written or removed, each with the number of the change that made it so.
     pub fn changed(&self) -> &BTreeMap<(Table, ChainName), u64> {
         &self.changed
@@ -128,10 +134,11 @@ impl Model {
     }
 
     /// Puts `view` in place of what was known of the Service; `None`: there is no such Service any more.
-    /// Dispatch follows with the next [`Model::refresh`], once for many Services.
-    pub fn set(&mut self, name: &ServiceName, view: Option<ServiceView>) {
+    /// Dispatch follows with the next [`Model::refresh`], once for many Services. Whether anything is other than before.
+    pub fn set(&mut self, name: &ServiceName, view: Option<ServiceView>) -> bool {
         let old = self.services.remove(name);
-        if old != view {
+        let other = old != view;
+        if other {
             self.stale.extend(stale_flows(old.as_ref(), view.as_ref()));
             let add_of = |view: &Option<ServiceView>| {
                 view.as_ref().map(|view| contribution(view, &self.names, &self.facts)).unwrap_or_default()
@@ -144,6 +151,7 @@ impl Model {
         if let Some(view) = view {
             self.services.insert(name.clone(), view);
         }
+        other
     }
 
     fn swap_chains(&mut self, before: &Contribution, after: Vec<(ChainName, Chain)>) {

@@ -15,10 +15,13 @@
 
 mod plan;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use skiff_client::{Effects, ObjectRef, TriggerSet};
+use skiff_proto::skiffv1::Cause;
 use skiff_world::World;
 
 pub use plan::{Action, Known, Observed, plan};
@@ -29,6 +32,8 @@ use crate::rules::diff::{self, Difference, Present};
 use crate::rules::{Facts, Model, RuleSet, StaleFlow, Table};
 use crate::services::{ServiceName, ServiceView};
 
+/// Of more Services than this at once, only their number is told.
+const TOLD: usize = 64;
 /// A check costs about as much as reading the tables: at most this part of the time is spent on it.
 const CHECK_SHARE: u32 = 200;
 
@@ -37,6 +42,7 @@ pub struct Tables {
     world: World,
     applier: Arc<dyn RuleApplier>,
     check_every: Duration,
+    effects: Effects,
     state: Mutex<State>,
 }
 
@@ -48,6 +54,8 @@ struct State {
     check_at: tokio::time::Instant,
     /// Jumps that are missing, or are there and should not be.
     jumps: Difference,
+    /// Services whose rules are not all in the kernel yet, with what changed them.
+    untold: BTreeMap<ServiceName, TriggerSet>,
     /// The last restore failed: removals go apart.
     cautious: bool,
     limit: usize,
@@ -89,15 +97,26 @@ impl Tables {
             unread: Some(Unread::Started),
             check_at: world.now(),
             jumps: Difference::default(),
+            untold: BTreeMap::new(),
             cautious: false,
             limit: 1_000,
         };
-        Tables { world: world.clone(), applier, check_every, state: Mutex::new(state) }
+        Tables { world: world.clone(), applier, check_every, effects: Effects::default(), state: Mutex::new(state) }
     }
 
-    /// A Service is this now, or gone.
-    pub fn set(&self, name: &ServiceName, view: Option<ServiceView>) {
-        self.state().model.set(name, view);
+    /// The same, telling what got into the kernel to this ring.
+    pub fn with_effects(self, effects: Effects) -> Tables {
+        Tables { effects, ..self }
+    }
+
+    /// What made a Service what it was last set to; told once its rules are in the kernel.
+    pub fn because(&self, name: ServiceName, woken: TriggerSet) {
+        self.state().untold.entry(name).or_default().merge(woken);
+    }
+
+    /// A Service is this now, or gone. Whether that is anything new.
+    pub fn set(&self, name: &ServiceName, view: Option<ServiceView>) -> bool {
+        self.state().model.set(name, view)
     }
 
     /// Asks that the tables be read before anything else.
@@ -169,6 +188,10 @@ impl Tables {
         }
         state.model.differing(difference.write.iter().chain(&difference.dead).cloned());
         state.jumps = Difference { insert: difference.insert, delete: difference.delete, ..Difference::default() };
+        if state.model.changed().is_empty() && state.jumps.insert.is_empty() && state.jumps.delete.is_empty() {
+            // All was in the kernel before: no effect of ours.
+            state.untold.clear();
+        }
         state.limit = limit;
         state.unread = None;
         let now = self.world.now();
@@ -202,7 +225,6 @@ impl Tables {
 
     async fn restore(&self, batch: &Batch, changes: &[u64]) -> Result<(), ApplyError> {
         self.applier.restore(&batch.text).await?;
-        tracing::info!(target: "effect", chains = batch.chains.len(), rules = batch.rules, "rules replaced: {batch}");
         let mut state = self.state();
         for (chain, change) in batch.chains.iter().zip(changes) {
             state.model.written(chain, *change);
@@ -213,8 +235,36 @@ impl Tables {
         }
         if state.model.changed().is_empty() {
             state.cautious = false;
+            self.tell(&mut state, batch);
         }
         Ok(())
+    }
+
+    /// All rules are in the kernel: tells which Services' that were.
+    fn tell(&self, state: &mut State, batch: &Batch) {
+        let now = self.world.wall();
+        let untold = std::mem::take(&mut state.untold);
+        if untold.len() > TOLD {
+            let what = format!("rules of {} Services are in the kernel; the last restore: {batch}", untold.len());
+            self.effects.note(now, what, ObjectRef::default());
+            return;
+        }
+        for (name, woken) in untold {
+            let chains: Vec<String> = state.model.chains_of(&name).iter().map(ToString::to_string).collect();
+            let what = match chains.as_slice() {
+                [] => "no chain of its own: nobody is behind it, or it is gone".to_string(),
+                chains => format!("chains replaced: {}", chains.join(", ")),
+            };
+            let object = ObjectRef {
+                resource: "services".into(),
+                namespace: name.namespace,
+                name: name.name,
+                ..ObjectRef::default()
+            };
+            let triggers = woken.first().iter().cloned().map(Into::into).collect();
+            let cause = Cause { triggers, more_triggers: woken.more(), ..self.effects.cause() };
+            self.effects.note_because(now, what, object, cause);
+        }
     }
 
     async fn forget(&self, flows: &[StaleFlow]) -> Result<(), ApplyError> {

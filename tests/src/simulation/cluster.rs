@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
-use skiff_apiserver::StoreOptions;
+use skiff_apiserver::{EmbeddedOptions, Retention, StoreOptions};
 use skiff_client::{Client, ClientConfig, Controls};
 use skiff_kubelet::network::fake::FakeNetwork;
 use skiff_kubelet::node::object::Capacity;
@@ -25,6 +25,9 @@ pub const SERVER: &str = "server";
 
 /// Where all Pods are.
 const CLUSTER_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 244, 0, 0), 16);
+
+/// How many Pods a node takes. Three nodes have room for all that the user ever wants, and not for much more.
+pub const MOST_PODS: i64 = 14;
 
 /// How long whoever watches over the components waits before starting one again that ended.
 const RESTART: Duration = Duration::from_secs(1);
@@ -58,14 +61,15 @@ pub struct SimulatedNode {
 #[derive(Clone)]
 pub struct Cluster {
     sim: Sim,
+    retention: Retention,
     nodes: Arc<Vec<SimulatedNode>>,
     /// What is running. Troubles overlap: a part may be stopped twice, and is then started twice.
     up: Arc<Mutex<BTreeSet<Part>>>,
 }
 
 impl Cluster {
-    /// A cluster of so many nodes, of which nothing runs yet.
-    pub fn new(sim: &Sim, nodes: usize) -> Cluster {
+    /// A cluster of so many nodes, of which nothing runs yet. Its store keeps so much history.
+    pub fn new(sim: &Sim, nodes: usize, retention: Retention) -> Cluster {
         let node = |number: usize| {
             let name = format!("node-{}", number + 1);
             let kernel = sim.machine(&format!("{name} kernel")).world("kernel", None);
@@ -76,7 +80,7 @@ impl Cluster {
                 name,
             }
         };
-        Cluster { sim: sim.clone(), nodes: Arc::new((0..nodes).map(node).collect()), up: Arc::default() }
+        Cluster { sim: sim.clone(), retention, nodes: Arc::new((0..nodes).map(node).collect()), up: Arc::default() }
     }
 
     /// The nodes.
@@ -119,7 +123,11 @@ impl Cluster {
         self.sim.trace(format_args!("start {}", self.machine_of(part)));
         let machine = self.sim.machine(&self.machine_of(part));
         match part {
-            Part::Server => supervise(&machine, "apiserver", Identity::new("system:apiserver", &[]), server),
+            Part::Server => {
+                let retention = self.retention;
+                let identity = Identity::new("system:apiserver", &[]);
+                supervise(&machine, "apiserver", identity, move |world| server(world, retention));
+            }
             Part::Controllers => {
                 let identity = Identity::new("system:kube-controller-manager", &[]);
                 supervise(&machine, "controllers", identity, controllers);
@@ -146,6 +154,12 @@ impl Cluster {
         self.up().remove(&part);
         let machine = self.sim.machine(&self.machine_of(part));
         if power { machine.crash().await } else { machine.kill().await }
+    }
+
+    /// Fills the server's disk, or makes room again.
+    pub fn fill_disk(&self, full: bool) {
+        self.sim.trace(format_args!("disk of {SERVER} is {}", if full { "full" } else { "free again" }));
+        self.sim.machine(SERVER).fill_disk(full);
     }
 
     /// Ends one of the containers that run on a node, if there is one.
@@ -200,16 +214,21 @@ fn client_of(world: &World) -> Client {
     Client::new(world, ClientConfig::pipe(SERVER, &agent)).expect("the configuration is a good one")
 }
 
-async fn server(world: World) {
-    let store = StoreOptions::Embedded { dir: "/var/lib/skiff/store".into() };
+async fn server(world: World, retention: Retention) {
+    let store = StoreOptions::Embedded(EmbeddedOptions { retention, ..EmbeddedOptions::new("/var/lib/skiff/store") });
     let options = skiff_apiserver::Options {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
         lost_node_tolerance: Duration::from_secs(60),
+        recorder_dir: Some("/var/lib/skiff/recorder".into()),
         ..skiff_apiserver::Options::new(vec![Address::Pipe(SERVER.to_owned())], store)
     };
-    match skiff_apiserver::run(world, options).await {
+    let ended = match skiff_apiserver::run(world, options).await {
         Ok(handle) => handle.stopping().await,
-        Err(error) => panic!("the API server does not start: {error}"),
+        Err(error) => Err(error),
+    };
+    // As a process would: it is started again.
+    if let Err(error) = ended {
+        tracing::warn!(%error, "the API server ends");
     }
 }
 
@@ -237,7 +256,7 @@ async fn kubelet(world: World, nodes: Arc<Vec<SimulatedNode>>, number: usize) {
         dns: DnsSettings::default(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
-        capacity: Capacity { cpu_milli: 4_000, memory: 8 << 30, ephemeral_storage: 64 << 30, pods: 110 },
+        capacity: Capacity { cpu_milli: 4_000, memory: 8 << 30, ephemeral_storage: 64 << 30, pods: MOST_PODS },
         machine: NodeSystemInfo::default(),
         controls: Controls::new(),
     };

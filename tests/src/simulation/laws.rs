@@ -6,8 +6,9 @@ use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::Pod;
 use skiff_proto::metav1::ObjectMeta;
 
+use super::cluster::MOST_PODS;
 use super::user::Receipt;
-use super::witness::{Object, Record};
+use super::witness::{Gap, Object, Record};
 
 type Key = (&'static str, String, String);
 
@@ -21,13 +22,22 @@ fn key_of(record: &Record) -> Key {
 struct State {
     objects: BTreeMap<Key, Record>,
     /// What each Deployment asked for, by uid and generation.
-    asked: BTreeMap<String, BTreeMap<i64, i32>>,
+    asked: BTreeMap<String, BTreeMap<i64, Bounds>>,
+    /// The most available Pods that each ReplicaSet ever reported, by uid.
+    available: BTreeMap<String, i32>,
     /// The highest revision at which each key was seen, gone or not.
     seen: BTreeMap<Key, u64>,
 }
 
-/// Holds the laws against a history in the order of its revisions, and returns every breach.
-pub fn breaches(history: &[Record], receipts: &[Receipt]) -> Vec<String> {
+/// How many Pods a Deployment may have at most, and how many have to be available at least, as it is written.
+#[derive(Clone, Copy)]
+struct Bounds {
+    most: i32,
+    least: i32,
+}
+
+/// Holds the laws against a history in the order of its revisions, and returns every breach. In the gaps nobody looked.
+pub fn breaches(history: &[Record], receipts: &[Receipt], gaps: &[Gap]) -> Vec<String> {
     let mut state = State::default();
     let mut breaches = Vec::new();
     for record in history {
@@ -47,9 +57,16 @@ pub fn breaches(history: &[Record], receipts: &[Receipt]) -> Vec<String> {
                 });
                 found.extend(earlier.and_then(|earlier| bound_once(earlier, pod)));
                 found.extend(address_is_its_own(pod, &state));
+                found.extend(node_has_room(pod, &state));
             }
-            if let Object::ReplicaSet(set) = &record.object {
+            // What the Deployment asked for meanwhile is known only where nothing was missed.
+            let unknown =
+                gaps.iter().any(|gap| ["Deployment", "ReplicaSet"].iter().any(|kind| gap.hides(kind, record.revision)));
+            if let Object::ReplicaSet(set) = &record.object
+                && !unknown
+            {
                 found.extend(within_surge(set, before.as_ref(), &state));
+                found.extend(enough_stay(set, before.as_ref(), &state));
             }
         }
         let (kind, namespace, name) = record.key();
@@ -57,7 +74,7 @@ pub fn breaches(history: &[Record], receipts: &[Receipt]) -> Vec<String> {
             format!("revision {} ({:.3} s): {kind} {namespace}/{name}", record.revision, record.at.as_secs_f64());
         breaches.extend(found.into_iter().map(|what| format!("{place}: {what}")));
     }
-    breaches.extend(nothing_acknowledged_is_lost(history, receipts));
+    breaches.extend(nothing_acknowledged_is_lost(history, receipts, gaps));
     breaches
 }
 
@@ -72,18 +89,27 @@ impl State {
         }
         if let Object::Deployment(deployment) = &record.object {
             let asked = self.asked.entry(deployment.metadata.uid.clone()).or_default();
-            asked.insert(deployment.metadata.generation, most_pods(deployment));
+            let generation = deployment.metadata.generation;
+            if record.listed && generation > 1 {
+                // What the generation before asked for may have been missed.
+                asked.entry(generation - 1).or_insert(Bounds { most: i32::MAX, least: i32::MIN });
+            }
+            asked.insert(generation, bounds(deployment));
+        }
+        if let Object::ReplicaSet(set) = &record.object {
+            let best = self.available.entry(set.metadata.uid.clone()).or_default();
+            *best = (*best).max(set.status.available_replicas);
         }
         self.objects.insert(key, record.clone());
     }
 }
 
-/// How many Pods a Deployment may have at most, as it is written.
-fn most_pods(deployment: &Deployment) -> i32 {
+fn bounds(deployment: &Deployment) -> Bounds {
     let replicas = deployment.spec.replicas.unwrap_or(1);
-    let rolling = deployment.spec.strategy.rolling_update.as_ref();
-    let surge = rolling.and_then(|rolling| rolling.max_surge.clone());
-    replicas + surge.map_or(0, |surge| surge.scaled(replicas, true).unwrap_or(replicas))
+    let rolling = deployment.spec.strategy.rolling_update.clone().unwrap_or_default();
+    let surge = rolling.max_surge.map_or(0, |surge| surge.scaled(replicas, true).unwrap_or(replicas));
+    let unavailable = rolling.max_unavailable.map_or(0, |most| most.scaled(replicas, false).unwrap_or(replicas));
+    Bounds { most: replicas + surge, least: replicas - unavailable }
 }
 
 fn revisions_grow(record: &Record, state: &State) -> Option<String> {
@@ -148,56 +174,92 @@ fn owner_uid(metadata: &ObjectMeta) -> Option<&str> {
     Some(&owner.uid)
 }
 
-/// When a ReplicaSet is made larger, all of its Deployment's together stay within replicas and surge, as the Deployment
-/// stood at the generation that its controller has confirmed to have seen, or at any later one.
-fn within_surge(set: &ReplicaSet, before: Option<&Record>, state: &State) -> Option<String> {
-    let size = |set: &ReplicaSet| set.spec.replicas.unwrap_or(1);
-    let earlier = before.and_then(|record| match &record.object {
-        Object::ReplicaSet(set) => Some(size(set)),
-        _ => None,
-    });
-    if size(set) <= earlier.unwrap_or(0) {
+/// No node is given more Pods than it takes.
+fn node_has_room(pod: &Pod, state: &State) -> Option<String> {
+    let node = &pod.spec.node_name;
+    if node.is_empty() || !is_live(pod) {
         return None;
     }
+    let there = state.objects.values().filter(|record| match &record.object {
+        Object::Pod(other) => other.spec.node_name == *node && is_live(other),
+        _ => false,
+    });
+    let count = i64::try_from(there.count()).unwrap_or(i64::MAX);
+    (count > MOST_PODS).then(|| format!("is one of {count} on {node}, which takes {MOST_PODS}"))
+}
+
+/// When a ReplicaSet is made smaller, enough Pods stay that were available when it was last heard of them: as many as
+/// its Deployment wants, less those that may be unavailable. Pods that are not available may go.
+fn enough_stay(set: &ReplicaSet, before: Option<&Record>, state: &State) -> Option<String> {
+    let Object::ReplicaSet(earlier) = &before?.object else { return None };
+    if replicas(set) >= replicas(earlier) || replicas(set) >= earlier.status.available_replicas {
+        return None;
+    }
+    let (uid, asked) = asked_of(set, state)?;
+    let least = asked.iter().map(|bounds| bounds.least).min()?;
+    let ever = |set: &ReplicaSet| state.available.get(&set.metadata.uid).copied().unwrap_or_default();
+    let stay: i32 = owned_by(uid, state).map(|other| replicas(other).min(ever(other))).sum();
+    (stay < least).then(|| {
+        let (from, to) = (replicas(earlier), replicas(set));
+        format!("shrank from {from} to {to}, which leaves {stay} that ever were available: less than {least}")
+    })
+}
+
+fn replicas(set: &ReplicaSet) -> i32 {
+    set.spec.replicas.unwrap_or(1)
+}
+
+/// The ReplicaSets of a Deployment.
+fn owned_by<'a>(uid: &'a str, state: &'a State) -> impl Iterator<Item = &'a ReplicaSet> {
+    state.objects.values().filter_map(move |record| match &record.object {
+        Object::ReplicaSet(set) if owner_uid(&set.metadata) == Some(uid) => Some(set),
+        _ => None,
+    })
+}
+
+/// The uid of a ReplicaSet's Deployment, and what that asked for at the generation that its controller has confirmed to
+/// have seen, and at any later one.
+fn asked_of<'a>(set: &'a ReplicaSet, state: &State) -> Option<(&'a str, Vec<Bounds>)> {
     let uid = owner_uid(&set.metadata)?;
-    let asked = state.asked.get(uid)?;
     let observed = state.objects.values().find_map(|record| match &record.object {
         Object::Deployment(d) if d.metadata.uid == uid => Some(d.status.observed_generation),
         _ => None,
     })?;
-    let most = asked.range(observed.max(1)..).map(|(_, most)| *most).max()?;
-    let sum: i32 = state
-        .objects
-        .values()
-        .filter_map(|record| match &record.object {
-            Object::ReplicaSet(other) if owner_uid(&other.metadata) == Some(uid) => Some(size(other)),
-            _ => None,
-        })
-        .sum();
-    (sum > most).then(|| format!("grew to {}, and all together to {sum}: more than {most}", size(set)))
+    Some((uid, state.asked.get(uid)?.range(observed.max(1)..).map(|(_, bounds)| *bounds).collect()))
+}
+
+/// When a ReplicaSet is made larger, all of its Deployment's together stay within replicas and surge.
+fn within_surge(set: &ReplicaSet, before: Option<&Record>, state: &State) -> Option<String> {
+    let earlier = before.and_then(|record| match &record.object {
+        Object::ReplicaSet(set) => Some(replicas(set)),
+        _ => None,
+    });
+    if replicas(set) <= earlier.unwrap_or(0) {
+        return None;
+    }
+    let (uid, asked) = asked_of(set, state)?;
+    let most = asked.iter().map(|bounds| bounds.most).max()?;
+    let sum: i32 = owned_by(uid, state).map(replicas).sum();
+    (sum > most).then(|| format!("grew to {}, and all together to {sum}: more than {most}", replicas(set)))
 }
 
 /// Every write that the user was told of is in the history, unless it fell into a gap of the witness's.
-fn nothing_acknowledged_is_lost(history: &[Record], receipts: &[Receipt]) -> Vec<String> {
-    let mut breaches = Vec::new();
-    for receipt in receipts {
-        let versions = || {
-            history.iter().filter(|record| {
-                let metadata = record.object.metadata();
-                record.object.kind() == receipt.kind && metadata.uid == receipt.uid
-            })
-        };
-        let exactly = versions().any(|record| !record.gone && record.revision == receipt.revision);
-        // A later list, or the end of an object that nobody saw begin, stands for what it missed.
-        let gap = versions().find(|record| record.revision > receipt.revision).is_some_and(|record| record.listed);
-        if !exactly && !gap {
-            breaches.push(format!(
-                "{} {} was acknowledged at revision {} and is not in the history",
-                receipt.kind, receipt.name, receipt.revision
-            ));
-        }
-    }
-    breaches
+fn nothing_acknowledged_is_lost(history: &[Record], receipts: &[Receipt], gaps: &[Gap]) -> Vec<String> {
+    let lost = |receipt: &&Receipt| {
+        let seen = history.iter().any(|record| {
+            let uid = &record.object.metadata().uid;
+            record.object.kind() == receipt.kind
+                && *uid == receipt.uid
+                && !record.gone
+                && record.revision == receipt.revision
+        });
+        !seen && !gaps.iter().any(|gap| gap.hides(receipt.kind, receipt.revision))
+    };
+    let words = |receipt: &Receipt| {
+        let Receipt { kind, name, revision, .. } = receipt;
+        format!("{kind} {name} was acknowledged at revision {revision} and is not in the history")
+    };
+    receipts.iter().filter(lost).map(words).collect()
 }
 
 #[cfg(test)]

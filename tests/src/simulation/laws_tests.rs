@@ -50,7 +50,7 @@ fn set(revision: u64, name: &str, replicas: i32) -> Record {
 }
 
 fn found(history: &[Record]) -> String {
-    breaches(history, &[]).join("; ")
+    breaches(history, &[], &[]).join("; ")
 }
 
 #[test]
@@ -107,6 +107,40 @@ fn too_large_a_surge_is_found() {
 }
 
 #[test]
+fn a_rollout_that_takes_too_much_away_is_found() {
+    let sized = |revision, name, size: i32, available: i32| {
+        let mut record = set(revision, name, size);
+        if let Object::ReplicaSet(set) = &mut record.object {
+            set.status.available_replicas = available;
+        }
+        record
+    };
+    // No Pod may be missing, and one more than three is allowed.
+    let shrinks = |new_available| {
+        let new = sized(3, "b", 1, new_available);
+        found(&[deployment(1, 1, 1, 3), sized(2, "a", 3, 3), new, sized(4, "a", 2, 3)])
+    };
+    assert_eq!(shrinks(1), "");
+    assert!(shrinks(0).contains("shrank from 3 to 2, which leaves 2"), "{}", shrinks(0));
+    // Those that are not available may go.
+    assert_eq!(found(&[deployment(1, 1, 1, 3), sized(2, "a", 3, 1), sized(3, "a", 2, 1)]), "");
+    // Scaled down, there are fewer to keep.
+    assert_eq!(found(&[deployment(1, 1, 1, 3), sized(2, "a", 3, 3), deployment(3, 2, 1, 1), sized(4, "a", 1, 3)]), "");
+}
+
+#[test]
+fn a_node_with_too_many_pods_is_found() {
+    let on = |number: i64, phase| {
+        let name = format!("p{number}");
+        pod(1 + number as u64, &name, json!({ "spec": { "nodeName": "one" }, "status": { "phase": phase } }))
+    };
+    let many = |phase| (0..=MOST_PODS).map(|number| on(number, phase)).collect::<Vec<_>>();
+    assert_eq!(found(&many("Running")[1..]), "");
+    assert!(found(&many("Running")).contains("is one of 15 on one, which takes 14"));
+    assert_eq!(found(&many("Failed")), "");
+}
+
+#[test]
 fn time_that_goes_back_is_found() {
     let twice = [pod(5, "p", json!({})), pod(5, "p", json!({}))];
     assert!(found(&twice).contains("came after revision 5"));
@@ -131,11 +165,13 @@ fn a_lost_write_is_found() {
         record(revision, Object::Service(Service { metadata, ..Service::default() }), false)
     };
     let receipt = Receipt { kind: "Service", name: "s".into(), uid: "u".into(), revision: 7 };
-    let held = |history: &[Record]| breaches(history, std::slice::from_ref(&receipt)).len();
+    let held = |history: &[Record]| breaches(history, std::slice::from_ref(&receipt), &[]).len();
     assert_eq!(held(&[service(7)]), 0);
     assert_eq!(held(&[service(6), service(8)]), 1);
     assert_eq!(held(&[]), 1);
-    let mut listed = service(8);
-    listed.listed = true;
-    assert_eq!(held(&[listed]), 0);
+    let gap = |after, until| [Gap { kind: "Service", after, until }];
+    let missed = |gaps: &[Gap]| breaches(&[service(8)], std::slice::from_ref(&receipt), gaps).len();
+    assert_eq!(missed(&gap(5, 8)), 0);
+    assert_eq!(missed(&gap(7, 8)), 1);
+    assert_eq!(missed(&[Gap { kind: "Pod", after: 5, until: 8 }]), 1);
 }

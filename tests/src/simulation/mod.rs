@@ -19,6 +19,7 @@ pub mod witness;
 
 use std::time::Duration;
 
+use skiff_apiserver::Retention;
 use skiff_client::Client;
 use skiff_world::sim::{Faults, Run, Sim, Simulation};
 use skiff_world::{Identity, World};
@@ -100,7 +101,7 @@ pub fn ideal(seed: u64, size: Size) -> Result<Picture, Vec<String>> {
 }
 
 async fn scenario(sim: &Sim, size: Size) -> Outcome {
-    let cluster = Cluster::new(sim, size.nodes);
+    let cluster = Cluster::new(sim, size.nodes, retention(sim.seed()));
     for part in cluster.parts() {
         cluster.start(part);
     }
@@ -118,11 +119,21 @@ async fn scenario(sim: &Sim, size: Size) -> Outcome {
     let picture = rest(&user_world, &user_client, &cluster, &script.wanted(), &history, sim).await;
     let records = history.records();
     let mut breaches = history.complaints();
-    breaches.extend(laws::breaches(&records, &receipts));
+    breaches.extend(laws::breaches(&records, &receipts, &history.gaps()));
     for line in picture.iter().flatten() {
         sim.trace(line);
     }
     Outcome { picture, breaches, versions: records.len() }
+}
+
+/// How much history the store keeps: in every third run so little that whoever is away for a moment has to list again.
+fn retention(seed: u64) -> Retention {
+    let usual = Retention::default();
+    if seed.is_multiple_of(3) {
+        Retention { revisions: 24, always: 8, age: Duration::from_secs(10), ..usual }
+    } else {
+        usual
+    }
 }
 
 /// Waits until everything is as it should be, and then whether it stays so without anybody writing anything.

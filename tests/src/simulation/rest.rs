@@ -124,6 +124,15 @@ impl Listing {
             if pod.metadata.deletion_timestamp.is_some() {
                 wrong.push(format!("{name}: still going"));
             }
+            if pod.status.conditions.iter().any(|c| c.status == "True" && !c.reason.is_empty()) {
+                wrong.push(format!(
+                    "{name}: a condition is True and gives a reason against it: {:?}",
+                    pod.status.conditions
+                ));
+            }
+            if pod.status.host_ip.is_empty() {
+                wrong.push(format!("{name}: nobody knows its node's address"));
+            }
             if pod.status.phase != "Running" || !is_ready(pod) || pod.status.pod_ip.is_empty() {
                 wrong.push(format!("{name}: {:?} on {:?}, not ready", pod.status.phase, pod.spec.node_name));
             }

@@ -32,6 +32,8 @@ enum Trouble {
     Crash { part: Part, power: bool, back_after: Duration },
     /// A machine is cut off.
     Unplug { part: Part, lasts: Duration },
+    /// Nothing passes between a part and the API server; everybody else goes on.
+    Partition { part: Part, lasts: Duration },
     /// Its connections break, once.
     Cut { part: Part },
     /// A container ends by itself.
@@ -42,6 +44,10 @@ enum Trouble {
     Power { node: usize, back_after: Duration },
     /// A node's agent is killed and its containers are removed before it comes back, as `skiff down` and `skiff up` do.
     Wipe { node: usize, back_after: Duration },
+    /// Everything loses its power and comes back, containers as they ran.
+    Blackout { back_after: Duration },
+    /// The API server's disk is full.
+    Full { lasts: Duration },
     /// A clock is set.
     Clock { part: Part, by: SignedDuration },
 }
@@ -56,7 +62,7 @@ impl Trouble {
             2 => Part::Scheduler,
             _ => Part::Node(node),
         };
-        match sim.random_below(13) {
+        match sim.random_below(16) {
             0..=3 => Trouble::Crash { part, power: sim.random_below(2) == 0, back_after: seconds(6) },
             4 | 5 => Trouble::Unplug { part, lasts: seconds(if sim.random_below(3) == 0 { 150 } else { 15 }) },
             6 => Trouble::Cut { part },
@@ -67,6 +73,9 @@ impl Trouble {
             }
             10 => Trouble::Power { node, back_after: seconds(30) },
             11 => Trouble::Wipe { node, back_after: seconds(4) },
+            12 => Trouble::Blackout { back_after: seconds(8) },
+            13 => Trouble::Full { lasts: seconds(20) },
+            14 => Trouble::Partition { part, lasts: seconds(60) },
             _ => {
                 let by = SignedDuration::from_secs(sim.random_below(120) as i64 - 60);
                 Trouble::Clock { part, by }
@@ -85,6 +94,26 @@ impl Trouble {
                 sim.link_down(&cluster.machine_of(part));
                 world.sleep(lasts).await;
                 sim.link_up(&cluster.machine_of(part));
+            }
+            Trouble::Partition { part: Part::Server, .. } => {}
+            Trouble::Partition { part, lasts } => {
+                sim.partition(SERVER, &cluster.machine_of(part));
+                world.sleep(lasts).await;
+                sim.heal(SERVER, &cluster.machine_of(part));
+            }
+            Trouble::Blackout { back_after } => {
+                for part in cluster.parts() {
+                    cluster.stop(part, true).await;
+                }
+                world.sleep(back_after).await;
+                for part in cluster.parts() {
+                    cluster.start(part);
+                }
+            }
+            Trouble::Full { lasts } => {
+                cluster.fill_disk(true);
+                world.sleep(lasts).await;
+                cluster.fill_disk(false);
             }
             Trouble::Cut { part } => sim.cut(SERVER, &cluster.machine_of(part)),
             Trouble::End { node } => cluster.end_a_container(node, sim.random_below(1 << 32)),

@@ -2,6 +2,7 @@
 //!
 //! It uses no informer, so that a fault of the informer's does not blind it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,10 +79,30 @@ impl Record {
     }
 }
 
+/// Revisions of a kind that the witness has not seen one by one: those before its first list, and those that the server
+/// had forgotten when it asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Gap {
+    /// The kind's name.
+    pub kind: &'static str,
+    /// The last revision that was seen before.
+    pub after: u64,
+    /// The revision of the list that came then.
+    pub until: u64,
+}
+
+impl Gap {
+    /// Whether a revision of objects of this kind may have been missed.
+    pub fn hides(&self, kind: &str, revision: u64) -> bool {
+        self.kind == kind && self.after < revision && revision <= self.until
+    }
+}
+
 /// Everything that was written down. Clones are the same.
 #[derive(Clone, Default)]
 pub struct History {
     records: Arc<Mutex<Vec<Record>>>,
+    gaps: Arc<Mutex<Vec<Gap>>>,
     complaints: Arc<Mutex<Vec<String>>>,
 }
 
@@ -99,6 +120,11 @@ impl History {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner).clone();
         records.sort_by(|a, b| (a.revision, a.key()).cmp(&(b.revision, b.key())));
         records
+    }
+
+    /// What was missed.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many records there are so far.
@@ -137,6 +163,8 @@ fn follow<K: Kind>(world: &World, client: &Client, sim: &Sim, history: &History,
         history: history.clone(),
         wrap,
         since: None,
+        seen_until: 0,
+        known: BTreeMap::new(),
     };
     world.spawn("witness", following.run());
 }
@@ -147,7 +175,12 @@ struct Following<K> {
     sim: Sim,
     history: History,
     wrap: fn(K) -> Object,
+    /// Where the watch goes on; None: list.
     since: Option<u64>,
+    /// Up to where everything was seen.
+    seen_until: u64,
+    /// What is there, by uid.
+    known: BTreeMap<String, K>,
 }
 
 impl<K: Kind> Following<K> {
@@ -161,7 +194,13 @@ impl<K: Kind> Following<K> {
         }
     }
 
-    fn note(&self, object: K, revision: u64, gone: bool, listed: bool) {
+    fn note(&mut self, object: K, revision: u64, gone: bool, listed: bool) {
+        let uid = object.metadata().uid.clone();
+        if gone {
+            self.known.remove(&uid);
+        } else {
+            self.known.insert(uid, object.clone());
+        }
         let object = (self.wrap)(object);
         self.sim.trace(format_args!(
             "{revision:>6} {}{} {}{}",
@@ -176,11 +215,19 @@ impl<K: Kind> Following<K> {
     async fn list(&mut self) {
         let Ok(list) = self.api.list("", &ListOptions::default()).await else { return };
         let revision_of = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let now = revision_of(&list.resource_version);
+        let there: BTreeSet<String> = list.items.iter().map(|object| object.metadata().uid.clone()).collect();
+        let gone: Vec<K> = self.known.iter().filter(|(uid, _)| !there.contains(*uid)).map(|(_, o)| o.clone()).collect();
+        for object in gone {
+            self.note(object, now, true, true);
+        }
         for object in list.items {
             let revision = revision_of(&object.metadata().resource_version);
             self.note(object, revision, false, true);
         }
-        self.since = Some(revision_of(&list.resource_version));
+        let gap = Gap { kind: K::KIND, after: self.seen_until, until: now };
+        self.history.gaps.lock().unwrap_or_else(PoisonError::into_inner).push(gap);
+        (self.since, self.seen_until) = (Some(now), now);
     }
 
     async fn watch(&mut self, since: u64) {
@@ -212,6 +259,7 @@ impl<K: Kind> Following<K> {
                     self.history.complain(format!("{}: bookmark {revision} after {known}", K::KIND));
                 }
                 self.since = Some(known.max(revision));
+                self.seen_until = known.max(revision);
                 return;
             }
             WatchEvent::Added { object, revision } | WatchEvent::Modified { object, revision } => {
@@ -222,7 +270,7 @@ impl<K: Kind> Following<K> {
         if revision <= known {
             self.history.complain(format!("{}: an event at {revision} after {known}", K::KIND));
         }
-        self.since = Some(revision);
+        (self.since, self.seen_until) = (Some(revision), revision);
         self.note(object, revision, gone, false);
     }
 }
