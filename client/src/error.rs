@@ -116,6 +116,8 @@ impl Error {
                     }
                     source = error.source();
                 }
+                // Where a library explains itself is of no use to who uses us.
+                let reason = reason.split(": https://").next().unwrap_or_default().to_string();
                 Error::Cut { operation, reason }
             }
         }

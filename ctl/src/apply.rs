@@ -11,22 +11,20 @@ use skiff_client::Patch;
 use skiff_proto::{merge, schema};
 
 use crate::manifest::{self, Files, Manifest};
-use crate::output;
+use crate::report::{DryRun, Report};
 use crate::session::Session;
-use crate::target;
 
 /// What `apply` takes.
 #[derive(Args, Debug)]
 pub struct Options {
     #[command(flatten)]
     files: Files,
-    /// Say what would happen, after the server has checked it, and change nothing.
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    report: Report,
 }
 
 /// Holds what was applied last.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// A patch whose object changed meanwhile is computed anew so many times.
 const TRIES: usize = 5;
 
@@ -39,7 +37,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     // The server's own checks (values, limits, permissions) for all objects, before the first write.
     let mut refused = vec![];
     for manifest in &manifests {
-        if let Err(e) = apply(session, manifest, true).await
+        if let Err(e) = one(session, manifest, true).await
             && !made_by_these(&e, manifest, &manifests)
         {
             refused.push(format!("{}: {e:#}", manifest.place));
@@ -48,21 +46,29 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     if !refused.is_empty() {
         bail!("nothing was applied:\n{}", refused.join("\n"));
     }
-    let suffix = if options.dry_run { " (server dry run)" } else { "" };
+    let dry_run = options.report.dry_run != DryRun::None;
     for (i, manifest) in manifests.iter().enumerate() {
-        let outcome = if options.dry_run {
-            match apply(session, manifest, true).await {
-                Err(e) if made_by_these(&e, manifest, &manifests) => "created",
-                outcome => outcome.with_context(|| manifest.place.clone())?,
+        let applied = match one(session, manifest, dry_run).await {
+            Err(e) if dry_run && made_by_these(&e, manifest, &manifests) => {
+                Applied { outcome: "created", before: None, after: manifest.object.clone() }
             }
-        } else {
-            apply(session, manifest, false).await.with_context(|| {
+            applied => applied.with_context(|| {
                 format!("{} ({i} of {} objects were applied before it)", manifest.place, manifests.len())
-            })?
+            })?,
         };
-        output::line(format!("{} {outcome}{suffix}", target::called(&manifest.resource, &manifest.name)))?;
+        options.report.say(&manifest.resource, &applied.after, applied.outcome)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What became of one object.
+pub struct Applied {
+    /// `created`, `configured` or `unchanged`.
+    pub outcome: &'static str,
+    /// The object before, if it was there.
+    pub before: Option<Value>,
+    /// The object now, or as it would be.
+    pub after: Value,
 }
 
 /// A dry run cannot see a namespace that an earlier document is about to make.
@@ -71,8 +77,8 @@ fn made_by_these(error: &anyhow::Error, manifest: &Manifest, all: &[Manifest]) -
     missing && all.iter().any(|m| m.resource.kind == "Namespace" && m.name == manifest.namespace)
 }
 
-/// Creates or patches one object; says which.
-async fn apply(session: &Session, manifest: &Manifest, dry_run: bool) -> Result<&'static str> {
+/// Creates or patches one object.
+pub async fn one(session: &Session, manifest: &Manifest, dry_run: bool) -> Result<Applied> {
     if manifest.name.is_empty() {
         bail!("apply needs metadata.name; generateName makes a new object each time: use create");
     }
@@ -83,18 +89,19 @@ async fn apply(session: &Session, manifest: &Manifest, dry_run: bool) -> Result<
             Ok(current) => current,
             Err(e) if e.is_not_found() => match api.create(&manifest.namespace, &modified).await {
                 Err(e) if e.is_already_exists() => continue,
-                result => return result.map(|_| "created").map_err(Into::into),
+                created => return Ok(Applied { outcome: "created", before: None, after: created? }),
             },
             Err(e) => return Err(e.into()),
         };
+        let unchanged = |now: &Value| Applied { outcome: "unchanged", before: Some(now.clone()), after: now.clone() };
         let Some(patch) = patch(manifest, &modified, &current)? else {
-            return Ok("unchanged");
+            return Ok(unchanged(&current));
         };
         match api.patch(&manifest.namespace, &manifest.name, patch, None).await {
             Err(e) if e.is_conflict() => {}
             // A patch that only spells differently what is there changes nothing.
-            Ok(patched) if revision(&patched) == revision(&current) => return Ok("unchanged"),
-            result => return result.map(|_| "configured").map_err(Into::into),
+            Ok(patched) if revision(&patched) == revision(&current) => return Ok(unchanged(&current)),
+            patched => return Ok(Applied { outcome: "configured", before: Some(current), after: patched? }),
         }
     }
     bail!("it keeps changing while being applied: try again")

@@ -3,16 +3,19 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
-use skiff_client::{DeleteOptions, ListOptions, WatchEvent};
+use skiff_client::DeleteOptions;
 use skiff_proto::skiffv1::ResourceInfo;
 
-use crate::columns::{name, text};
-use crate::manifest::{self, Files};
-use crate::output;
+use crate::advice;
+use crate::columns::text;
+use crate::follow::{Follow, News};
+use crate::output::{self, Format};
+use crate::report::DryRun;
+use crate::rollout::parse_duration;
+use crate::selection::{Chosen, Selection};
 use crate::session::Session;
-use crate::target;
 
 /// What `delete` takes.
 #[derive(Args, Debug)]
@@ -20,31 +23,48 @@ pub struct Options {
     /// `TYPE NAME...`, `TYPE/NAME...`, or `TYPE` with -l or --all.
     what: Vec<String>,
     #[command(flatten)]
-    files: Files,
-    /// Only objects whose labels match.
-    #[arg(short = 'l', long, conflicts_with = "all")]
-    selector: Option<String>,
-    /// All objects of the type.
-    #[arg(long)]
-    all: bool,
+    selection: Selection,
     /// Seconds a Pod gets to stop by itself; default: what its spec says.
     #[arg(long)]
     grace_period: Option<i64>,
     /// Delete at once, without waiting for the node to confirm.
     #[arg(long)]
     force: bool,
+    /// Delete at once: a grace period of 1 second.
+    #[arg(long, conflicts_with_all = ["force", "grace_period"])]
+    now: bool,
     /// What becomes of the objects that these own.
     #[arg(long, value_enum, default_value_t = Cascade::Background)]
     cascade: Cascade,
     /// Return without waiting until the objects are gone.
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(
+        long,
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
     wait: bool,
-    /// How long to wait, in seconds; 0: as long as it takes.
-    #[arg(long, default_value_t = 0)]
-    timeout: u64,
+    /// How long to wait: `90s`, `5m`, or seconds; 0: as long as it takes.
+    #[arg(long, default_value = "0", value_parser = parse_duration)]
+    timeout: Duration,
     /// Nothing found is no error.
     #[arg(long)]
     ignore_not_found: bool,
+    /// Change nothing: `client` says what would be asked for, `server` has the server check it as well.
+    #[arg(
+        long,
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "none",
+        default_missing_value = "client"
+    )]
+    dry_run: DryRun,
+    /// `name`: print only `type/name`.
+    #[arg(short, long, value_enum)]
+    output: Option<Format>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -54,19 +74,21 @@ enum Cascade {
     Orphan,
 }
 
-/// One object to delete.
-struct Doomed {
-    resource: ResourceInfo,
-    namespace: String,
-    name: String,
-}
-
 /// Deletes what is named.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let doomed = find(session, &options).await?;
+    let mut doomed = options.selection.find(session, &options.what).await?;
+    if !options.selection.files.files.is_empty() {
+        // Backwards: what was made last goes first, a namespace after what is in it.
+        doomed.reverse();
+    }
     if doomed.is_empty() {
         output::line("No resources found")?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if options.force && options.dry_run == DryRun::None {
+        eprintln!(
+            "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated."
+        );
     }
     let mut failed = false;
     let mut leaving = vec![];
@@ -77,92 +99,80 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             Err(e) if e.is_not_found() && options.ignore_not_found => {}
             Err(e) => {
                 failed = true;
-                eprintln!("Error from server: {e}");
+                eprintln!("{}", advice::line(session, e).await);
             }
         }
     }
-    if options.wait {
-        let wait = wait_until_gone(session, &leaving);
-        match options.timeout {
-            0 => wait.await?,
-            seconds => tokio::time::timeout(Duration::from_secs(seconds), wait)
+    if options.wait && options.dry_run == DryRun::None {
+        let wait = async {
+            for (object, uid) in &leaving {
+                until_gone(session, &object.resource, &object.namespace, &object.name, uid).await?;
+            }
+            anyhow::Ok(())
+        };
+        if options.timeout.is_zero() {
+            wait.await?;
+        } else {
+            let seconds = options.timeout.as_secs();
+            let names = || leaving.iter().map(|(o, _)| o.called()).collect::<Vec<_>>().join(", ");
+            tokio::time::timeout(options.timeout, wait)
                 .await
-                .with_context(|| format!("after {seconds} s not everything is gone"))??,
+                .with_context(|| format!("timed out after {seconds} s: not everything is gone of {}", names()))??;
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-async fn find(session: &Session, options: &Options) -> Result<Vec<Doomed>> {
-    if !options.files.files.is_empty() {
-        if !options.what.is_empty() {
-            bail!("name objects, or files with -f: not both");
-        }
-        let manifests = manifest::read(session, &options.files).await?;
-        // Backwards: what was made last goes first, a namespace after what is in it.
-        return Ok(manifests
-            .into_iter()
-            .rev()
-            .map(|m| Doomed { resource: m.resource, namespace: m.namespace, name: m.name })
-            .collect());
-    }
-    let mut doomed = vec![];
-    for target in target::parse(session, &options.what).await? {
-        let resource = target.resource;
-        let namespace = if resource.namespaced { session.namespace() } else { "" };
-        if !target.names.is_empty() {
-            let named = |name| Doomed { resource: resource.clone(), namespace: namespace.to_owned(), name };
-            doomed.extend(target.names.into_iter().map(named));
-            continue;
-        }
-        if options.selector.is_none() && !options.all {
-            bail!("say which {}: by name, by labels with -l, or --all", target::plural(&resource));
-        }
-        let list = ListOptions::labels(options.selector.clone().unwrap_or_default());
-        for object in session.api(&resource, false).list(namespace, &list).await?.items {
-            doomed.push(Doomed { resource: resource.clone(), namespace: namespace.to_owned(), name: name(&object) });
-        }
-    }
-    Ok(doomed)
-}
-
 /// Asks for one deletion. Returns the uid of an object that is not gone yet.
-async fn delete(session: &Session, object: &Doomed, options: &Options) -> Result<Option<String>, skiff_client::Error> {
-    let how = DeleteOptions {
-        grace_period_seconds: if options.force { Some(0) } else { options.grace_period },
-        propagation_policy: format!("{:?}", options.cascade),
-        ..DeleteOptions::default()
+async fn delete(session: &Session, object: &Chosen, options: &Options) -> Result<Option<String>, skiff_client::Error> {
+    let api = session.api(&object.resource, false);
+    let deleted = if options.dry_run == DryRun::Client {
+        api.get(&object.namespace, &object.name).await?;
+        None
+    } else {
+        let how = DeleteOptions {
+            grace_period_seconds: match (options.force, options.now) {
+                (true, _) => Some(0),
+                (_, true) => Some(1),
+                _ => options.grace_period,
+            },
+            propagation_policy: format!("{:?}", options.cascade),
+            dry_run: options.dry_run == DryRun::Server,
+            ..DeleteOptions::default()
+        };
+        Some(api.delete(&object.namespace, &object.name, &how).await?)
     };
-    let deleted = session.api(&object.resource, false).delete(&object.namespace, &object.name, &how).await?;
-    let called = match object.resource.group.as_str() {
+    let kind = match object.resource.group.as_str() {
         "" => object.resource.singular.clone(),
         group => format!("{}.{group}", object.resource.singular),
     };
-    let how = if options.force { " force deleted" } else { " deleted" };
+    let how = if options.force { "force deleted" } else { "deleted" };
     // A closed pipe shows at the next line.
-    let _ = output::line(format!("{called} \"{}\"{how}", object.name));
-    Ok(if deleted.gone { None } else { Some(text(&deleted.object, "/metadata/uid")) })
+    let _ = match options.output {
+        Some(Format::Name) => output::line(object.called()),
+        _ => output::line(format!("{kind} \"{}\" {how}{}", object.name, options.dry_run.suffix())),
+    };
+    Ok(deleted.filter(|d| !d.gone).map(|d| text(&d.object, "/metadata/uid")))
 }
 
-async fn wait_until_gone(session: &Session, leaving: &[(Doomed, String)]) -> Result<()> {
-    for (object, uid) in leaving {
-        let api = session.api(&object.resource, false);
-        let fields = ListOptions::fields(format!("metadata.name={}", object.name));
-        'gone: loop {
-            let list = api.list(&object.namespace, &fields).await?;
-            if !list.items.iter().any(|o| text(o, "/metadata/uid") == *uid) {
-                break;
-            }
-            // From the list on, so that no deletion falls between the two.
-            let mut events = api.watch(&object.namespace, &fields, &list.resource_version).await?;
-            while let Some(event) = events.next().await {
-                match event {
-                    Ok(WatchEvent::Deleted { object, .. }) if text(&object, "/metadata/uid") == *uid => break 'gone,
-                    Ok(_) => {}
-                    Err(_) => break, // the watch was cut off: list again
-                }
-            }
+/// Waits until an object is gone; another one of its name is not it. A server that is away meanwhile
+/// is waited for.
+pub async fn until_gone(
+    session: &Session,
+    resource: &ResourceInfo,
+    namespace: &str,
+    name: &str,
+    uid: &str,
+) -> Result<()> {
+    let mut follow = Follow::one(session, resource, namespace, name).patiently();
+    loop {
+        let there = match follow.next().await? {
+            News::All(objects) => objects.iter().any(|o| text(o, "/metadata/uid") == uid),
+            News::Is(object) => text(&object, "/metadata/uid") == uid,
+            News::Gone(object) => text(&object, "/metadata/uid") != uid,
+        };
+        if !there {
+            return Ok(());
         }
     }
-    Ok(())
 }

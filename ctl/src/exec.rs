@@ -1,19 +1,14 @@
-//! `exec`: a command in a container, with this terminal as its own when asked to.
+//! `exec`: a command in a container.
 
-use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use clap::Args;
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-use skiff_client::streams::{self, Channel, ClientStream, StreamEvent, StreamSender};
-use skiff_client::tunnel::Close;
-use skiff_proto::skiffv1::{ExecRequest, StreamOpen, stream_open::Request};
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::signal::unix::{SignalKind, signal};
+use skiff_proto::skiffv1::ExecRequest;
 
 use crate::logs::pod_of;
 use crate::session::Session;
+use crate::terminal;
 
 /// What `exec` takes.
 #[derive(Args, Debug)]
@@ -36,106 +31,14 @@ pub struct Options {
 
 /// Runs the command; its exit code is ours.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let pod = pod_of(session, &options.what).await?;
-    let terminal = options.tty && std::io::stdin().is_terminal();
-    if options.tty && !terminal {
-        eprintln!("Unable to use a TTY - input is not a terminal or the right kind of file");
-    }
     let request = ExecRequest {
         namespace: session.namespace().to_owned(),
-        pod,
+        pod: pod_of(session, &options.what).await?,
         container: options.container.unwrap_or_default(),
         command: options.command,
         stdin: options.stdin,
-        tty: terminal,
+        tty: terminal::is_usable(options.tty),
         ..ExecRequest::default()
     };
-    let open =
-        StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Exec(request)), ..StreamOpen::default() };
-    let stream = streams::open(session.client(), open).await?;
-    let _raw = if terminal { Some(RawTerminal::enter()?) } else { None };
-    converse(session, stream, options.stdin, terminal).await
-}
-
-/// Carries bytes both ways until the command ends. What goes in has a task of its own: a command
-/// that reads slowly must not keep us from taking what it writes.
-async fn converse(session: &Session, stream: ClientStream, pass_input: bool, terminal: bool) -> Result<ExitCode> {
-    let (sender, mut receiver) = stream.split();
-    if terminal {
-        session.world().spawn("terminal size", send_sizes(sender.clone()));
-    }
-    session.world().spawn("standard input", send_input(sender, pass_input));
-    while let Some(event) = receiver.recv().await {
-        match event {
-            StreamEvent::Data { channel: Channel::Stderr, bytes } => std::io::stderr().write_all(&bytes)?,
-            StreamEvent::Data { bytes, .. } => {
-                std::io::stdout().write_all(&bytes)?;
-                std::io::stdout().flush()?;
-            }
-            StreamEvent::End(_) => {}
-            StreamEvent::Closed(Close::Exit(code)) if code != 0 => {
-                if !terminal {
-                    eprintln!("command terminated with exit code {code}");
-                }
-                return Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)));
-            }
-            StreamEvent::Closed(Close::Failed { message, .. }) => bail!("{message}"),
-            StreamEvent::Closed(_) => break,
-        }
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Ends when the stream does, or the input.
-async fn send_input(sender: StreamSender, pass_input: bool) {
-    let mut input: Box<dyn AsyncRead + Send + Unpin> =
-        if pass_input { Box::new(tokio::io::stdin()) } else { Box::new(tokio::io::empty()) };
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        match input.read(&mut buffer).await {
-            Ok(0) | Err(_) => break,
-            Ok(n) => {
-                if sender.send(Channel::Stdin, buffer[..n].to_vec()).await.is_err() {
-                    return;
-                }
-            }
-        }
-    }
-    // An error means that the command has ended already.
-    let _ = sender.end(Channel::Stdin).await;
-}
-
-/// Sends the terminal's size now and at each change: columns and rows, big endian.
-async fn send_sizes(sender: StreamSender) {
-    let Ok(mut resized) = signal(SignalKind::window_change()) else { return };
-    loop {
-        if let Some((columns, rows)) = terminal_size::terminal_size() {
-            let bytes = [columns.0.to_be_bytes(), rows.0.to_be_bytes()].concat();
-            if sender.send(Channel::Resize, bytes).await.is_err() {
-                return;
-            }
-        }
-        resized.recv().await;
-    }
-}
-
-/// The terminal without line editing and signals, until dropped.
-struct RawTerminal {
-    before: Termios,
-}
-
-impl RawTerminal {
-    fn enter() -> Result<RawTerminal> {
-        let before = tcgetattr(std::io::stdin()).context("read the terminal's settings")?;
-        let mut raw = before.clone();
-        cfmakeraw(&mut raw);
-        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw).context("set the terminal to raw")?;
-        Ok(RawTerminal { before })
-    }
-}
-
-impl Drop for RawTerminal {
-    fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.before);
-    }
+    terminal::converse(session, request).await
 }

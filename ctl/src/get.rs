@@ -1,18 +1,24 @@
 //! `get`: tables of objects, or objects whole.
 
+mod form;
+
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
-use skiff_client::{ListOptions, WatchEvent};
+use skiff_client::ListOptions;
 use skiff_proto::skiffv1::ResourceInfo;
 
+use crate::advice;
 use crate::changes;
 use crate::columns::{self, TableOptions};
+use crate::follow::{Follow, News};
+use crate::jsonpath::JsonPath;
 use crate::output::{self, Format};
 use crate::session::Session;
 use crate::target::{self, Target};
+use form::Form;
 
 /// What `get` takes.
 #[derive(Args, Debug)]
@@ -20,9 +26,12 @@ pub struct Options {
     /// `TYPE[,TYPE...]`, `TYPE NAME...`, `TYPE/NAME...` or `all`.
     #[arg(required = true)]
     what: Vec<String>,
-    /// How to print.
-    #[arg(short, long, value_enum)]
-    output: Option<Format>,
+    /// How to print: `wide`, `yaml`, `json`, `name`, `jsonpath=TEMPLATE` or `custom-columns=TITLE:PATH,...`.
+    #[arg(short, long, value_parser = Form::parse)]
+    output: Option<Form>,
+    /// Sort by what a JSONPath finds: `.metadata.creationTimestamp`.
+    #[arg(long, value_parser = JsonPath::parse)]
+    sort_by: Option<JsonPath>,
     /// Only objects whose labels match: `app=web,tier!=db`.
     #[arg(short = 'l', long)]
     selector: Option<String>,
@@ -65,13 +74,16 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let mut errors = vec![];
     let mut revision = String::new();
     for target in &targets {
-        let (objects, at) = fetch(session, target, &options, &mut errors).await?;
+        let (mut objects, at) = fetch(session, target, &options, &mut errors).await?;
+        if let Some(path) = &options.sort_by {
+            form::sort(&mut objects, path);
+        }
         revision = at;
         found.push((target.resource.clone(), objects));
     }
     print(session, &found, &options, targets.iter().all(|t| t.names.len() == 1) && targets.len() == 1)?;
     for error in &errors {
-        eprintln!("Error from server: {error}");
+        eprintln!("{error}");
     }
     if !errors.is_empty() {
         return Ok(ExitCode::FAILURE);
@@ -110,7 +122,7 @@ async fn fetch(
                 objects.push(object);
             }
             Err(e) if e.is_not_found() && options.ignore_not_found => {}
-            Err(e) if e.is_not_found() => errors.push(e.to_string()),
+            Err(e) if e.is_not_found() => errors.push(advice::line(session, e).await),
             Err(e) => return Err(e.into()),
         }
     }
@@ -130,20 +142,26 @@ fn list_options(options: &Options) -> ListOptions {
 }
 
 fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Options, single: bool) -> Result<()> {
-    match options.output {
-        Some(format @ (Format::Yaml | Format::Json)) => {
-            let mut objects: Vec<&Value> = found.iter().flat_map(|(_, o)| o).collect();
+    let all = || found.iter().flat_map(|(_, o)| o).collect::<Vec<&Value>>();
+    let as_list = |objects: Vec<&Value>| json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
+    match &options.output {
+        Some(Form::Of(format @ (Format::Yaml | Format::Json))) => {
+            let mut objects = all();
             if single {
                 return match objects.pop() {
-                    Some(object) => output::print(&output::document(object, format)?),
+                    Some(object) => output::print(&output::document(object, *format)?),
                     None => Ok(()),
                 };
             }
-            let list =
-                json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
-            output::print(&output::document(&list, format)?)
+            output::print(&output::document(&as_list(objects), *format)?)
         }
-        Some(Format::Name) => {
+        Some(Form::Template(template)) => match all().as_slice() {
+            [] if single => Ok(()),
+            [object] if single => output::print(&template.render(object)),
+            objects => output::print(&template.render(&as_list(objects.to_vec()))),
+        },
+        Some(Form::Columns(columns)) => output::print(&form::table(columns, &all()).render(!options.no_headers)),
+        Some(Form::Of(Format::Name)) => {
             for (resource, objects) in found {
                 for object in objects {
                     output::line(target::called(resource, &columns::name(object)))?;
@@ -151,7 +169,7 @@ fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Opti
             }
             Ok(())
         }
-        None | Some(Format::Wide) => print_tables(session, found, options),
+        None | Some(Form::Of(Format::Wide)) => print_tables(session, found, options),
     }
 }
 
@@ -186,15 +204,15 @@ fn is_listed(_resource: &ResourceInfo, options: &Options) -> bool {
 fn table_options(resource: &ResourceInfo, options: &Options, prefix: String) -> TableOptions {
     TableOptions {
         namespace: options.all_namespaces && resource.namespaced,
-        wide: options.output == Some(Format::Wide),
+        wide: matches!(options.output, Some(Form::Of(Format::Wide))),
         labels: options.show_labels,
         prefix,
     }
 }
 
-/// Prints every change from `revision` on, until interrupted.
+/// Prints every change from `revision` on, until interrupted. An API server that is away is waited
+/// for, and what happened meanwhile is printed then.
 async fn watch(session: &Session, target: &Target, options: &Options, revision: &str) -> Result<()> {
-    let api = session.api(&target.resource, false);
     let namespace = namespace(session, &target.resource, options);
     let mut list = list_options(options);
     if let [name] = target.names.as_slice() {
@@ -202,24 +220,42 @@ async fn watch(session: &Session, target: &Target, options: &Options, revision: 
     } else if !target.names.is_empty() {
         bail!("--watch takes one name, or none");
     }
-    let mut events = api.watch(&namespace, &list, revision).await?;
-    while let Some(event) = events.next().await {
-        let object = match event? {
-            WatchEvent::Added { object, .. }
-            | WatchEvent::Modified { object, .. }
-            | WatchEvent::Deleted { object, .. } => object,
-            WatchEvent::Bookmark { .. } => continue,
-        };
-        let text = match options.output {
-            Some(Format::Yaml) => format!("---\n{}", output::document(&object, Format::Yaml)?),
-            Some(Format::Json) => output::document(&object, Format::Json)?,
-            Some(Format::Name) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
-            None | Some(Format::Wide) => {
-                let shown = table_options(&target.resource, options, String::new());
-                columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+    let mut follow = Follow::new(session, &target.resource, &namespace, list).after(revision);
+    let mut seen: u64 = revision.parse().unwrap_or(0);
+    loop {
+        match follow.next().await? {
+            News::Is(object) | News::Gone(object) => {
+                seen = seen.max(revision_of(&object));
+                print_change(session, target, options, object)?;
             }
-        };
-        output::print(&text)?;
+            // After a gap that cannot be told event by event: what is different since.
+            News::All(objects) => {
+                let mut newer: Vec<Value> = objects.into_iter().filter(|o| revision_of(o) > seen).collect();
+                newer.sort_by_key(revision_of);
+                for object in newer {
+                    seen = seen.max(revision_of(&object));
+                    print_change(session, target, options, object)?;
+                }
+            }
+        }
     }
-    Ok(())
+}
+
+fn revision_of(object: &Value) -> u64 {
+    columns::text(object, "/metadata/resourceVersion").parse().unwrap_or(0)
+}
+
+fn print_change(session: &Session, target: &Target, options: &Options, object: Value) -> Result<()> {
+    let text = match &options.output {
+        Some(Form::Of(Format::Yaml)) => format!("---\n{}", output::document(&object, Format::Yaml)?),
+        Some(Form::Of(Format::Json)) => output::document(&object, Format::Json)?,
+        Some(Form::Of(Format::Name)) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
+        Some(Form::Template(template)) => template.render(&object),
+        Some(Form::Columns(columns)) => form::table(columns, &[&object]).render(false),
+        None | Some(Form::Of(Format::Wide)) => {
+            let shown = table_options(&target.resource, options, String::new());
+            columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+        }
+    };
+    output::print(&text)
 }

@@ -1,36 +1,67 @@
 //! `skiffctl`: what people type. One file per verb; what verbs share has a noun for a name:
-//! [`session`] (where to and as whom), [`target`] (which objects are meant), [`manifest`] (what
-//! files say), [`columns`] and [`table`] (how objects look in a list).
+//! [`session`] (where to and as whom), [`target`] and [`selection`] (which objects are meant),
+//! [`manifest`] (what files say), [`amend`] (changes worked out from what is there), [`follow`] (what
+//! happens to objects), [`report`] (what was done), [`columns`] and [`table`] (how objects look in a
+//! list), [`terminal`] (a conversation with a process), [`advice`] (what to do about an error).
 
+mod advice;
 mod age;
+mod amend;
+mod api_resources;
 mod apply;
+mod attach;
 mod changes;
+mod cluster_info;
 mod columns;
+mod completion;
+mod config;
+mod cordon;
+mod cp;
+mod create;
 mod delete;
 mod describe;
+mod diff;
+mod drain;
+mod edit;
 mod events;
 mod exec;
+mod explain;
+mod expose;
+mod follow;
 mod get;
 mod history;
 mod inspect;
+mod jsonpath;
+mod label;
 mod lag;
 mod logs;
 mod manifest;
 mod output;
+mod patch;
+mod port_forward;
+mod replace;
+mod report;
 mod revisions;
 mod rollout;
+mod run;
 mod scale;
+mod selection;
 mod session;
+mod set;
 mod step;
 mod suggest;
 mod table;
+mod taint;
 mod target;
+mod terminal;
 mod version;
+mod wait;
 mod why;
 mod why_not;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use skiff_client::cause;
@@ -45,7 +76,7 @@ struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    verb: Verb,
+    verb: Command,
 }
 
 /// What every verb takes.
@@ -60,46 +91,108 @@ pub struct Global {
     /// The namespace [default: the context's, or `default`].
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
-    /// How long one request may take, in seconds.
-    #[arg(long, global = true, default_value_t = 30)]
-    pub request_timeout: u64,
+    /// How long one request may take: `30s`, `1m`, or seconds; 0: as long as it takes.
+    #[arg(long, global = true, default_value = "30s", value_parser = rollout::parse_duration)]
+    pub request_timeout: Duration,
 }
 
 #[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Here(Here),
+    #[command(flatten)]
+    There(Verb),
+}
+
+/// What needs no cluster.
+#[derive(Subcommand)]
+enum Here {
+    /// Print the script that lets a shell complete verbs and flags.
+    Completion(completion::Options),
+    /// The contexts of the kubeconfig file.
+    #[command(subcommand)]
+    Config(config::Action),
+}
+
+/// What is asked of a cluster.
+#[derive(Subcommand)]
 enum Verb {
+    /// Set and remove annotations.
+    Annotate(label::Options),
+    /// List the kinds that the server knows.
+    ApiResources(api_resources::Options),
     /// Make the cluster hold what files say, changing only what they say.
     Apply(apply::Options),
-    /// List objects, or show one.
-    Get(get::Options),
-    /// Show objects in detail, with their events.
-    Describe(describe::Options),
+    /// Join the process that runs in a container.
+    Attach(attach::Options),
+    /// Say where the cluster is.
+    ClusterInfo,
+    /// Keep new Pods off a node.
+    Cordon(cordon::Options),
+    /// Copy files to and from containers.
+    Cp(cp::Options),
+    /// Create objects from files or from flags.
+    Create(create::Options),
     /// Delete objects and wait until they are gone.
     Delete(delete::Options),
-    /// Set the number of replicas.
-    Scale(scale::Options),
+    /// Show objects in detail, with their events.
+    Describe(describe::Options),
+    /// Show what apply would change, or how two revisions of an object differ.
+    Diff(diff::Options),
+    /// Cordon a node and evict its Pods.
+    Drain(drain::Options),
+    /// Edit an object in an editor.
+    Edit(edit::Options),
+    /// List events, the latest last.
+    #[command(visible_alias = "event")]
+    Events(events::Options),
+    /// Run a command in a container.
+    Exec(exec::Options),
+    /// Say what the fields of a kind are and mean.
+    Explain(explain::Options),
+    /// Make a Service for the Pods of a workload.
+    Expose(expose::Options),
+    /// List objects, or show one.
+    Get(get::Options),
+    /// List every write of an object that is held: who made it and what it changed.
+    History(history::Options),
+    /// Set and remove labels.
+    Label(label::Options),
+    /// Show how far each component is behind the store, and what waits in its queues.
+    Lag(lag::Options),
+    /// Print what a container wrote.
+    #[command(visible_alias = "log")]
+    Logs(logs::Options),
+    /// Change parts of an object.
+    Patch(patch::Options),
+    /// Forward local ports to a Pod.
+    PortForward(port_forward::Options),
+    /// Replace objects by what files say.
+    Replace(replace::Options),
     /// Watch, list, undo and restart rollouts of Deployments.
     #[command(subcommand)]
     Rollout(rollout::Action),
-    /// Print what a container wrote.
-    Logs(logs::Options),
-    /// Run a command in a container.
-    Exec(exec::Options),
-    /// List events, the latest last.
-    Events(events::Options),
+    /// Run an image in a Pod.
+    Run(run::Options),
+    /// Set the number of replicas.
+    Scale(scale::Options),
+    /// Set images, variables and resources of containers.
+    #[command(subcommand)]
+    Set(set::Action),
+    /// Hold a component up and let one action go at a time.
+    Step(step::Options),
+    /// Set and remove taints of nodes.
+    Taint(taint::Options),
+    /// Let new Pods onto a node again.
+    Uncordon(cordon::Options),
+    /// Print the versions of skiffctl and the server.
+    Version,
+    /// Wait until something is so.
+    Wait(wait::Options),
     /// Show why an object is as it is: from the act that began it, write by write.
     Why(why::Options),
     /// Show what each scheduler plugin says about a Pod on a node.
     WhyNot(why_not::Options),
-    /// List every write of an object that is held: who made it and what it changed.
-    History(history::Options),
-    /// Show how two revisions of an object differ.
-    Diff(revisions::Options),
-    /// Show how far each component is behind the store, and what waits in its queues.
-    Lag(lag::Options),
-    /// Hold a component up and let one action go at a time.
-    Step(step::Options),
-    /// Print the versions of skiffctl and the server.
-    Version,
 }
 
 fn main() -> ExitCode {
@@ -132,24 +225,57 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let verb = match cli.verb {
+        Command::Here(Here::Completion(options)) => return completion::run(options, Cli::command()),
+        Command::Here(Here::Config(action)) => return config::run(&cli.global, action),
+        Command::There(verb) => verb,
+    };
     let session = Session::open(&cli.global)?;
-    match cli.verb {
-        Verb::Apply(options) => apply::run(&session, options).await,
-        Verb::Get(options) => get::run(&session, options).await,
-        Verb::Describe(options) => describe::run(&session, options).await,
-        Verb::Delete(options) => delete::run(&session, options).await,
-        Verb::Scale(options) => scale::run(&session, options).await,
-        Verb::Rollout(action) => rollout::run(&session, action).await,
-        Verb::Logs(options) => logs::run(&session, options).await,
-        Verb::Exec(options) => exec::run(&session, options).await,
-        Verb::Events(options) => events::run(&session, options).await,
-        Verb::Why(options) => why::run(&session, options).await,
-        Verb::WhyNot(options) => why_not::run(&session, options).await,
-        Verb::History(options) => history::run(&session, options).await,
-        Verb::Diff(options) => revisions::run(&session, options).await,
-        Verb::Lag(options) => lag::run(&session, options).await,
-        Verb::Step(options) => step::run(&session, options).await,
-        Verb::Version => version::run(&session).await,
+    match act(&session, verb).await {
+        Err(error) => Err(advice::with_advice(&session, error).await),
+        done => done,
+    }
+}
+
+async fn act(session: &Session, verb: Verb) -> anyhow::Result<ExitCode> {
+    use label::Map;
+    match verb {
+        Verb::Annotate(options) => label::run(session, Map::Annotations, options).await,
+        Verb::ApiResources(options) => api_resources::run(session, options).await,
+        Verb::Apply(options) => apply::run(session, options).await,
+        Verb::Attach(options) => attach::run(session, options).await,
+        Verb::ClusterInfo => cluster_info::run(session).await,
+        Verb::Cordon(options) => cordon::run(session, options, true).await,
+        Verb::Cp(options) => cp::run(session, options).await,
+        Verb::Create(options) => create::run(session, options).await,
+        Verb::Delete(options) => delete::run(session, options).await,
+        Verb::Describe(options) => describe::run(session, options).await,
+        Verb::Diff(options) => diff::run(session, options).await,
+        Verb::Drain(options) => drain::run(session, options).await,
+        Verb::Edit(options) => edit::run(session, options).await,
+        Verb::Events(options) => events::run(session, options).await,
+        Verb::Exec(options) => exec::run(session, options).await,
+        Verb::Explain(options) => explain::run(session, options).await,
+        Verb::Expose(options) => expose::run(session, options).await,
+        Verb::Get(options) => get::run(session, options).await,
+        Verb::History(options) => history::run(session, options).await,
+        Verb::Label(options) => label::run(session, Map::Labels, options).await,
+        Verb::Lag(options) => lag::run(session, options).await,
+        Verb::Logs(options) => logs::run(session, options).await,
+        Verb::Patch(options) => patch::run(session, options).await,
+        Verb::PortForward(options) => port_forward::run(session, options).await,
+        Verb::Replace(options) => replace::run(session, options).await,
+        Verb::Rollout(action) => rollout::run(session, action).await,
+        Verb::Run(options) => run::run(session, options).await,
+        Verb::Scale(options) => scale::run(session, options).await,
+        Verb::Set(action) => set::run(session, action).await,
+        Verb::Step(options) => step::run(session, options).await,
+        Verb::Taint(options) => taint::run(session, options).await,
+        Verb::Uncordon(options) => cordon::run(session, options, false).await,
+        Verb::Version => version::run(session).await,
+        Verb::Wait(options) => wait::run(session, options).await,
+        Verb::Why(options) => why::run(session, options).await,
+        Verb::WhyNot(options) => why_not::run(session, options).await,
     }
 }
 
@@ -157,3 +283,6 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub struct Manifest {
 }
 
 /// Where files come from, as verbs with `-f` take it.
-#[derive(clap::Args, Clone, Debug)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct Files {
     /// Files, folders, or `-` for standard input.
     #[arg(short = 'f', long = "filename", value_name = "FILE")]
@@ -197,7 +197,7 @@ fn unknown_kind(table: &[ResourceInfo], api_version: &str, kind: &str) -> String
 }
 
 /// Unknown, duplicate and mistyped fields by their paths, with the name that was probably meant.
-fn field_problems(document: &yaml::Document, group: &str, version: &str, kind: &str) -> Vec<String> {
+pub fn field_problems(document: &yaml::Document, group: &str, version: &str, kind: &str) -> Vec<String> {
     match document.check(group, version, kind) {
         None => vec![],
         Some(Ok(problems)) => problems.iter().map(Problem::advice).collect(),

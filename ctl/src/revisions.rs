@@ -1,9 +1,6 @@
 //! Two revisions of one object side by side: `diff --at A..B TYPE/NAME`.
 
-use std::process::ExitCode;
-
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use serde_json::Value;
 
 use crate::changes;
@@ -14,21 +11,10 @@ use crate::target;
 /// Lines around a difference that are shown with it.
 const AROUND: usize = 3;
 
-/// What a comparison of revisions takes.
-#[derive(Args, Debug)]
-pub struct Options {
-    /// Which revisions: `A..B`, or `A..` for A and now.
-    #[arg(long, value_name = "A..B")]
-    at: String,
-    /// `TYPE/NAME` or `TYPE NAME`.
-    #[arg(required = true)]
-    what: Vec<String>,
-}
-
-/// Prints what is different; exit code 1 if anything is, as diff does.
-pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let (from, to) = range(&options.at)?;
-    let (resource, name) = target::parse_one(session, &options.what).await?;
+/// Prints what is different, and says whether anything is. `at` is `A..B`, or `A..` for A and now.
+pub async fn show(session: &Session, at: &str, what: &[String]) -> Result<bool> {
+    let (from, to) = range(at)?;
+    let (resource, name) = target::parse_one(session, what).await?;
     let mut before = changes::at(session, &resource, &name, from).await?;
     let mut after = changes::at(session, &resource, &name, to).await?;
     if resource.kind == "Secret" {
@@ -40,7 +26,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let after = (label(to), output::document(&after, Format::Yaml)?);
     let text = unified(&before, &after);
     output::print(&text)?;
-    Ok(if text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(!text.is_empty())
 }
 
 /// `12..15`; 0 stands for now.

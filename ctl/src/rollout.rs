@@ -1,15 +1,18 @@
 //! `rollout`: how a Deployment's newest template is getting on, and back to an older one.
 
+mod blame;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use skiff_client::{ListOptions, Patch, WatchEvent};
+use skiff_client::{ListOptions, Patch};
 use skiff_proto::skiffv1::ResourceInfo;
 
 use crate::columns::{list, name, number, text};
+use crate::follow::{Follow, News};
 use crate::output;
 use crate::session::Session;
 use crate::table::Table;
@@ -118,38 +121,35 @@ async fn status(session: &Session, options: Status) -> Result<ExitCode> {
 
 /// Prints each new state of the rollout until it is complete or has failed.
 async fn follow(session: &Session, resource: &ResourceInfo, name: &str, watch: bool) -> Result<ExitCode> {
-    let api = session.api(resource, false);
-    let fields = ListOptions::fields(format!("metadata.name={name}"));
+    let mut follow = Follow::one(session, resource, session.namespace(), name);
     let mut last = String::new();
     loop {
-        let listed = api.list(session.namespace(), &fields).await?;
-        let Some(object) = listed.items.into_iter().next() else {
-            bail!("deployments.apps {name:?} not found");
+        let current = match follow.next().await? {
+            News::All(mut objects) => match objects.pop() {
+                Some(object) => object,
+                None if last.is_empty() => bail!("deployments.apps {name:?} not found"),
+                None => bail!("deployments.apps {name:?} was deleted"),
+            },
+            News::Is(object) => object,
+            News::Gone(_) => bail!("deployments.apps {name:?} was deleted"),
         };
-        let mut current = object;
-        let mut events = api.watch(session.namespace(), &fields, &listed.resource_version).await?;
-        loop {
-            match progress(&current)? {
-                Progress::Complete => {
-                    output::line(format!("deployment {name:?} successfully rolled out"))?;
-                    return Ok(ExitCode::SUCCESS);
-                }
-                Progress::Waiting(why) => {
-                    if why != last {
-                        output::line(&why)?;
-                        last = why;
-                    }
-                }
-            }
-            if !watch {
+        match progress(&current) {
+            Progress::Complete => {
+                output::line(format!("deployment {name:?} successfully rolled out"))?;
                 return Ok(ExitCode::SUCCESS);
             }
-            match events.next().await {
-                Some(Ok(WatchEvent::Added { object, .. } | WatchEvent::Modified { object, .. })) => current = object,
-                Some(Ok(WatchEvent::Deleted { .. })) => bail!("deployments.apps {name:?} was deleted"),
-                Some(Ok(WatchEvent::Bookmark { .. })) => {}
-                Some(Err(_)) | None => break, // cut off: list again
+            Progress::Failed => {
+                let why = blame::failing_pod(session, &current).await;
+                bail!("deployment {name:?} exceeded its progress deadline{why}");
             }
+            Progress::Waiting(why) if why != last => {
+                output::line(&why)?;
+                last = why;
+            }
+            Progress::Waiting(_) => {}
+        }
+        if !watch {
+            return Ok(ExitCode::SUCCESS);
         }
     }
 }
@@ -158,26 +158,27 @@ async fn follow(session: &Session, resource: &ResourceInfo, name: &str, watch: b
 #[derive(Debug, PartialEq, Eq)]
 enum Progress {
     Complete,
+    Failed,
     Waiting(String),
 }
 
 /// Reads it off the Deployment, in kubectl's words.
-fn progress(d: &Value) -> Result<Progress> {
+fn progress(d: &Value) -> Progress {
     let name = name(d);
     if number(d, "/metadata/generation") > number(d, "/status/observedGeneration") {
-        return Ok(Progress::Waiting("Waiting for deployment spec update to be observed...".to_owned()));
+        return Progress::Waiting("Waiting for deployment spec update to be observed...".to_owned());
     }
     let failed = list(d, "/status/conditions")
         .iter()
         .any(|c| text(c, "/type") == "Progressing" && text(c, "/reason") == "ProgressDeadlineExceeded");
     if failed {
-        bail!("deployment {name:?} exceeded its progress deadline");
+        return Progress::Failed;
     }
     let (wanted, all) = (number(d, "/spec/replicas"), number(d, "/status/replicas"));
     let (updated, available) = (number(d, "/status/updatedReplicas"), number(d, "/status/availableReplicas"));
     let waiting =
         |what: String| Progress::Waiting(format!("Waiting for deployment {name:?} rollout to finish: {what}..."));
-    Ok(if updated < wanted {
+    if updated < wanted {
         waiting(format!("{updated} out of {wanted} new replicas have been updated"))
     } else if all > updated {
         waiting(format!("{} old replicas are pending termination", all - updated))
@@ -185,7 +186,7 @@ fn progress(d: &Value) -> Result<Progress> {
         waiting(format!("{available} of {updated} updated replicas are available"))
     } else {
         Progress::Complete
-    })
+    }
 }
 
 /// The ReplicaSets of a Deployment that have a revision, the oldest first.
@@ -326,8 +327,9 @@ mod tests {
     #[test]
     fn progress_is_told_as_kubectl_tells_it() {
         let d = |generation: i64, status: Value| json!({"metadata": {"name": "web", "generation": generation}, "spec": {"replicas": 3}, "status": status});
-        let told = |d: Value| match progress(&d).unwrap() {
+        let told = |d: Value| match progress(&d) {
             Progress::Complete => "complete".to_owned(),
+            Progress::Failed => "failed".to_owned(),
             Progress::Waiting(why) => why,
         };
         assert!(told(d(2, json!({"observedGeneration": 1}))).contains("to be observed"));
@@ -339,6 +341,6 @@ mod tests {
         let done = json!({"observedGeneration": 1, "updatedReplicas": 3, "replicas": 3, "availableReplicas": 3});
         assert_eq!(told(d(1, done)), "complete");
         let late = json!({"observedGeneration": 1, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]});
-        assert!(progress(&d(1, late)).unwrap_err().to_string().contains("exceeded its progress deadline"));
+        assert_eq!(told(d(1, late)), "failed");
     }
 }

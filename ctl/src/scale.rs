@@ -7,8 +7,10 @@ use clap::Args;
 use serde_json::json;
 use skiff_client::Patch;
 
+use crate::amend;
 use crate::columns::number;
-use crate::output;
+use crate::report::Report;
+use crate::selection::Selection;
 use crate::session::Session;
 use crate::target;
 
@@ -16,41 +18,46 @@ use crate::target;
 #[derive(Args, Debug)]
 pub struct Options {
     /// `TYPE/NAME...` or `TYPE NAME...`.
-    #[arg(required = true)]
     what: Vec<String>,
+    #[command(flatten)]
+    selection: Selection,
     /// How many replicas there are to be.
     #[arg(long)]
     replicas: u32,
     /// Only if there are so many now.
     #[arg(long)]
     current_replicas: Option<i64>,
+    #[command(flatten)]
+    report: Report,
 }
 
 /// Patches `spec.replicas` of every target.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    for target in target::parse(session, &options.what).await? {
-        let resource = &target.resource;
+    for object in options.selection.find(session, &options.what).await? {
+        let resource = &object.resource;
         if !resource.subresources.iter().any(|s| s == "scale") {
             bail!("{} cannot be scaled", target::plural(resource));
         }
-        if target.names.is_empty() {
-            bail!("name what to scale, as `{}/NAME`", resource.singular);
-        }
-        let api = session.api(resource, false);
-        for name in &target.names {
-            let mut spec = json!({"spec": {"replicas": options.replicas}});
-            if let Some(expected) = options.current_replicas {
-                let current = api.get(session.namespace(), name).await?;
-                let replicas = number(&current, "/spec/replicas");
-                if replicas != expected {
-                    bail!("{}: expected {expected} replicas, but there are {replicas}", target::called(resource, name));
-                }
-                // The write fails if somebody scales between our look and our write.
-                spec["metadata"] = json!({"resourceVersion": current["metadata"]["resourceVersion"]});
+        let api = options.report.api(session, resource);
+        let mut spec = json!({"spec": {"replicas": options.replicas}});
+        let current = match options.current_replicas.is_some() || options.report.is_client() {
+            true => Some(api.get(&object.namespace, &object.name).await?),
+            false => None,
+        };
+        if let (Some(expected), Some(current)) = (options.current_replicas, &current) {
+            let replicas = number(current, "/spec/replicas");
+            if replicas != expected {
+                bail!("{}: expected {expected} replicas, but there are {replicas}", object.called());
             }
-            api.patch(session.namespace(), name, Patch::Merge(spec), Some("scale")).await?;
-            output::line(format!("{} scaled", target::called(resource, name)))?;
+            // The write fails if somebody scales between our look and our write.
+            spec["metadata"] = json!({"resourceVersion": current["metadata"]["resourceVersion"]});
         }
+        let patch = Patch::Merge(spec);
+        let scaled = match &current {
+            Some(current) if options.report.is_client() => amend::apply(resource, current, &patch)?,
+            _ => api.patch(&object.namespace, &object.name, patch, Some("scale")).await?,
+        };
+        options.report.say(resource, &scaled, "scaled")?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -20,8 +20,13 @@ pub struct Session {
     world: World,
     client: Client,
     namespace: String,
+    /// Where the address comes from, for messages.
+    source: String,
     discovered: OnceCell<(Vec<ResourceInfo>, String)>,
 }
+
+/// As long as nobody waits.
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Session {
     /// Reads the kubeconfig; connects when first used.
@@ -32,10 +37,31 @@ impl Session {
         config.user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
         let world = World::real("skiffctl");
         let client = Client::new(&world, config)?
-            .with_timeout(Duration::from_secs(global.request_timeout.max(1)))
+            .with_timeout(if global.request_timeout.is_zero() { FOR_EVER } else { global.request_timeout })
             .with_warnings(Arc::new(|warning| eprintln!("Warning: {warning}")));
         let namespace = global.namespace.clone().unwrap_or(namespace);
-        Ok(Session { world, client, namespace, discovered: OnceCell::new() })
+        let source = match &global.context {
+            Some(context) => format!("context {context:?} of {}", path.display()),
+            None => path.display().to_string(),
+        };
+        Ok(Session { world, client, namespace, source, discovered: OnceCell::new() })
+    }
+
+    /// A session over a client that is there already.
+    #[cfg(test)]
+    pub fn over(client: &Client, namespace: &str) -> Session {
+        Session {
+            world: client.world().clone(),
+            client: client.clone(),
+            namespace: namespace.to_owned(),
+            source: "a test".to_owned(),
+            discovered: OnceCell::new(),
+        }
+    }
+
+    /// Where the API server's address comes from: the kubeconfig.
+    pub fn source(&self) -> &str {
+        &self.source
     }
 
     /// The namespace that commands mean.
@@ -115,7 +141,7 @@ impl Session {
 
 /// The file that says where the cluster is: the flag, $KUBECONFIG, ~/.kube/config, and what
 /// `skiff up` wrote.
-fn kubeconfig(global: &Global) -> Result<PathBuf> {
+pub fn kubeconfig(global: &Global) -> Result<PathBuf> {
     if let Some(path) = &global.kubeconfig {
         return Ok(path.clone());
     }

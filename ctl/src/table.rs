@@ -5,18 +5,25 @@
 pub struct Table {
     header: Vec<String>,
     rows: Vec<Vec<String>>,
+    /// What is shown in place of nothing.
+    nothing: &'static str,
 }
 
 impl Table {
     /// A table with these column titles.
     pub fn new<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Table {
-        Table { header: header.into_iter().map(Into::into).collect(), rows: vec![] }
+        Table { header: header.into_iter().map(Into::into).collect(), rows: vec![], nothing: "<none>" }
     }
 
-    /// Adds a row; empty cells print as `<none>`.
+    /// A table whose empty cells stay empty.
+    pub fn plain<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Table {
+        Table { nothing: "", ..Table::new(header) }
+    }
+
+    /// Adds a row; empty cells print as `<none>`, unless the table is plain.
     pub fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
         let cells = cells.into_iter().map(Into::into);
-        self.rows.push(cells.map(|c: String| if c.is_empty() { "<none>".to_owned() } else { c }).collect());
+        self.rows.push(cells.map(|c: String| if c.is_empty() { self.nothing.to_owned() } else { c }).collect());
     }
 
     /// The text, with or without the line of titles.

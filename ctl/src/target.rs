@@ -76,11 +76,19 @@ pub fn find(table: &[ResourceInfo], word: &str) -> Result<ResourceInfo> {
         Some((plain, group)) => (plain, Some(group)),
         None => (lower.as_str(), None),
     };
-    let found = table.iter().find(|r| {
-        names(r).any(|n| n == plain) && group.is_none_or(|g| g == r.group || g == format!("{}.{}", r.version, r.group))
-    });
-    if let Some(found) = found {
-        return Ok(found.clone());
+    let is_meant = |r: &&ResourceInfo| {
+        let of_group = |g: &str| g == r.group || g == format!("{}.{}", r.version, r.group);
+        names(r).any(|n| n == plain) && group.is_none_or(of_group)
+    };
+    let found: Vec<&ResourceInfo> = table.iter().filter(is_meant).collect();
+    // Kubernetes' own kinds come before others of their name.
+    let own = found.iter().find(|r| r.group.is_empty()).or(found.first());
+    if let Some(own) = own {
+        let strangers: Vec<String> = found.iter().filter(|r| r.group != own.group).map(|r| plural(r)).collect();
+        if !own.group.is_empty() && !strangers.is_empty() {
+            bail!("{word:?} is ambiguous; say which: {}, {}", plural(own), strangers.join(", "));
+        }
+        return Ok((*own).clone());
     }
     let all: Vec<String> = table.iter().flat_map(names).collect();
     match suggest::nearest(plain, all.iter().map(String::as_str)) {
@@ -139,6 +147,13 @@ mod tests {
             assert_eq!(find(&table(), word).unwrap().resource, "deployments", "{word}");
         }
         assert!(find(&table(), "pods.apps").is_err());
+        let mut two = table();
+        two.push(ResourceInfo { group: "other.dev".into(), ..two[1].clone() });
+        let error = find(&two, "deploy").unwrap_err().to_string();
+        assert_eq!(error, "\"deploy\" is ambiguous; say which: deployments.apps, deployments.other.dev");
+        assert_eq!(find(&two, "deploy.other.dev").unwrap().group, "other.dev");
+        two.push(ResourceInfo { group: "other.dev".into(), ..two[0].clone() });
+        assert_eq!(find(&two, "pods").unwrap().group, "", "the core group comes first");
         let error = find(&table(), "dploy").unwrap_err().to_string();
         assert!(error.contains("did you mean \"deploy\""), "{error}");
     }

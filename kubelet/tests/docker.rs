@@ -217,6 +217,25 @@ fn commands_mounts_environment_and_limits() {
 }
 
 #[test]
+fn who_attaches_too_late_is_told() {
+    run("attach", |node| async move {
+        let mut config = ContainerConfig::new(node.identity("uid-1", Role::App, "app", 0), &app_image().reference);
+        config.args = vec!["sleep".into()];
+        let running = node.start(&config).await;
+        node.runtime.attach(&running.id, false).await.expect("attach to what runs");
+        let mut config = ContainerConfig::new(node.identity("uid-1", Role::App, "short", 0), &app_image().reference);
+        config.args = vec!["exit".into(), "0".into()];
+        let ended = node.start(&config).await;
+        let target = skiff_kubelet::runtime::SessionTarget::Container(ended.id.clone());
+        while node.runtime.exit_code(&target).await.expect("ask").is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let error = node.runtime.attach(&ended.id, false).await.err().expect("it has ended");
+        assert!(error.to_string().contains("not running"), "{error}");
+    });
+}
+
+#[test]
 fn events_wake_for_our_pods_only() {
     run("events", |node| async move {
         use futures::StreamExt;

@@ -17,7 +17,7 @@ use crate::age;
 use crate::columns::{list, name, number, text};
 use crate::session::Session;
 use crate::table::Table;
-use crate::{events, output, target};
+use crate::{advice, events, output, target};
 use sheet::Sheet;
 
 /// What `describe` takes.
@@ -51,7 +51,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             match api.get(namespace, name).await {
                 Ok(object) => objects.push(object),
                 Err(e) if e.is_not_found() => {
-                    eprintln!("Error from server: {e}");
+                    eprintln!("{}", advice::line(session, e).await);
                     missing = true;
                 }
                 Err(e) => return Err(e.into()),

@@ -308,6 +308,14 @@ impl ContainerRuntime for DockerRuntime {
         let options =
             query::AttachContainerOptionsBuilder::default().stdin(stdin).stdout(true).stderr(true).stream(true).build();
         let attached = within(operation, QUICK, docker.attach_container(id, Some(options))).await?;
+        // The engine attaches to a container that has ended, too, and says nothing until it is started again. From
+        // here on the stream ends with the container.
+        if !self.inspect(&docker, id).await?.is_some_and(|report| report.is_running()) {
+            return Err(RuntimeError::Refused {
+                operation: operation.to_string(),
+                message: "it is not running any more".to_string(),
+            });
+        }
         Ok(Session {
             target: SessionTarget::Container(id.to_string()),
             output: attached.output.map_ok(convert::output).map_err(move |e| convert::error(operation, e)).boxed(),

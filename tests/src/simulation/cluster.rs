@@ -68,8 +68,13 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// A cluster of so many nodes, of which nothing runs yet. Its store keeps so much history.
-    pub fn new(sim: &Sim, nodes: usize, retention: Retention) -> Cluster {
+    /// A cluster of so many nodes, of which nothing runs yet.
+    pub fn new(sim: &Sim, nodes: usize) -> Cluster {
+        Cluster::with_retention(sim, nodes, Retention::default())
+    }
+
+    /// A cluster whose store keeps so much history.
+    pub fn with_retention(sim: &Sim, nodes: usize, retention: Retention) -> Cluster {
         let node = |number: usize| {
             let name = format!("node-{}", number + 1);
             let kernel = sim.machine(&format!("{name} kernel")).world("kernel", None);

@@ -101,7 +101,7 @@ pub fn ideal(seed: u64, size: Size) -> Result<Picture, Vec<String>> {
 }
 
 async fn scenario(sim: &Sim, size: Size) -> Outcome {
-    let cluster = Cluster::new(sim, size.nodes, retention(sim.seed()));
+    let cluster = Cluster::with_retention(sim, size.nodes, retention(sim.seed()));
     for part in cluster.parts() {
         cluster.start(part);
     }

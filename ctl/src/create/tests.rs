@@ -1,0 +1,128 @@
+//! What flags make, as manifests.
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::*;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn kind(line: &[&str]) -> Kind {
+    let words = std::iter::once("create").chain(line.iter().copied());
+    Line::try_parse_from(words).unwrap_or_else(|e| panic!("{e}")).options.kind.unwrap()
+}
+
+fn made(line: &[&str]) -> Result<Value> {
+    match kind(line) {
+        Kind::Deployment(d) => deployment(&d),
+        Kind::Service(s) => s.object(),
+        Kind::Configmap(c) => c.object(),
+        Kind::Secret(s) => s.object(),
+        Kind::Namespace(n) => Ok(plain("Namespace", &n.name)),
+        Kind::Serviceaccount(n) => Ok(plain("ServiceAccount", &n.name)),
+    }
+}
+
+#[test]
+fn a_deployment_is_what_its_flags_say() {
+    let line =
+        ["deployment", "web", "--image=r:5000/skiff/demo_x:1", "--replicas=2", "--port=80", "--", "/demo", "front"];
+    let expected = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  labels:
+    app: web
+  name: web
+spec:
+  replicas: 2
+  selector:
+    matchLabels:
+      app: web
+  template:
+    metadata:
+      labels:
+        app: web
+    spec:
+      containers:
+      - command:
+        - /demo
+        - front
+        image: r:5000/skiff/demo_x:1
+        name: demo-x
+        ports:
+        - containerPort: 80
+";
+    let read = skiff_proto::yaml::parse_documents(expected, &Default::default()).unwrap();
+    assert_eq!(made(&line).unwrap(), read[0].to_json());
+    let two = made(&["deployment", "web", "--image=a", "--image=b"]).unwrap();
+    assert_eq!(
+        two["spec"]["template"]["spec"]["containers"],
+        json!([{"name": "a", "image": "a"}, {"name": "b", "image": "b"}])
+    );
+    assert!(made(&["deployment", "web", "--image=a", "--image=b", "--", "x"]).is_err());
+}
+
+#[test]
+fn services_have_ports_by_number_or_name() {
+    let made_of = made(&["service", "clusterip", "web", "--tcp=80:http", "--tcp=443"]).unwrap();
+    let ports = json!([
+        {"name": "80-http", "port": 80, "protocol": "TCP", "targetPort": "http"},
+        {"name": "443", "port": 443, "protocol": "TCP", "targetPort": 443},
+    ]);
+    assert_eq!(made_of["spec"], json!({"type": "ClusterIP", "selector": {"app": "web"}, "ports": ports}));
+    let node = made(&["svc", "nodeport", "web", "--tcp=80", "--node-port=30080"]).unwrap();
+    assert_eq!((&node["spec"]["type"], &node["spec"]["ports"][0]["nodePort"]), (&json!("NodePort"), &json!(30080)));
+    let headless = made(&["service", "clusterip", "web", "--clusterip=None"]).unwrap();
+    assert_eq!((&headless["spec"]["clusterIP"], &headless["spec"]["ports"]), (&json!("None"), &json!([])));
+    for wrong in [
+        &["service", "clusterip", "web"][..],
+        &["service", "clusterip", "web", "--tcp=99999"],
+        &["service", "nodeport", "web", "--tcp=1,2", "--node-port=30080"],
+    ] {
+        assert!(made(wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn configs_come_from_words_files_and_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    };
+    let (page, raw, env) = (file("page.html", b"<p>"), file("raw", &[0xff, 0]), file("env", b"# c\n\nA=1\nB=x=y\n"));
+    let map = made(&[
+        "configmap",
+        "c",
+        "--from-literal=k=v",
+        &format!("--from-file={page}"),
+        &format!("--from-file=bin={raw}"),
+    ]);
+    let expected = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"},
+        "data": {"k": "v", "page.html": "<p>"}, "binaryData": {"bin": "/wA="},
+    });
+    assert_eq!(map.unwrap(), expected);
+    let all = made(&["cm", "c", &format!("--from-file={}", folder.path().display())]).unwrap();
+    assert_eq!((all["data"].as_object().unwrap().len(), &all["binaryData"]), (2, &json!({"raw": "/wA="})));
+    let secret = made(&["secret", "generic", "s", &format!("--from-env-file={env}")]).unwrap();
+    assert_eq!((&secret["type"], &secret["data"]), (&json!("Opaque"), &json!({"A": "MQ==", "B": "eD15"})));
+    for wrong in ["--from-literal=k", "--from-literal==v", "--from-file=/nowhere/x", "--from-file=k="] {
+        assert!(made(&["cm", "c", wrong]).is_err(), "{wrong}");
+    }
+    assert!(made(&["cm", "c", "--from-literal=k=1", "--from-literal=k=2"]).is_err());
+}
+
+#[test]
+fn files_and_kinds_do_not_mix() {
+    let words = ["create", "-f", "x.yaml", "namespace", "n"];
+    assert!(Line::try_parse_from(words).is_err());
+    assert_eq!(pairs("a=b,c=").unwrap(), BTreeMap::from([("a".into(), "b".into()), ("c".into(), String::new())]));
+    assert!(pairs("a").is_err() && pairs("=b").is_err());
+}
