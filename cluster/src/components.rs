@@ -94,7 +94,6 @@ async fn start(
                 node_mask: 24,
                 node_grace: Duration::from_secs(spec.node_grace_seconds),
                 root_ca: Some(std::fs::read_to_string(pki::ca(layout)).context("read the cluster's authority")?),
-                ..skiff_controllers::Options::default()
             };
             Box::pin(endless(skiff_controllers::run(world, client, options)))
         }

@@ -114,6 +114,9 @@ impl<R: Reconciler> Driver<R> {
             let action = Box::pin(self.reconciler.act(key, &step.action));
             let acted = cause::noting(cause, noted, action).await;
             if let Err(error) = acted {
+                if error.outcome_unknown() {
+                    self.queue.unseen().doubt(key, UNKNOWN_FLOOR);
+                }
                 return Ok(Outcome::Failed(step.action.to_string(), error));
             }
             next += 1;
@@ -122,6 +125,9 @@ impl<R: Reconciler> Driver<R> {
     }
 
     async fn look(&self, key: &R::Key) -> Result<Plan<R::Action>, Outcome> {
+        if let Some(wait) = self.queue.unseen().in_doubt(key) {
+            return Err(Outcome::Early(wait));
+        }
         if !self.queue.unseen().settled(key).await {
             return Err(Outcome::Stale);
         }
@@ -157,6 +163,8 @@ enum Outcome {
     Done(Option<Duration>),
     /// The informers don't show yet what this key wrote.
     Stale,
+    /// Nor is it known what that was: they have so long to show it.
+    Early(Duration),
     /// The action that failed, and how.
     Failed(String, ActError),
 }
@@ -165,7 +173,7 @@ impl Outcome {
     fn ended(&self) -> Ended {
         match self {
             Outcome::Done(_) => Ended::Done,
-            Outcome::Stale => Ended::Stale,
+            Outcome::Stale | Outcome::Early(_) => Ended::Stale,
             Outcome::Failed(_, error) if error.retry() == Retry::Now => Ended::Conflict,
             Outcome::Failed(..) => Ended::Failed,
         }
@@ -177,6 +185,10 @@ fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
     match outcome {
         Outcome::Done(None) => work.done(),
         Outcome::Done(Some(time)) => work.done_until(time, Trigger::Timer("asked for by the last plan".into())),
+        Outcome::Early(wait) => {
+            tracing::debug!(?wait, "it is not known what was written for this key; waiting for it to show");
+            work.put_off(wait);
+        }
         Outcome::Stale => {
             let wait = work.retry(Duration::ZERO, UNREACHABLE_CAP);
             tracing::debug!(?wait, "the informers don't show yet what was written for this key");

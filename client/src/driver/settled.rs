@@ -19,9 +19,10 @@
 //! hold a worker: the key backs off and the notes stay. After [`FORGET_AFTER`] they are dropped with a warning: then
 //! something is wrong that waiting does not mend, and a level-triggered loop repairs what it did wrong.
 //!
-//! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key backs
-//! off for a second at least, so that the informers can show what did land. If that was too short the plan repeats the
-//! write: names that follow from the key make that harmless, and a surplus object is removed by the next plan.
+//! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key is
+//! left alone for a second, whatever wakes it, so that the informers can show what did land. If that was too short the
+//! plan repeats the write: names that follow from the key make that harmless, and a surplus object is removed by the
+//! next plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -109,6 +110,8 @@ pub(crate) struct Unseen<K> {
 struct Pending {
     writes: Vec<Write>,
     since: Instant,
+    /// Something may have been written that is not among `writes`: until then it should have shown.
+    doubt: Option<Instant>,
 }
 
 impl<K: QueueKey> Unseen<K> {
@@ -123,9 +126,23 @@ impl<K: QueueKey> Unseen<K> {
         }
         let since = self.world.now();
         let mut by_key = self.lock();
-        let pending = by_key.entry(key.clone()).or_insert_with(|| Pending { writes: Vec::new(), since });
+        let nothing = || Pending { writes: Vec::new(), since, doubt: None };
+        let pending = by_key.entry(key.clone()).or_insert_with(nothing);
         pending.since = since;
         pending.writes.push(write);
+    }
+
+    /// Files that a step of this key may have written something, and has so long to show.
+    pub(crate) fn doubt(&self, key: &K, wait: Duration) {
+        let since = self.world.now();
+        let nothing = || Pending { writes: Vec::new(), since, doubt: None };
+        self.lock().entry(key.clone()).or_insert_with(nothing).doubt = Some(since + wait);
+    }
+
+    /// For how much longer the key is to be left alone.
+    pub(crate) fn in_doubt(&self, key: &K) -> Option<Duration> {
+        let until = self.lock().get(key)?.doubt?;
+        Some(until.saturating_duration_since(self.world.now())).filter(|wait| !wait.is_zero())
     }
 
     /// Waits until the views show all that this key has written: whether it may be observed now.

@@ -236,6 +236,58 @@ fn refusals_conflicts_and_outages_are_got_over() {
     });
 }
 
+/// Fails the first time without knowing what came of it, and notes when it was looked at.
+struct Doubtful {
+    world: World,
+    looks: Mutex<Vec<Duration>>,
+    began: tokio::time::Instant,
+}
+
+impl Reconciler for Doubtful {
+    type Key = ObjectKey;
+    type Observed = usize;
+    type Action = &'static str;
+    const NAME: &'static str = "doubtful";
+
+    fn observe(&self, _: &ObjectKey) -> Option<usize> {
+        let mut looks = self.looks.lock().unwrap();
+        looks.push(self.world.now() - self.began);
+        Some(looks.len())
+    }
+
+    fn plan(&self, looks: &usize, _: jiff::Timestamp) -> Plan<&'static str> {
+        let mut plan = Plan::nothing();
+        if *looks == 1 {
+            plan.step("write", "it is the first time");
+        }
+        plan
+    }
+
+    async fn act(&self, _: &ObjectKey, _: &&'static str) -> Result<(), ActError> {
+        Err(crate::Error::Timeout { operation: "write".into(), after: Duration::ZERO }.into())
+    }
+}
+
+#[test]
+fn after_a_write_of_unknown_outcome_nothing_hurries_the_next_look() {
+    simulate(async |sim: Sim| {
+        let world = sim.machine("node").world("doubtful", None);
+        let controls = crate::Controls::new();
+        let queue = controls.queue::<ObjectKey>(&world, "doubtful");
+        let began = world.now();
+        let doubtful = Arc::new(Doubtful { world: world.clone(), looks: Mutex::default(), began });
+        world.spawn("run", run(world.clone(), doubtful.clone(), queue.clone(), controls.gate("doubtful"), 2));
+        let key = ObjectKey::new("default", "web");
+        for _ in 0..20 {
+            queue.add(key.clone(), Trigger::Timer("somebody else changed it".into()));
+            world.sleep(Duration::from_millis(20)).await;
+        }
+        world.sleep(Duration::from_secs(10)).await;
+        let looks = doubtful.looks.lock().unwrap().clone();
+        assert!(looks.len() == 2 && looks[1] >= UNKNOWN_FLOOR, "{looks:?}");
+    });
+}
+
 #[test]
 fn every_write_says_why() {
     simulate(async |sim: Sim| {

@@ -342,6 +342,14 @@ impl<K: QueueKey> Work<K> {
         queue.add_after(key, trigger, delay);
     }
 
+    /// It is too early for the work: the key comes back, with what woke it, after `delay`. That is no failure.
+    pub fn put_off(mut self, delay: Duration) {
+        self.over = true;
+        self.queue.lock().release(&self.key);
+        self.queue.set_timer(self.key.clone(), std::mem::take(&mut self.triggers), delay);
+        self.queue.shared.changed.notify_one();
+    }
+
     /// The work failed: the key comes back, with what woke it, after its backoff, but not before `at_least` and not
     /// later than after `at_most`. Gives the wait.
     pub fn retry(mut self, at_least: Duration, at_most: Duration) -> Duration {

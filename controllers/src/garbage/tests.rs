@@ -66,8 +66,9 @@ fn foreground_deletion_waits_for_those_that_block() {
     let remove = "remove finalizer foregroundDeletion from pods default/p";
     let (delete, orphan) = ("delete dependent pods default/c1", "orphan pods default/c1");
     let unless = "delete dependent pods default/c1 unless ReplicaSet other still exists";
-    // (name, blocks, is being deleted, its other owner) -> what is done
-    let table: [(&str, bool, bool, Option<Presence>, &[&str]); 8] = [
+    /// (name, blocks, is being deleted, its other owner) and what is done
+    type Case<'a> = (&'a str, bool, bool, Option<Presence>, &'a [&'a str]);
+    let table: [Case<'_>; 8] = [
         ("it blocks", true, false, None, &[delete]),
         ("it blocks and is on its way", true, true, None, &[]),
         ("it does not block", false, false, None, &[delete, remove]),

@@ -82,12 +82,9 @@ fn what_keeps_it_is_said_once_and_since_when() {
             "NamespaceFinalizersRemaining True SomeFinalizersRemain: Held by finalizers, so that whoever set them can finish: example.com/hold (2).",
         ]
     );
-    let with = |conditions: &[NamespaceCondition]| {
-        let mut namespace = Namespace::clone(&observed.namespace);
-        namespace.status.conditions = conditions.to_vec();
-        Arc::new(namespace)
-    };
-    observed.namespace = with(&conditions);
+    let mut namespace = Namespace::clone(&observed.namespace);
+    namespace.status.conditions = conditions;
+    observed.namespace = Arc::new(namespace);
     assert!(steps(&observed).is_empty(), "it is said once");
     observed.contents.pop();
     let fewer = written(&observed, 2000).expect("one is gone");

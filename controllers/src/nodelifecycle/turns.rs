@@ -104,6 +104,8 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use skiff_world::World;
+
     use super::*;
 
     const PACE: Option<Duration> = Some(Duration::from_secs(10));
@@ -112,9 +114,9 @@ mod tests {
         Turn::After(Duration::from_secs(seconds))
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn one_of_a_zone_at_a_time() {
-        let (turns, start) = (Turns::default(), Instant::now());
+    #[test]
+    fn one_of_a_zone_at_a_time() {
+        let (turns, start) = (Turns::default(), World::real("turns").now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(turns.stand("a", "z", PACE, at(0)), Turn::Now);
         assert_eq!(turns.stand("b", "z", PACE, at(0)), after(10), "a is first, also before it is given up");
@@ -129,9 +131,9 @@ mod tests {
         assert_eq!(turns.lost(), ["a", "c", "d"]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn after_all_were_lost_there_is_a_pause() {
-        let (turns, start, grace) = (Turns::default(), Instant::now(), Duration::from_secs(40));
+    #[test]
+    fn after_all_were_lost_there_is_a_pause() {
+        let (turns, start, grace) = (Turns::default(), World::real("turns").now(), Duration::from_secs(40));
         let at = |seconds| start + Duration::from_secs(seconds);
         turns.note(true, grace, at(0));
         assert_eq!(turns.stand("a", "z", PACE, at(0)), Turn::Held);
