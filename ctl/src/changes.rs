@@ -184,11 +184,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
 
 /// The elements of a list by what names them: `name` or `type`, else their place.
 fn elements(list: &[Value]) -> Vec<(String, &Value)> {
-    let named = |value: &Value| match name_or_type(value) {
-        Some(found) => found,
-        None => String::new(),
-    };
-    let names: Vec<String> = list.iter().map(named).collect();
+    let names: Vec<String> = list.iter().map(|value| name_or_type(value).unwrap_or_default()).collect();
     let unique = names.iter().enumerate().all(|(at, name)| !name.is_empty() && !names[..at].contains(name));
     list.iter().enumerate().map(|(at, v)| (if unique { names[at].clone() } else { at.to_string() }, v)).collect()
 }

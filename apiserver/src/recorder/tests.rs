@@ -141,7 +141,7 @@ fn old_segments_are_not_read_for_what_came_later() {
         let segments = machine.disk().list("/rec").unwrap();
         assert!(segments.len() > 2, "one segment proves nothing");
         // Whoever opened this one would say that it is damaged.
-        let oldest = std::path::Path::new("/rec").join(&segments.iter().map(|entry| &entry.name).min().unwrap());
+        let oldest = std::path::Path::new("/rec").join(segments.iter().map(|entry| &entry.name).min().unwrap());
         let mut file = machine.disk().read(&oldest).unwrap();
         file[segment::HEADER + 40] ^= 0xff;
         machine.disk().write_atomic(&oldest, &file, 0o600).unwrap();
