@@ -396,6 +396,10 @@ impl<O: Send + Sync> View for Shared<O> {
         self.progress.borrow().revision
     }
 
+    fn is_whole(&self) -> bool {
+        self.namespace.is_empty() && !self.selective
+    }
+
     async fn reached(&self, revision: u64) -> bool {
         self.wait_for(revision).await
     }

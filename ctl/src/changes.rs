@@ -1,6 +1,6 @@
 //! Writes as people read them: what a write did to an object, who did it, and when.
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::Value;
 use skiff_client::Error;
@@ -44,7 +44,11 @@ pub async fn fetch(
 
 /// The object as it was at a revision; an error where it was gone by then.
 pub async fn at(session: &Session, resource: &ResourceInfo, name: &str, revision: u64) -> Result<Value> {
-    let reply = fetch(session, resource, name, revision, 1).await?;
+    let reply = fetch(session, resource, name, revision, 1).await;
+    let reply = reply.with_context(|| match revision {
+        0 => format!("read {} {name:?}", resource.resource),
+        _ => format!("read {} {name:?} as it was at revision {revision}", resource.resource),
+    })?;
     for notice in &reply.notices {
         eprintln!("Warning: {notice}");
     }
@@ -180,11 +184,7 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, found: &mu
 
 /// The elements of a list by what names them: `name` or `type`, else their place.
 fn elements(list: &[Value]) -> Vec<(String, &Value)> {
-    let named = |value: &Value| match name_or_type(value) {
-        Some(found) => found,
-        None => String::new(),
-    };
-    let names: Vec<String> = list.iter().map(named).collect();
+    let names: Vec<String> = list.iter().map(|value| name_or_type(value).unwrap_or_default()).collect();
     let unique = names.iter().enumerate().all(|(at, name)| !name.is_empty() && !names[..at].contains(name));
     list.iter().enumerate().map(|(at, v)| (if unique { names[at].clone() } else { at.to_string() }, v)).collect()
 }

@@ -1,7 +1,8 @@
 //! `lag`: how far each component's view is behind the store, and how much work waits in its queues.
 //!
 //! Revisions are of the whole store, so an informer of a quiet resource may stand at an old one and miss nothing: only
-//! a revision that changed its resource counts.
+//! a revision that changed its resource counts. Of an informer with a selector nobody knows whether that revision was for
+//! it: it is shown with what it may be behind at most, and not counted.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -33,10 +34,19 @@ struct Component {
     state: Result<State>,
 }
 
+/// One view of a resource.
+#[derive(Debug, PartialEq)]
+struct Informer {
+    resource: String,
+    /// The revision that it stands at.
+    revision: u64,
+    /// Whether it hears of every write to the resource.
+    whole: bool,
+}
+
 #[derive(Debug, Default, PartialEq)]
 struct State {
-    /// Resource, and the revision that it stands at.
-    informers: Vec<(String, u64)>,
+    informers: Vec<Informer>,
     /// Queue, and how many keys are ready in it.
     queues: Vec<(String, u64)>,
 }
@@ -71,11 +81,12 @@ async fn ask(session: &Session, component: &str, node: &str) -> Result<State> {
     Ok(State { informers: parse_informers(&informers), queues: parse_depths(&metrics) })
 }
 
-/// `GROUP/RESOURCE REVISION`, a line each.
-fn parse_informers(text: &str) -> Vec<(String, u64)> {
+/// `GROUP/RESOURCE REVISION`, a line each, perhaps with ` selected`.
+fn parse_informers(text: &str) -> Vec<Informer> {
     let line = |line: &str| {
-        let (resource, revision) = line.rsplit_once(' ')?;
-        Some((resource.trim_start_matches('/').to_owned(), revision.parse().ok()?))
+        let mut words = line.split(' ');
+        let resource = words.next()?.trim_start_matches('/').to_owned();
+        Some(Informer { resource, revision: words.next()?.parse().ok()?, whole: words.next().is_none() })
     };
     text.lines().filter_map(line).collect()
 }
@@ -99,8 +110,8 @@ fn changes(progress: &ProgressReply) -> BTreeMap<String, u64> {
 }
 
 /// By how many revisions an informer is behind what changed its resource.
-fn behind(changes: &BTreeMap<String, u64>, (resource, revision): &(String, u64)) -> u64 {
-    changes.get(resource).map_or(0, |changed| changed.saturating_sub(*revision))
+fn behind(changes: &BTreeMap<String, u64>, informer: &Informer) -> u64 {
+    changes.get(&informer.resource).map_or(0, |changed| changed.saturating_sub(informer.revision))
 }
 
 fn table(progress: &ProgressReply, components: &[Component]) -> String {
@@ -124,7 +135,8 @@ fn table(progress: &ProgressReply, components: &[Component]) -> String {
                 continue;
             }
         };
-        let farthest = state.informers.iter().map(|i| (behind(&changes, i), i.0.as_str())).max_by_key(|(n, _)| *n);
+        let whole = state.informers.iter().filter(|informer| informer.whole);
+        let farthest = whole.map(|i| (behind(&changes, i), i.resource.as_str())).max_by_key(|(n, _)| *n);
         let (most, what) = farthest.filter(|(n, _)| *n > 0).unwrap_or((0, "-"));
         let longest = state.queues.iter().max_by_key(|(_, depth)| *depth).filter(|(_, depth)| *depth > 0);
         let queued: u64 = state.queues.iter().map(|(_, depth)| depth).sum();
@@ -148,8 +160,11 @@ fn wide(progress: &ProgressReply, components: &[Component]) -> String {
         let node = if component.node.is_empty() { "-" } else { &component.node };
         let Ok(state) = &component.state else { continue };
         for informer in &state.informers {
-            let (at, behind) = (informer.1.to_string(), behind(&changes, informer).to_string());
-            table.row([component.name, node, &informer.0, &at, &behind, "-"]);
+            let behind = match (behind(&changes, informer), informer.whole) {
+                (behind @ 1.., false) => format!("{behind} at most"),
+                (behind, _) => behind.to_string(),
+            };
+            table.row([component.name, node, &informer.resource, &informer.revision.to_string(), &behind, "-"]);
         }
         for (queue, depth) in &state.queues {
             table.row([component.name, node, &format!("queue {queue}"), "-", "-", &depth.to_string()]);
@@ -162,8 +177,10 @@ fn document(progress: &ProgressReply, components: &[Component]) -> Value {
     let changes = changes(progress);
     let component = |component: &Component| match &component.state {
         Ok(state) => {
-            let informer =
-                |i: &(String, u64)| json!({ "resource": i.0, "revision": i.1, "behind": behind(&changes, i) });
+            let informer = |i: &Informer| {
+                let behind = behind(&changes, i);
+                json!({ "resource": i.resource, "revision": i.revision, "behind": behind, "exact": i.whole })
+            };
             let queue = |(name, depth): &(String, u64)| json!({ "queue": name, "depth": depth });
             json!({
                 "component": component.name,
@@ -201,7 +218,7 @@ mod tests {
             resources: vec![row("", "pods", 110), row("apps", "deployments", 90)],
         };
         let state = State {
-            informers: parse_informers("/pods 104\napps/deployments 95\n"),
+            informers: parse_informers("/pods 104\n/pods 90 selected\napps/deployments 95\n"),
             queues: parse_depths("# TYPE x\nskiff_queue_depth{queue=\"pods\"} 3\nskiff_queue_depth{queue=\"b\"} 1\n"),
         };
         let components = [
@@ -213,10 +230,12 @@ The store is at revision 120.
 COMPONENT            NODE   INFORMERS              BEHIND   FARTHEST   QUEUED   LONGEST
 apiserver cache      -      -                      1        -          -        -
 apiserver recorder   -      -                      1        -          -        -
-controllers          -      2                      6        pods       4        pods
+controllers          -      3                      6        pods       4        pods
 kubelet              n1     no answer: no tunnel
 ";
         assert_eq!(table(&progress, &components), expected);
-        assert!(wide(&progress, &components).contains("apps/deployments   95         0        -"));
+        let wide = wide(&progress, &components);
+        assert!(wide.contains("apps/deployments   95         0            -"), "{wide}");
+        assert!(wide.contains("pods               90         20 at most   -"), "{wide}");
     }
 }

@@ -37,7 +37,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let request = Request::Step(StepRequest { gate });
     let open = StreamOpen { component: component.to_owned(), node: options.node, request: Some(request) };
     let mut stream = streams::open(session.client(), open).await?;
-    output::line(format!("{} is held up. Enter lets one action go, a number so many, q ends.", options.what))?;
+    let mut held = false;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut partial = Vec::new();
     loop {
@@ -45,6 +45,10 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             biased;
             event = stream.recv() => match event {
                 Some(StreamEvent::Data { channel: Channel::Stdout, bytes }) => {
+                    if !std::mem::replace(&mut held, true) {
+                        let how = "Enter lets one action go, a number so many, q ends";
+                        output::line(format!("{} is held up. {how}.", options.what))?;
+                    }
                     partial.extend_from_slice(&bytes);
                     while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
                         let line: Vec<u8> = partial.drain(..=end).collect();
@@ -55,7 +59,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
                 Some(StreamEvent::Closed(_)) | None => bail!("the component has gone away; what it does now, it does by itself"),
                 Some(_) => {}
             },
-            line = lines.next_line() => {
+            line = lines.next_line(), if held => {
                 let Some(actions) = line?.as_deref().and_then(actions) else { break };
                 stream.send(Channel::Stdin, vec![b'.'; actions]).await?;
             }

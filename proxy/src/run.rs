@@ -238,12 +238,15 @@ mod tests {
     use crate::apply::FakeApplier;
     use crate::packet::{From, Node, Packet};
     use crate::services::{Endpoint, Protocol, ServicePort, SlicePort};
+    use skiff_client::effects::{Effect, Effects};
     use skiff_client::{Gate, Held, Resource};
+    use skiff_proto::skiffv1::trigger::What;
 
     /// A proxy whose stores are filled by the test.
     struct Setup {
         proxy: Arc<Proxy>,
         applier: Arc<FakeApplier>,
+        effects: Effects,
         world: World,
         revision: u64,
     }
@@ -252,6 +255,7 @@ mod tests {
         fn new() -> Setup {
             let world = World::real("test");
             let applier = Arc::new(FakeApplier::default());
+            let effects = Effects::default();
             let facts = Facts {
                 cluster: "skiff".into(),
                 node: "n1".into(),
@@ -267,10 +271,11 @@ mod tests {
                     vec![(BY_SERVICE.to_owned(), Arc::new(service_of))],
                 ),
                 dirty: Arc::default(),
-                tables: Tables::new(&world, applier.clone(), facts, Duration::from_secs(30)),
+                tables: Tables::new(&world, applier.clone(), facts, Duration::from_secs(30))
+                    .with_effects(effects.clone()),
                 queue: WorkQueue::new(&world, "proxy"),
             };
-            Setup { proxy: Arc::new(proxy), applier, world, revision: 0 }
+            Setup { proxy: Arc::new(proxy), applier, effects, world, revision: 0 }
         }
 
         fn held<O>(&mut self, value: O) -> Held<O> {
@@ -315,6 +320,19 @@ mod tests {
             }
         }
 
+        /// What was told: the Service, what became of it, and the revisions that made it so.
+        fn told(&self) -> Vec<String> {
+            let line = |effect: Effect| {
+                let woken = effect.cause.triggers.into_iter().filter_map(|trigger| match trigger.what? {
+                    What::Object(object) => Some(object.revision),
+                    _ => None,
+                });
+                let what = effect.what.split(':').next().unwrap_or_default().to_owned();
+                format!("{} {what} {:?}", effect.object.name, woken.collect::<Vec<_>>())
+            };
+            self.effects.all().into_iter().map(line).collect()
+        }
+
         /// Where a Service's packets go.
         fn reached(&self, last: u8) -> Vec<String> {
             let node = Node::new(&self.applier.tables(), &[]).expect("our own rules");
@@ -352,6 +370,24 @@ mod tests {
         service_changed(&setup.proxy.dirty, &setup.proxy.queue, &change);
         setup.work(Duration::from_secs(1)).await;
         assert_eq!(setup.reached(1), ["Delivered 10.96.0.1:80"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_reached_the_kernel_is_told_once_with_what_changed_it() {
+        let mut setup = Setup::new();
+        setup.put_service(1);
+        setup.put_slice("a", 1, &[2]);
+        setup.put_service(2);
+        setup.work(Duration::from_secs(1)).await;
+        assert_eq!(setup.told(), ["s1 chains replaced [1, 2]", "s2 no chain of its own [3]"]);
+        // Nothing of it is new to the kernel.
+        setup.put_slice("a", 1, &[2]);
+        setup.work(Duration::from_secs(1)).await;
+        assert_eq!(setup.told().len(), 2);
+        setup.applier.fail_next(1);
+        setup.put_slice("a", 1, &[2, 3]);
+        setup.work(Duration::from_secs(60)).await;
+        assert_eq!(setup.told()[2..], ["s1 chains replaced [5]"], "when it is there, not before");
     }
 
     #[tokio::test(start_paused = true)]

@@ -357,8 +357,8 @@ pub fn explain(pod: &Request<'_>, snapshot: &Snapshot, profile: &Profile) -> Sto
             }
         }
         let total = scores.iter().map(|s| s.weighted).sum();
-        let verdicts =
-            profile.filters.iter().map(|filter| (filter.name(), filter.explain(pod.template, node))).collect();
+        let filters = profile.filters.iter();
+        let verdicts = filters.map(|filter| (filter.name(), filter.explain(pod.template, node))).collect();
         NodeStory { node: node.info.name.clone(), objection, verdicts, scores, total }
     };
     let nodes = snapshot.by_name().map(tell).collect();

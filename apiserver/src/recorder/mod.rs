@@ -136,7 +136,12 @@ pub struct Recorder {
     dir: PathBuf,
     queue: mpsc::Sender<Item>,
     front: Mutex<Front>,
+    spans: Spans,
 }
+
+/// How far segments reach that were read whole and had no damage: their length then, and their last revision. A segment
+/// only ever grows, so one of the same length still ends there, and need not be read for what came later.
+type Spans = Arc<Mutex<BTreeMap<SegmentId, (u64, u64)>>>;
 
 /// What the sink remembers between two revisions.
 struct Front {
@@ -155,7 +160,7 @@ impl Recorder {
         let (queue, items) = mpsc::channel(QUEUE);
         world.spawn("recorder", writer::run(world.clone(), writer, items));
         let front = Mutex::new(Front { last, missing_after: None });
-        Ok(Arc::new(Recorder { world: world.clone(), dir, queue, front }))
+        Ok(Arc::new(Recorder { world: world.clone(), dir, queue, front, spans: Spans::default() }))
     }
 
     fn front(&self) -> MutexGuard<'_, Front> {
@@ -176,8 +181,8 @@ impl Recorder {
         limit: usize,
     ) -> Result<Reading, RecorderError> {
         self.flushed().await?;
-        let (disk, dir) = (self.world.disk(), self.dir.clone());
-        self.world.blocking(move || read(&disk, &dir, &subject, after, up_to, Keep::First(limit))).await
+        let (disk, dir, spans) = (self.world.disk(), self.dir.clone(), self.spans.clone());
+        self.world.blocking(move || read(&disk, &dir, &spans, &subject, after, up_to, Keep::First(limit))).await
     }
 
     /// The last `limit` changes of an object.
@@ -188,8 +193,8 @@ impl Recorder {
     /// The last `limit` changes of an object up to a revision.
     pub async fn last_changes(&self, subject: Subject, up_to: u64, limit: usize) -> Result<Reading, RecorderError> {
         self.flushed().await?;
-        let (disk, dir) = (self.world.disk(), self.dir.clone());
-        self.world.blocking(move || read(&disk, &dir, &subject, 0, up_to, Keep::Last(limit))).await
+        let (disk, dir, spans) = (self.world.disk(), self.dir.clone(), self.spans.clone());
+        self.world.blocking(move || read(&disk, &dir, &spans, &subject, 0, up_to, Keep::Last(limit))).await
     }
 
     /// The object as it was at a revision: `changes` has the change that made it so, and that one may be its deletion.
@@ -258,7 +263,7 @@ impl RevisionSink for Recorder {
     }
 }
 
-/// Which of too many changes are wanted.
+/// Which of too many changes are wanted. For the last ones, segments are read from the newest back, and no more than needed.
 #[derive(Clone, Copy)]
 enum Keep {
     First(usize),
@@ -303,19 +308,37 @@ fn read_segment(disk: &Disk, path: &std::path::Path) -> Result<Contents, Recorde
 fn read(
     disk: &Disk,
     dir: &std::path::Path,
+    spans: &Spans,
     subject: &Subject,
     after: u64,
     up_to: u64,
     keep: Keep,
 ) -> Result<Reading, RecorderError> {
+    let spans = || spans.lock().unwrap_or_else(PoisonError::into_inner);
     let mut notices = Vec::new();
     // By revision: what was told again after a crash is there twice.
     let mut found: BTreeMap<u64, Vec<Recorded>> = BTreeMap::new();
-    for ((first, _), (path, _)) in segments(disk, dir)? {
-        if first > up_to {
+    let all = segments(disk, dir)?;
+    spans().retain(|id, _| all.contains_key(id));
+    let mut wanted: Vec<(SegmentId, (PathBuf, u64))> =
+        all.into_iter().filter(|((first, _), _)| *first <= up_to).collect();
+    if matches!(keep, Keep::Last(_)) {
+        wanted.reverse();
+    }
+    for (id, (path, len)) in wanted {
+        // What an older segment holds beside the newer ones is older than they are.
+        if matches!(keep, Keep::Last(limit) if found.len() >= limit) {
             break;
         }
+        if spans().get(&id).is_some_and(|(known, last)| *known == len && *last <= after) {
+            continue;
+        }
         let contents = read_segment(disk, &path)?;
+        if let Some(last) = contents.records.iter().map(|record| record.revision).max()
+            && contents.notices.is_empty()
+        {
+            spans().insert(id, (len, last));
+        }
         notices.extend(contents.notices);
         for record in contents.records.into_iter().filter(|record| record.revision > after) {
             if record.missing_after != 0 && record.missing_after < up_to {

@@ -130,6 +130,31 @@ fn segments_are_bounded_and_the_oldest_goes() {
 }
 
 #[test]
+fn old_segments_are_not_read_for_what_came_later() {
+    Simulation::new(1).run(|sim| async move {
+        let machine = sim.machine("server");
+        let recorder = open(&machine).await;
+        for revision in 2..100 {
+            recorder.revision(&put(revision, if revision < 50 { "a" } else { "b" }, "some text to fill the file"));
+        }
+        let whole = revisions(&recorder.range(Subject::All, 0, u64::MAX, 1_000).await.unwrap());
+        let segments = machine.disk().list("/rec").unwrap();
+        assert!(segments.len() > 2, "one segment proves nothing");
+        // Whoever opened this one would say that it is damaged.
+        let oldest = std::path::Path::new("/rec").join(segments.iter().map(|entry| &entry.name).min().unwrap());
+        let mut file = machine.disk().read(&oldest).unwrap();
+        file[segment::HEADER + 40] ^= 0xff;
+        machine.disk().write_atomic(&oldest, &file, 0o600).unwrap();
+        let later = recorder.range(Subject::All, 90, u64::MAX, 1_000).await.unwrap();
+        assert_eq!((revisions(&later), later.notices), ((91..100).collect(), Vec::new()));
+        let last = recorder.history(Subject::Key(pod("b")), 2).await.unwrap();
+        assert_eq!((revisions(&last), last.notices), (vec![98, 99], Vec::new()));
+        let all = recorder.range(Subject::All, 0, u64::MAX, 1_000).await.unwrap();
+        assert_eq!((all.changes.len(), all.notices.len()), (whole.len() - 1, 1), "it is read where it is needed");
+    });
+}
+
+#[test]
 fn a_revision_that_is_told_twice_is_recorded_once() {
     Simulation::new(1).run(|sim| async move {
         let machine = sim.machine("server");

@@ -197,7 +197,7 @@ fn damaged_files_are_passed_over_with_a_notice() {
         machine.disk().write_atomic(&path, &file, 0o600).unwrap();
         let half = Path::new(DIR).join("00000000000000000001-0.log");
         machine.disk().write_atomic(&half, &file[..40], 0o600).unwrap();
-        machine.disk().write_atomic(&Path::new(DIR).join("00000000000000000001-1.log"), b"rubbish", 0o600).unwrap();
+        machine.disk().write_atomic(Path::new(DIR).join("00000000000000000001-1.log"), b"rubbish", 0o600).unwrap();
         let server = Server::start(&sim, recording()).await;
         let told = changes(&server, &admin(), "v1:configmaps:default/m", 0, 0).await.unwrap();
         let values: Vec<String> = told.changes.iter().map(data).collect();

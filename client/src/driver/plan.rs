@@ -93,3 +93,28 @@ impl<A: fmt::Display> fmt::Display for Plan<A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_differs_by_what_it_was_made_from_or_by_what_it_says() {
+        let plan = |revision: u64, action: &'static str, wait: u64| {
+            let mut plan = Plan::wait(Duration::from_secs(wait));
+            plan.input(ObjectRef { name: "web".into(), revision, ..ObjectRef::default() });
+            plan.step(action, "because");
+            plan
+        };
+        let known = plan(1, "start", 5);
+        for (other, differs) in [
+            (plan(1, "start", 5), false),
+            (plan(1, "start", 4), false),
+            (plan(2, "start", 5), true),
+            // What a node's containers are has no revision.
+            (plan(1, "stop", 5), true),
+        ] {
+            assert_eq!(other.differs_from(&known), differs, "{other}");
+        }
+    }
+}

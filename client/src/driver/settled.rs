@@ -48,6 +48,8 @@ pub trait View: Send + Sync {
     fn awaits(&self, object: &ObjectKey) -> bool;
     /// How far it has come.
     fn revision(&self) -> u64;
+    /// Whether it hears of every write to its resource, or only of some.
+    fn is_whole(&self) -> bool;
     /// Waits until it has come so far; false when it never will, because its informer has ended.
     async fn reached(&self, revision: u64) -> bool;
 }
@@ -85,11 +87,15 @@ impl Views {
         views.push(view);
     }
 
-    /// How far each view is: `GROUP/RESOURCE REVISION`, a line each.
+    /// How far each view is: `GROUP/RESOURCE REVISION`, a line each, with ` selected` behind those that are not whole.
     pub(crate) fn print(&self) -> String {
         let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
         let living = all.iter().flat_map(|(name, views)| views.iter().filter_map(move |v| Some((name, v.upgrade()?))));
-        living.map(|((group, resource), view)| format!("{group}/{resource} {}\n", view.revision())).collect()
+        let line = |((group, resource), view): (&(String, String), Arc<dyn View>)| {
+            let selected = if view.is_whole() { "" } else { " selected" };
+            format!("{group}/{resource} {}{selected}\n", view.revision())
+        };
+        living.map(line).collect()
     }
 
     /// The views that have yet to see a write, and certainly will.

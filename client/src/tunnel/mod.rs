@@ -40,7 +40,8 @@ const MAX_STREAMS: usize = 256;
 /// How long a handler may go on after its stream was closed.
 const AFTERMATH: Duration = Duration::from_secs(2);
 
-/// Where every component says how far its informers are: `GROUP/RESOURCE REVISION`, a line each.
+/// Where every component says how far its informers are: `GROUP/RESOURCE REVISION`, a line each, with ` selected` behind
+/// those that do not hear of every write to their resource.
 pub const INFORMERS: &str = "/debug/informers";
 
 /// Serves what comes in over the tunnel.

@@ -49,7 +49,7 @@ fn link_lines(link: &Link, width: usize, before: Option<Timestamp>) -> Vec<Strin
     if !cause.reconcile_id.is_empty() && !cause.reason.is_empty() {
         grounds.push(format!("because {}", cause.reason));
     }
-    if let Some(before) = &link.before {
+    if let Some(before) = link.before.as_ref().filter(|_| !write.deleted) {
         grounds.push(changes::summary(Some(&changes::json(before)), write));
     }
     lines.extend(grounds.into_iter().map(|ground| format!("{:width$}    {ground}", "")));
@@ -60,14 +60,14 @@ fn arrow(edge: Edge) -> String {
     if edge.is_recorded() { format!("|  {}", edge.word()) } else { format!(":  {}, not recorded", edge.word()) }
 }
 
-/// `+8ms`, `+1.250s`, `+2m5s`.
+/// `+8ms`, `+1.250s`, `+2m5s`; with a minus for what was before.
 fn after(before: Timestamp, now: Timestamp) -> String {
     let ms = now.as_millisecond() - before.as_millisecond();
+    let (sign, ms) = (if ms < 0 { '-' } else { '+' }, ms.abs());
     match ms {
-        ..0 => format!("{ms}ms (by another clock)"),
-        0..1_000 => format!("+{ms}ms"),
-        1_000..60_000 => format!("+{}.{:03}s", ms / 1_000, ms % 1_000),
-        _ => format!("+{}", crate::age::human(ms / 1_000)),
+        0..1_000 => format!("{sign}{ms}ms"),
+        1_000..60_000 => format!("{sign}{}.{:03}s", ms / 1_000, ms % 1_000),
+        _ => format!("{sign}{}", crate::age::human(ms / 1_000)),
     }
 }
 
@@ -121,6 +121,14 @@ mod tests {
             reason: reason.into(),
             reconcile_id: reconcile.into(),
             ..Cause::default()
+        }
+    }
+
+    #[test]
+    fn times_between_are_short() {
+        let at = |ms: i64| Timestamp::from_millisecond(ms).unwrap();
+        for (ms, expected) in [(0, "+0ms"), (8, "+8ms"), (1_250, "+1.250s"), (150_000, "+2m30s"), (-3_179, "-3.179s")] {
+            assert_eq!(after(at(10_000), at(10_000 + ms)), expected);
         }
     }
 
