@@ -132,6 +132,18 @@ async fn sources(session: &Session, options: &Options) -> Result<Vec<(String, St
     Ok(sources)
 }
 
+/// All that a container writes, from its start to its end.
+pub async fn follow_all(session: &Session, pod: &str, container: &str) -> Result<()> {
+    let request = LogsRequest {
+        namespace: session.namespace().to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
+        follow: true,
+        ..LogsRequest::default()
+    };
+    follow(session, request, String::new()).await
+}
+
 /// All that a container has written so far.
 pub async fn print_all(session: &Session, pod: &str, container: &str) -> Result<()> {
     let request = LogsRequest {

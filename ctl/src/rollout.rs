@@ -5,7 +5,7 @@ mod blame;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use skiff_client::{ListOptions, Patch};
@@ -119,7 +119,7 @@ async fn status(session: &Session, options: Status) -> Result<ExitCode> {
     } else {
         tokio::time::timeout(options.timeout, wait)
             .await
-            .with_context(|| format!("timed out after {} s waiting for {name:?}", options.timeout.as_secs()))?
+            .map_err(|_| anyhow!("timed out after {} s waiting for {name:?}", options.timeout.as_secs()))?
     }
 }
 
