@@ -8,7 +8,7 @@ use serde_json::Value;
 use skiff_proto::skiffv1::ExecRequest;
 
 use crate::columns::{list, text};
-use crate::logs::pod_of;
+use crate::pod::{self, pod_of};
 use crate::session::Session;
 use crate::terminal;
 
@@ -51,17 +51,15 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
 }
 
 /// The container that is meant.
-fn container<'p>(pod: &'p Value, named: Option<&str>) -> Result<&'p Value> {
-    let all = list(pod, "/spec/containers");
-    let found = match named {
-        Some(name) => all.iter().find(|c| text(c, "/name") == name),
-        None => all.first(),
-    };
+fn container<'p>(object: &'p Value, named: Option<&str>) -> Result<&'p Value> {
+    let all = list(object, "/spec/containers");
+    let wanted = named.map_or_else(|| pod::default(object), str::to_owned);
+    let found = all.iter().find(|c| text(c, "/name") == wanted);
     match found {
         Some(container) => Ok(container),
         None => {
             let names: Vec<String> = all.iter().map(|c| text(c, "/name")).collect();
-            bail!("container {} not found in the pod; it has: {}", named.unwrap_or_default(), names.join(", "))
+            bail!("container {wanted} not found in the pod; it has: {}", names.join(", "))
         }
     }
 }

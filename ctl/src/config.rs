@@ -36,6 +36,7 @@ pub enum Action {
     View(View),
 }
 
+/// What `config get-contexts` takes.
 #[derive(Args, Debug)]
 pub struct GetContexts {
     /// Only this one.
@@ -48,6 +49,7 @@ pub struct GetContexts {
     no_headers: bool,
 }
 
+/// What `config set-context` takes.
 #[derive(Args, Debug)]
 pub struct SetContext {
     /// Which one.
@@ -64,6 +66,7 @@ pub struct SetContext {
     user: Option<String>,
 }
 
+/// What `config view` takes.
 #[derive(Args, Debug)]
 pub struct View {
     /// With keys and certificates.

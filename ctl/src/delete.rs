@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Result, anyhow};
 use clap::Args;
 use skiff_client::DeleteOptions;
 use skiff_proto::skiffv1::ResourceInfo;
@@ -117,7 +117,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             let names = || leaving.iter().map(|(o, _)| o.called()).collect::<Vec<_>>().join(", ");
             tokio::time::timeout(options.timeout, wait)
                 .await
-                .with_context(|| format!("timed out after {seconds} s: not everything is gone of {}", names()))??;
+                .map_err(|_| anyhow!("timed out after {seconds} s: not everything is gone of {}", names()))??;
         }
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use skiff_proto::skiffv1::ExecRequest;
 
-use crate::logs::pod_of;
+use crate::pod::{container_of, pod_of};
 use crate::session::Session;
 use crate::terminal;
 
@@ -31,10 +31,11 @@ pub struct Options {
 
 /// Runs the command; its exit code is ours.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
+    let pod = pod_of(session, &options.what).await?;
     let request = ExecRequest {
         namespace: session.namespace().to_owned(),
-        pod: pod_of(session, &options.what).await?,
-        container: options.container.unwrap_or_default(),
+        container: container_of(session, session.namespace(), &pod, options.container).await?,
+        pod,
         command: options.command,
         stdin: options.stdin,
         tty: terminal::is_usable(options.tty),

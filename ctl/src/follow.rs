@@ -92,7 +92,7 @@ impl Follow {
                     (self.begun, self.told) = (true, false);
                     return Ok(news);
                 }
-                Ok(Step::Nothing) => {}
+                Ok(Step::Nothing) => self.told = false,
                 Ok(Step::Ended) => self.watch = None,
                 Err(error) if error.is_expired() || error.is_ahead_of_server() => {
                     (self.watch, self.revision) = (None, None);

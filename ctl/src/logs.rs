@@ -14,10 +14,10 @@ use skiff_client::tunnel::Close;
 use skiff_client::{Error, ListOptions};
 use skiff_proto::skiffv1::{LogsRequest, StreamOpen, stream_open::Request};
 
-use crate::columns::{name, text};
+use crate::columns::name;
+use crate::pod::{self, container_of, pod_of};
 use crate::rollout::parse_duration;
 use crate::session::Session;
-use crate::target;
 
 use resume::Lines;
 
@@ -25,17 +25,30 @@ use resume::Lines;
 #[derive(Args, Debug)]
 pub struct Options {
     /// `POD` or `TYPE/NAME`; of a workload, its first Pod.
-    what: String,
-    /// Which container; default: the first, or the annotated default.
+    #[arg(required_unless_present = "selector", conflicts_with = "selector")]
+    what: Option<String>,
+    /// Which container; default: the annotated default, or the first.
     container_name: Option<String>,
     /// Which container.
     #[arg(short, long)]
     container: Option<String>,
+    /// Of all Pods whose labels match.
+    #[arg(short = 'l', long)]
+    selector: Option<String>,
+    /// Of all containers.
+    #[arg(long, conflicts_with_all = ["container", "container_name"])]
+    all_containers: bool,
+    /// Put Pod and container before each line.
+    #[arg(long)]
+    prefix: bool,
+    /// So many logs are followed at once, at most.
+    #[arg(long, default_value_t = 5)]
+    max_log_requests: usize,
     /// Go on as the container writes.
     #[arg(short, long)]
     follow: bool,
-    /// Only so many of the last lines.
-    #[arg(long)]
+    /// Only so many of the last lines; with -l 10, if nothing is said; -1: all.
+    #[arg(long, allow_negative_numbers = true)]
     tail: Option<i64>,
     /// Only what is newer: `90s`, `5m`.
     #[arg(long, value_parser = parse_duration)]
@@ -56,27 +69,79 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// before is known by its time, so more costs nothing but bytes.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// Copies the log to standard output.
+/// Copies the logs to standard output: one after the other, or when followed all at once.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let pod = pod_of(session, &options.what).await?;
-    let container = options.container.or(options.container_name).unwrap_or_default();
-    let request = LogsRequest {
+    let sources = sources(session, &options).await?;
+    let several = options.selector.as_ref().map(|_| 10);
+    let request = |(pod, container): &(String, String)| LogsRequest {
         namespace: session.namespace().to_owned(),
-        pod,
-        container,
+        pod: pod.clone(),
+        container: container.clone(),
         follow: options.follow,
-        tail_lines: options.tail,
+        tail_lines: options.tail.or(several).filter(|lines| *lines >= 0),
         since_seconds: options.since.map(seconds),
         timestamps: options.timestamps,
         previous: options.previous,
         pod_uid: String::new(),
     };
+    let prefix = |(pod, container): &(String, String)| match options.prefix {
+        true => format!("[pod/{pod}/{container}] "),
+        false => String::new(),
+    };
     if options.follow {
-        follow(session, request).await?
+        if sources.len() > options.max_log_requests {
+            bail!(
+                "you are attempting to follow {} log streams, but maximum allowed concurrency is {}, \
+                 use --max-log-requests to increase the limit",
+                sources.len(),
+                options.max_log_requests
+            );
+        }
+        let all = sources.iter().map(|source| follow(session, request(source), prefix(source)));
+        futures::future::try_join_all(all).await?;
     } else {
-        copy(session, request).await?
+        for source in &sources {
+            copy(session, request(source), prefix(source)).await?;
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The Pods and containers whose logs are meant.
+async fn sources(session: &Session, options: &Options) -> Result<Vec<(String, String)>> {
+    let pods = session.resource("", "pods").await?;
+    let api = session.api(&pods, false);
+    let found = match (&options.selector, &options.what) {
+        (Some(selector), _) => api.list(session.namespace(), &ListOptions::labels(selector.as_str())).await?.items,
+        (None, Some(what)) => vec![api.get(session.namespace(), &pod_of(session, what).await?).await?],
+        (None, None) => bail!("say whose log: a Pod, TYPE/NAME, or labels with -l"),
+    };
+    if found.is_empty() {
+        eprintln!("No resources found in {} namespace.", session.namespace());
+    }
+    let asked = options.container.clone().or(options.container_name.clone());
+    let mut sources = vec![];
+    for object in &found {
+        if options.all_containers {
+            sources.extend(pod::running(object).into_iter().map(|container| (name(object), container)));
+        } else {
+            let container = container_of(session, session.namespace(), &name(object), asked.clone()).await?;
+            sources.push((name(object), container));
+        }
+    }
+    Ok(sources)
+}
+
+/// All that a container writes, from its start to its end.
+pub async fn follow_all(session: &Session, pod: &str, container: &str) -> Result<()> {
+    let request = LogsRequest {
+        namespace: session.namespace().to_owned(),
+        pod: pod.to_owned(),
+        container: container.to_owned(),
+        follow: true,
+        ..LogsRequest::default()
+    };
+    follow(session, request, String::new()).await
 }
 
 /// All that a container has written so far.
@@ -87,23 +152,26 @@ pub async fn print_all(session: &Session, pod: &str, container: &str) -> Result<
         container: container.to_owned(),
         ..LogsRequest::default()
     };
-    copy(session, request).await
+    copy(session, request, String::new()).await
 }
 
-async fn copy(session: &Session, request: LogsRequest) -> Result<()> {
-    let mut print = |bytes: &[u8]| Ok(write(bytes)?);
-    match read(session, request, &mut print).await? {
-        Ended::Done => Ok(()),
+async fn copy(session: &Session, request: LogsRequest, prefix: String) -> Result<()> {
+    let mut lines = Lines::new(request.timestamps, prefix);
+    let asked = LogsRequest { timestamps: true, ..request };
+    let mut print = |bytes: &[u8]| Ok(write(&lines.take(bytes))?);
+    match read(session, asked, &mut print).await? {
+        Ended::Done => Ok(write(&lines.rest())?),
         Ended::Lost(why) => bail!("{why}"),
+        Ended::Refused(error) => Err(error.into()),
     }
 }
 
 /// Prints the log as it grows. Lines are asked for with their times, by which they are known again.
-async fn follow(session: &Session, request: LogsRequest) -> Result<()> {
-    let mut lines = Lines::new(request.timestamps);
+async fn follow(session: &Session, request: LogsRequest, prefix: String) -> Result<()> {
+    let mut lines = Lines::new(request.timestamps, prefix);
     let mut asked = LogsRequest { timestamps: true, ..request };
     let mut last = session.world().now();
-    let mut told = false;
+    let (mut begun, mut told) = (false, false);
     loop {
         let mut print = |bytes: &[u8]| {
             (last, told) = (session.world().now(), false);
@@ -115,7 +183,10 @@ async fn follow(session: &Session, request: LogsRequest) -> Result<()> {
                 return Ok(());
             }
             Ended::Lost(why) => why,
+            Ended::Refused(error) if begun && is_passing(&error) => error.to_string(),
+            Ended::Refused(error) => return Err(error.into()),
         };
+        begun = true;
         let silent = session.world().now().saturating_duration_since(last);
         if !std::mem::replace(&mut told, true) {
             eprintln!("Warning: {why}; the log goes on when it can be had again");
@@ -145,18 +216,19 @@ fn write(bytes: &[u8]) -> std::io::Result<()> {
 /// How reading a log ended.
 enum Ended {
     Done,
-    /// The way to it was cut, or is not there yet; it may be again.
+    /// The way to it was cut.
     Lost(String),
+    /// It could not be opened.
+    Refused(Error),
 }
 
-/// Reads one stream of a log to its end. A refusal is an error.
+/// Reads one stream of a log to its end.
 async fn read(session: &Session, request: LogsRequest, print: &mut impl FnMut(&[u8]) -> Result<()>) -> Result<Ended> {
     let open =
         StreamOpen { component: "kubelet".to_owned(), request: Some(Request::Logs(request)), ..StreamOpen::default() };
     let mut stream = match streams::open(session.client(), open).await {
         Ok(stream) => stream,
-        Err(error) if is_passing(&error) => return Ok(Ended::Lost(error.to_string())),
-        Err(error) => return Err(error.into()),
+        Err(error) => return Ok(Ended::Refused(error)),
     };
     while let Some(event) = stream.recv().await {
         match event {
@@ -176,30 +248,4 @@ async fn read(session: &Session, request: LogsRequest, print: &mut impl FnMut(&[
 /// The node's tunnel, or the API server, may be there again in a moment.
 fn is_passing(error: &Error) -> bool {
     error.is_unreachable() || error.reason() == "ServiceUnavailable"
-}
-
-/// The Pod that is meant: itself, or the first one that a workload or Service selects.
-pub async fn pod_of(session: &Session, what: &str) -> Result<String> {
-    let Some((_, object_name)) = what.split_once('/') else { return Ok(what.to_owned()) };
-    let (resource, _) = target::parse_one(session, &[what.to_owned()]).await?;
-    if resource.kind == "Pod" {
-        return Ok(object_name.to_owned());
-    }
-    let object = session.api(&resource, false).get(session.namespace(), object_name).await?;
-    let selector = match resource.kind.as_str() {
-        "Service" => crate::columns::labels(object.pointer("/spec/selector")),
-        _ => crate::columns::selector(object.pointer("/spec/selector")),
-    };
-    if selector.is_empty() {
-        bail!("{what} selects no Pods: name a Pod");
-    }
-    let pods = session.resource("", "pods").await?;
-    let mut found = session.api(&pods, false).list(session.namespace(), &ListOptions::labels(selector)).await?.items;
-    // A running one first, then the oldest.
-    found.sort_by_key(|p| (text(p, "/status/phase") != "Running", text(p, "/metadata/creationTimestamp")));
-    let Some(first) = found.first() else { bail!("{what} has no Pods") };
-    if found.len() > 1 {
-        eprintln!("Found {} pods, using pod/{}", found.len(), name(first));
-    }
-    Ok(name(first))
 }

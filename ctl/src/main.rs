@@ -2,7 +2,7 @@
 //! [`session`] (where to and as whom), [`target`] and [`selection`] (which objects are meant),
 //! [`manifest`] (what files say), [`amend`] (changes worked out from what is there), [`follow`] (what
 //! happens to objects), [`report`] (what was done), [`columns`] and [`table`] (how objects look in a
-//! list), [`terminal`] (a conversation with a process), [`advice`] (what to do about an error).
+//! list), [`pod`] (which Pod and container), [`terminal`] (a conversation with a process), [`advice`] (what to do about an error).
 
 mod advice;
 mod age;
@@ -38,6 +38,7 @@ mod logs;
 mod manifest;
 mod output;
 mod patch;
+mod pod;
 mod port_forward;
 mod replace;
 mod report;

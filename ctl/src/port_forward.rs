@@ -15,8 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::columns::{list, number, text};
-use crate::logs::pod_of;
 use crate::output;
+use crate::pod::pod_of;
 use crate::session::Session;
 use crate::target;
 

@@ -5,7 +5,7 @@ mod blame;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use skiff_client::{ListOptions, Patch};
@@ -35,6 +35,7 @@ pub enum Action {
     Resume(What),
 }
 
+/// Which Deployment.
 #[derive(Args, Debug)]
 pub struct What {
     /// `deployment/NAME` or `deployment NAME`.
@@ -42,6 +43,7 @@ pub struct What {
     what: Vec<String>,
 }
 
+/// What `rollout status` takes.
 #[derive(Args, Debug)]
 pub struct Status {
     #[command(flatten)]
@@ -54,6 +56,7 @@ pub struct Status {
     timeout: Duration,
 }
 
+/// What `rollout history` takes.
 #[derive(Args, Debug)]
 pub struct History {
     #[command(flatten)]
@@ -63,6 +66,7 @@ pub struct History {
     revision: Option<i64>,
 }
 
+/// What `rollout undo` takes.
 #[derive(Args, Debug)]
 pub struct Undo {
     #[command(flatten)]
@@ -115,7 +119,7 @@ async fn status(session: &Session, options: Status) -> Result<ExitCode> {
     } else {
         tokio::time::timeout(options.timeout, wait)
             .await
-            .with_context(|| format!("timed out after {} s waiting for {name:?}", options.timeout.as_secs()))?
+            .map_err(|_| anyhow!("timed out after {} s waiting for {name:?}", options.timeout.as_secs()))?
     }
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use skiff_client::DeleteOptions;
@@ -141,14 +141,14 @@ async fn converse(session: &Session, pods: &ResourceInfo, options: &Options) -> 
     let name = &options.name;
     let started = tokio::time::timeout(options.pod_running_timeout, started(session, pods, name)).await;
     let seconds = options.pod_running_timeout.as_secs();
-    let pod = started.with_context(|| {
-        format!("pod/{name} did not start within {seconds} s; see `skiffctl describe pod/{name}`")
-    })??;
-    if text(&pod, "/status/phase") == "Running" {
+    let pod = started
+        .map_err(|_| anyhow!("pod/{name} did not start within {seconds} s; see `skiffctl describe pod/{name}`"))??;
+    if !options.stdin {
+        // Who only listens hears all of it from the log, from the first word on.
+        logs::follow_all(session, name, name).await?;
+    } else if text(&pod, "/status/phase") == "Running" {
         let tty = options.tty && terminal::is_usable(true);
-        if options.stdin {
-            eprintln!("If you don't see a command prompt, try pressing enter.");
-        }
+        eprintln!("If you don't see a command prompt, try pressing enter.");
         let request = attach::request(session, name, name, options.stdin, tty);
         match terminal::listen(session, request).await {
             Ok(ended) if ended.heard || options.restart == Restart::Always => {}

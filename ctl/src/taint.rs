@@ -153,7 +153,7 @@ mod tests {
         assert!(after("gpu=b:NoSchedule", false).unwrap_err().to_string().contains("--overwrite is false"));
         let replaced = json!({"key": "gpu", "effect": "NoSchedule", "value": "b"});
         assert_eq!(after("gpu=b:NoSchedule", true).unwrap(), [old.clone(), replaced]);
-        assert_eq!(after("gpu-", false).unwrap(), [old.clone()]);
+        assert_eq!(after("gpu-", false).unwrap(), std::slice::from_ref(&old));
         assert_eq!(
             after("old:NoExecute- new:NoExecute", false).unwrap(),
             [gpu, json!({"key": "new", "effect": "NoExecute"})]

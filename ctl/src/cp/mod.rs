@@ -12,6 +12,7 @@ use skiff_client::tunnel::Close;
 use skiff_proto::skiffv1::ExecRequest;
 use tokio::sync::mpsc;
 
+use crate::pod::container_of;
 use crate::session::Session;
 use crate::terminal;
 
@@ -49,17 +50,18 @@ struct Container<'s> {
 
 /// Copies one way or the other.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let within = |namespace: Option<String>, pod: String| Container {
-        session,
-        namespace: namespace.unwrap_or_else(|| session.namespace().to_owned()),
-        pod,
-        container: options.container.clone().unwrap_or_default(),
+    let within = async |namespace: Option<String>, pod: String| {
+        let namespace = namespace.unwrap_or_else(|| session.namespace().to_owned());
+        let container = container_of(session, &namespace, &pod, options.container.clone()).await?;
+        anyhow::Ok(Container { session, namespace, pod, container })
     };
     match (place(&options.from)?, place(&options.to)?) {
         (Place::Local(from), Place::Remote { namespace, pod, path }) => {
-            within(namespace, pod).put(&from, &path).await?
+            within(namespace, pod).await?.put(&from, &path).await?;
         }
-        (Place::Remote { namespace, pod, path }, Place::Local(to)) => within(namespace, pod).fetch(&path, &to).await?,
+        (Place::Remote { namespace, pod, path }, Place::Local(to)) => {
+            within(namespace, pod).await?.fetch(&path, &to).await?;
+        }
         (Place::Local(_), Place::Local(_)) => bail!("one of the two must be in a Pod: POD:PATH"),
         (Place::Remote { .. }, Place::Remote { .. }) => bail!("one of the two must be a local path"),
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::report::Report;
 
+/// What `create configmap` takes.
 #[derive(Args, Debug)]
 pub struct ConfigMap {
     /// Its name.
@@ -21,12 +22,14 @@ pub struct ConfigMap {
     pub report: Report,
 }
 
+/// The types of Secrets that flags make.
 #[derive(Subcommand, Debug)]
 pub enum Secret {
     /// A Secret of any keys.
     Generic(Generic),
 }
 
+/// What `create secret generic` takes.
 #[derive(Args, Debug)]
 pub struct Generic {
     /// Its name.

@@ -15,6 +15,7 @@ pub enum Service {
     Nodeport(NodePort),
 }
 
+/// What `create service clusterip` takes.
 #[derive(Args, Debug)]
 pub struct ClusterIp {
     #[command(flatten)]
@@ -26,6 +27,7 @@ pub struct ClusterIp {
     report: Report,
 }
 
+/// What `create service nodeport` takes.
 #[derive(Args, Debug)]
 pub struct NodePort {
     #[command(flatten)]

@@ -130,7 +130,11 @@ async fn leave(session: &Session, options: &Options, pods: &ResourceInfo, pod: &
     loop {
         match ask(session, options, pods, &namespace, &name, &uid).await {
             Ok(()) => break,
-            Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()), // it has gone by itself
+            Err(error) if error.is_not_found() => return Ok(()), // it has gone by itself
+            Err(error) if error.is_conflict() => match session.api(pods, false).get_opt(&namespace, &name).await? {
+                Some(now) if text(&now, "/metadata/uid") == uid => {} // it changed meanwhile: ask again
+                _ => return Ok(()),                                   // another has its name
+            },
             Err(error) if error.reason() == "TooManyRequests" => {
                 let pause = error.retry_after().unwrap_or(PAUSE);
                 let seconds = pause.as_secs();

@@ -5,6 +5,8 @@
 pub struct Lines {
     /// The user wants to see the times.
     show_times: bool,
+    /// What stands before each line.
+    prefix: String,
     /// The start of a line whose end has not come yet.
     partial: Vec<u8>,
     /// The time of the last line, and how many lines of that very time there were.
@@ -16,8 +18,8 @@ pub struct Lines {
 
 impl Lines {
     /// The beginning of a log.
-    pub fn new(show_times: bool) -> Lines {
-        Lines { show_times, partial: vec![], last: None, skip: None, count: 0 }
+    pub fn new(show_times: bool, prefix: String) -> Lines {
+        Lines { show_times, prefix, partial: vec![], last: None, skip: None, count: 0 }
     }
 
     /// How many lines were printed.
@@ -77,6 +79,7 @@ impl Lines {
             last => *last = Some((time.to_owned(), 1)),
         }
         self.count += 1;
+        out.extend_from_slice(self.prefix.as_bytes());
         if self.show_times {
             out.extend_from_slice(&line[..line.len() - text.len()]);
         }
@@ -123,7 +126,7 @@ mod tests {
         let all = log(&[(1, "a"), (2, "b"), (2, "c"), (2, "d"), (3, "e")]);
         // Cut anywhere, and read again from the start, from within, or from just before.
         for cut in 0..all.len() {
-            let mut lines = Lines::new(false);
+            let mut lines = Lines::new(false, String::new());
             let mut out = text(lines.take(&all[..cut]));
             lines.resume();
             out += &text(lines.take(&all));
@@ -135,7 +138,7 @@ mod tests {
     fn two_cuts_within_one_time_still_count() {
         let all = log(&[(1, "a"), (1, "b"), (1, "c"), (2, "d")]);
         let line = all.len() / 4;
-        let mut lines = Lines::new(false);
+        let mut lines = Lines::new(false, String::new());
         let mut out = text(lines.take(&all[..line]));
         lines.resume();
         out += &text(lines.take(&all[..2 * line]));
@@ -146,10 +149,11 @@ mod tests {
 
     #[test]
     fn times_are_shown_when_asked_for_and_a_last_line_may_have_no_end() {
-        let mut lines = Lines::new(true);
+        let mut lines = Lines::new(true, String::new());
         let all = log(&[(1, "a b")]);
         assert_eq!(lines.take(&all), all);
-        let mut lines = Lines::new(false);
+        assert_eq!(text(Lines::new(false, "[p] ".to_owned()).take(&all)), "[p] a b\n");
+        let mut lines = Lines::new(false, String::new());
         assert_eq!(lines.take(b"2026-01-02T03:04:05.1Z half"), b"");
         assert_eq!(lines.rest(), b"half");
         assert_eq!(lines.take(b"no time at all\n"), b"no time at all\n");

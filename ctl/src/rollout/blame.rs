@@ -65,8 +65,8 @@ fn message(pod: &Value) -> String {
         }
     }
     let conditions = list(pod, "/status/conditions");
-    let unmet = conditions.iter().filter(|c| text(c, "/status") == "False").map(|c| text(c, "/message"));
-    unmet.filter(|m| !m.is_empty()).next().unwrap_or_default()
+    let mut unmet = conditions.iter().filter(|c| text(c, "/status") == "False").map(|c| text(c, "/message"));
+    unmet.find(|m| !m.is_empty()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -88,7 +88,7 @@ mod tests {
         let unplaced = json!({"metadata": {"name": "unplaced"}, "status": {"phase": "Pending", "conditions": [
             {"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"},
         ]}});
-        assert_eq!(worst(&[ready.clone()]), None);
+        assert_eq!(worst(std::slice::from_ref(&ready)), None);
         let all = [starting.clone(), pulling.clone(), ready];
         assert_eq!(worst(&all), Some(&pulling));
         for (pod, expected) in [

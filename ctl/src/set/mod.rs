@@ -41,6 +41,7 @@ pub struct Words {
     report: Report,
 }
 
+/// What `set env` takes.
 #[derive(Args, Debug)]
 pub struct Env {
     #[command(flatten)]
@@ -53,6 +54,7 @@ pub struct Env {
     list: bool,
 }
 
+/// What `set resources` takes.
 #[derive(Args, Debug)]
 pub struct Resources {
     #[command(flatten)]
