@@ -219,6 +219,11 @@ impl Inventory {
         self.left_out().iter().any(|r| r.group == group && r.kind == kind)
     }
 
+    /// All resources that are kept here.
+    pub fn resources(&self) -> Vec<Resource> {
+        self.stores().keys().cloned().collect()
+    }
+
     /// The namespaced resources.
     pub fn namespaced(&self) -> Vec<Resource> {
         self.stores().keys().filter(|r| r.namespaced).cloned().collect()

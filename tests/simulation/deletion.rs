@@ -115,6 +115,29 @@ fn the_server_is_asked_before_anything_is_deleted() {
     });
 }
 
+/// What an inventory that is behind does not show would be collected with the owner.
+#[test]
+fn nobody_is_let_go_without_those_who_were_to_stay() {
+    with_cluster(1, |user| async move {
+        let held = json!({ "metadata": { "name": "a", "finalizers": ["orphan"] } });
+        let a = user.create(maps(), "default", held).await;
+        let inventory = Inventory::new(&user.world, &user.client, |_, _, _| {});
+        inventory.discover().await.expect("the API server answers");
+        let id = ObjectId { resource: maps(), key: ObjectKey::new("default", "a") };
+        let item = inventory.get(&id).expect("it is listed");
+        let controller = garbage::Controller::new(inventory, user.client.clone());
+        map(&user, "child", &[&a]).await;
+        let let_go = Action::RemoveFinalizer { item, finalizer: garbage::plan::ORPHAN };
+        let refused = controller.act(&id, &let_go).await.expect_err("it has a dependent");
+        let expected = "configmaps \"child\" still names configmaps default/a as an owner";
+        assert_eq!(refused.to_string(), expected);
+        user.delete(maps(), "default", "child", "Background").await;
+        controller.act(&id, &let_go).await.expect("nobody names it any more");
+        let a = user.get(maps(), "default", "a").await.expect("nobody deleted it");
+        assert_eq!(a["metadata"]["finalizers"], Value::Null);
+    });
+}
+
 #[test]
 fn owners_in_a_circle_do_not_wait_for_each_other_for_ever() {
     with_cluster(1, |user| async move {

@@ -1,7 +1,7 @@
 //! Writes what was planned about garbage, after asking the server whether it really is.
 
 use serde_json::{Value, json};
-use skiff_client::{ActError, DeleteOptions, DynamicApi, Error, PROTOBUF, Patch};
+use skiff_client::{ActError, DeleteOptions, DynamicApi, Error, ListOptions, PROTOBUF, Patch};
 use skiff_proto::metav1::PartialObjectMetadata;
 
 use super::Controller;
@@ -31,6 +31,9 @@ impl Controller {
                 self.patch(dependent, Patch::Strategic(release(&dependent.meta.uid, owner))).await
             }
             Action::RemoveFinalizer { item, finalizer } => {
+                if *finalizer == ORPHAN {
+                    self.confirm_free(item).await?;
+                }
                 let left: Vec<&String> = item.meta.finalizers.iter().filter(|f| f != finalizer).collect();
                 let left: Value = json!(left);
                 let patch = json!({
@@ -66,6 +69,26 @@ impl Controller {
                         return Err(ActError::Changed(format!("{} {} exists after all", owner.kind, owner.name)));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the server whether anything still names the object as an owner: what the inventory does not show yet would
+    /// be collected once the object is gone, though it was to stay.
+    async fn confirm_free(&self, item: &Item) -> Result<(), ActError> {
+        let namespace = &item.id.key.namespace;
+        for resource in self.inventory.resources() {
+            if !resource.namespaced && !namespace.is_empty() {
+                continue;
+            }
+            let api = DynamicApi::of(&self.client, resource.clone());
+            let objects = api.list(namespace, &ListOptions::default()).await?.items;
+            let owns = |owner: &Value| owner["uid"] == item.meta.uid.as_str();
+            let owners = |object: &Value| object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+            if let Some(object) = objects.iter().find(|object| owners(object).iter().any(owns)) {
+                let name = &object["metadata"]["name"];
+                return Err(ActError::Changed(format!("{resource} {name} still names {} as an owner", item.id)));
             }
         }
         Ok(())

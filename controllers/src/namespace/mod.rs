@@ -32,7 +32,7 @@ pub struct Controller {
 }
 
 /// So many objects are deleted at once.
-const AT_ONCE: u32 = 50;
+const AT_ONCE: usize = 50;
 
 impl Controller {
     /// Reads these caches and writes through this client.
@@ -83,20 +83,17 @@ impl Controller {
         result.map_err(ActError::from)
     }
 
-    /// Nothing new is made in a namespace that is being deleted, so this comes to an end.
+    /// Nothing new is made in a namespace that is being deleted, so what is listed is all.
     async fn clear(&self, key: &ObjectKey, resource: &Resource) -> Result<(), ActError> {
         let api = DynamicApi::of(&self.client, resource.clone());
-        loop {
-            let options = ListOptions { limit: AT_ONCE.into(), ..ListOptions::default() };
-            let page = api.list(&key.name, &options).await?;
-            if page.items.is_empty() {
-                return Ok(());
-            }
-            let names = page.items.iter().filter_map(|object| object["metadata"]["name"].as_str());
-            let options = DeleteOptions::default();
-            let delete = async |name: &str| gone_is_fine(api.delete(&key.name, name, &options).await);
-            join_all(names.map(delete)).await.into_iter().collect::<Result<(), Error>>()?;
+        let objects = api.list(&key.name, &ListOptions::default()).await?.items;
+        let names: Vec<&str> = objects.iter().filter_map(|object| object["metadata"]["name"].as_str()).collect();
+        let options = DeleteOptions::default();
+        let delete = async |name: &&str| gone_is_fine(api.delete(&key.name, name, &options).await);
+        for some in names.chunks(AT_ONCE) {
+            join_all(some.iter().map(delete)).await.into_iter().collect::<Result<(), Error>>()?;
         }
+        Ok(())
     }
 
     async fn write_conditions(&self, key: &ObjectKey, conditions: &[NamespaceCondition]) -> Result<(), ActError> {
