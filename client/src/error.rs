@@ -314,5 +314,9 @@ mod tests {
             let error = Error::from_grpc("create pods default/web", &broken);
             assert!(error.outcome_unknown() && error.is_unreachable(), "{error}");
         }
+
+        let learned = tonic::Status::unknown("closed without close_notify: https://docs.rs/rustls/manual#eof");
+        let error = Error::from_grpc("watch pods", &learned).to_string();
+        assert!(error.ends_with("closed without close_notify"), "{error}");
     }
 }
