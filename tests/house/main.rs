@@ -141,3 +141,42 @@ fn every_crate_keeps_the_workspace_s_lints() {
         .collect();
     no_complaints(without);
 }
+
+/// The names that a page of docs/ says are in a file, as "[`name`](../file)".
+fn named_in(page: &str) -> Vec<(String, String)> {
+    let links = page.split("[`").skip(1).filter_map(|rest| {
+        let (name, rest) = rest.split_once("`](../")?;
+        let (file, _) = rest.split_once(')')?;
+        Some((name.to_owned(), file.to_owned()))
+    });
+    links.collect()
+}
+
+/// Whether a source declares such a thing.
+fn declares(source: &str, name: &str) -> bool {
+    ["fn", "struct", "enum", "const", "trait", "mod"].iter().any(|word| {
+        source.match_indices(&format!("{word} {name}")).any(|(at, found)| {
+            let after = source[at + found.len()..].chars().next();
+            !after.is_some_and(|c| c.is_alphanumeric() || c == '_')
+        })
+    })
+}
+
+#[test]
+fn what_the_pages_name_is_where_they_say() {
+    assert_eq!(named_in("see [`a`](../b.rs), [c](../d.rs)"), [("a".to_owned(), "b.rs".to_owned())]);
+    assert!(declares("pub fn plan(", "plan") && !declares("pub fn planned(", "plan"));
+    let mut complaints = Vec::new();
+    let mut count = 0;
+    for page in sources("md").iter().filter(|page| page.path.starts_with("docs/")) {
+        for (name, file) in named_in(&page.text) {
+            count += 1;
+            let text = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            if !declares(&text, &name) {
+                complaints.push(format!("{}: {file} does not declare {name}", page.path));
+            }
+        }
+    }
+    assert!(count > 30, "only {count} names found in docs/");
+    no_complaints(complaints);
+}
