@@ -5,7 +5,7 @@ mod blame;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use skiff_client::{ListOptions, Patch};
@@ -115,12 +115,16 @@ async fn status(session: &Session, options: Status) -> Result<ExitCode> {
     let (resource, name) = deployment(session, &options.what).await?;
     let wait = follow(session, &resource, &name, options.watch);
     if options.timeout.is_zero() {
-        wait.await
-    } else {
-        tokio::time::timeout(options.timeout, wait)
-            .await
-            .map_err(|_| anyhow!("timed out after {} s waiting for {name:?}", options.timeout.as_secs()))?
+        return wait.await;
     }
+    if let Ok(ended) = tokio::time::timeout(options.timeout, wait).await {
+        return ended;
+    }
+    let why = match session.api(&resource, false).get(session.namespace(), &name).await {
+        Ok(deployment) => blame::failing_pod(session, &deployment).await,
+        Err(_) => String::new(),
+    };
+    bail!("timed out after {} s waiting for deployment {name:?}{why}", options.timeout.as_secs())
 }
 
 /// Prints each new state of the rollout until it is complete or has failed.

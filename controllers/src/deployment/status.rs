@@ -78,6 +78,11 @@ fn progressing(
         Some(name) => format!("ReplicaSet \"{name}\""),
         None => format!("Deployment \"{}\"", deployment.metadata.name),
     };
+    // What hung was another template's rollout. That it did must not be told of this one, not for a moment: whoever waits
+    // for it would give up.
+    let overtaken = conditions
+        .get("Progressing")
+        .is_some_and(|c| c.reason == "ProgressDeadlineExceeded" && !c.message.starts_with(&subject));
     let was = |reason: &str| conditions.get("Progressing").is_some_and(|c| c.reason == reason);
     if let Some(failure) = &news.failure {
         conditions.set("Progressing", "False", "ReplicaSetCreateError", failure);
@@ -100,7 +105,7 @@ fn progressing(
         return None;
     } else if has_moved(&deployment.status, status) {
         conditions.touch("Progressing", "True", "ReplicaSetUpdated", &format!("{subject} is progressing."));
-    } else if conditions.get("Progressing").is_none() {
+    } else if conditions.get("Progressing").is_none() || overtaken {
         if let Some(name) = name {
             let message = format!("Found new replica set \"{name}\"");
             conditions.set("Progressing", "True", "FoundNewReplicaSet", &message);

@@ -88,6 +88,27 @@ fn a_rollout_that_was_found_to_hang_stays_so_while_it_is_paused() {
 }
 
 #[test]
+fn going_back_from_a_rollout_that_hung_does_not_hang() {
+    let mut model = running(1);
+    model.change("web", |d| set_image(d, "v2"));
+    frames(&mut model, |m| m.stop_pods(""));
+    model.now += 601;
+    model.reconcile_deployment("web");
+    assert_eq!(model.condition("web", "Progressing"), "False ProgressDeadlineExceeded");
+    model.change("web", |d| set_image(d, "v1"));
+    for _ in 0..10 {
+        model.reconcile_deployment("web");
+        let deployment = &model.deployments["web"];
+        if deployment.status.observed_generation == deployment.metadata.generation {
+            break;
+        }
+    }
+    let deployment = &model.deployments["web"];
+    assert_eq!(deployment.status.observed_generation, deployment.metadata.generation);
+    assert!(model.condition("web", "Progressing").starts_with("True "), "{}", model.condition("web", "Progressing"));
+}
+
+#[test]
 fn a_replica_set_that_is_there_already_is_found() {
     let mut model = running(2);
     model.change("web", |d| d.spec.progress_deadline_seconds = None);
