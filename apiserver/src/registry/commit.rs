@@ -206,12 +206,13 @@ impl Registry {
     /// The cause as it is stored: the client's words with what only the server knows.
     fn cause(&self, request: &Request, replaced: u64) -> ApiResult<skiffv1::Cause> {
         let mut cause = request.cause.clone();
+        // Who it was is for the server to say; only which program it says it was comes with the request.
+        let component = cause.actor.take().map(|actor| actor.component).unwrap_or_default();
+        // Measured without what the server adds: a client that keeps to the limit is never refused.
         let size = cause.encoded_len();
         if size > CAUSE_MAX {
             return Err(ApiError::too_large("the cause of this write", size, CAUSE_MAX));
         }
-        // Who it was is for the server to say; only which program it says it was comes with the request.
-        let component = cause.actor.take().map(|actor| actor.component).unwrap_or_default();
         let node = crate::auth::node_name(&request.identity).unwrap_or_default().into();
         let user = request.identity.user.clone();
         cause.actor = Some(skiffv1::Actor { user, component, node, ..Default::default() });

@@ -149,6 +149,25 @@ fn a_write_carries_its_cause_and_the_server_fills_in_the_rest() {
         assert_eq!((stored.verb.as_str(), stored.reason.as_str()), ("patch", "because"));
         assert_eq!(stored.replaced_revision, revision(&made));
 
+        // What the server adds does not count: a client that keeps to the limit is never refused.
+        let with_cause = |cause: &pb::Cause| {
+            let mut request = tonic::Request::new(pb::PatchRequest {
+                r#ref: Some(at("v1:configmaps:default/m")),
+                r#type: pb::patch_request::Type::Merge.into(),
+                patch: br#"{"data":{"a":"c"}}"#.to_vec().into(),
+                ..Default::default()
+            });
+            let bytes = tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec());
+            request.metadata_mut().insert_bin("skiff-cause-bin", bytes);
+            request
+        };
+        let mut full = pb::Cause::default();
+        while full.encoded_len() < 1024 {
+            full.reason.push('x');
+        }
+        assert_eq!(full.encoded_len(), 1024);
+        admin.grpc.clone().patch(with_cause(&full)).await.expect("as large as it may be");
+
         cause.reason = "x".repeat(2000);
         let mut request =
             tonic::Request::new(pb::DeleteRequest { r#ref: Some(at("v1:configmaps:default/m")), ..Default::default() });
