@@ -264,6 +264,8 @@ fn rollouts_that_have_failed_end_with_the_pods_reason() {
         let waiting = json!({"reason": "ErrImagePull", "message": "no/such:1: not found"});
         let of_pod = json!({"phase": "Pending", "containerStatuses": [{"name": "c", "image": "", "imageID": "", "state": {"waiting": waiting}}]});
         api("", "pods").await.patch("default", "web-h-x", status(of_pod), Some("status")).await.unwrap();
+        let waits = "timed out after 5 s waiting for deployment \"web\": pod/web-h-x: ErrImagePull";
+        refused(&session, "rollout status deployment/web --timeout=5s", waits).await;
         let late = json!({"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"});
         let of_web = json!({"observedGeneration": 1, "conditions": [late]});
         api("apps", "deployments").await.patch("default", "web", status(of_web), Some("status")).await.unwrap();
