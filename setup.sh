@@ -26,6 +26,8 @@ need cc gcc
 if [ "${1:-}" = tests ]; then
     need etcd etcd-server
     need strace strace
+    need pgrep procps
+    need kill procps
     need curl curl
 fi
 if [ ${#missing[@]} -gt 0 ]; then
