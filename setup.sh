@@ -27,7 +27,6 @@ if [ "${1:-}" = tests ]; then
     need etcd etcd-server
     need strace strace
     need pgrep procps
-    need kill procps
     need curl curl
 fi
 if [ ${#missing[@]} -gt 0 ]; then
