@@ -24,6 +24,8 @@ pub struct Message {
     pub rust: String,
     pub description: String,
     pub kind: Option<KindFacts>,
+    /// An apply replaces it as a whole.
+    pub whole: bool,
     pub fields: Vec<Field>,
 }
 
@@ -72,6 +74,7 @@ pub struct Field {
     pub list_map_keys: Vec<String>,
     pub atomic: bool,
     pub immutable: bool,
+    pub default: String,
     pub description: String,
 }
 
@@ -116,6 +119,7 @@ fn read_message(pool: &DescriptorPool, message: &MessageDescriptor) -> Result<Me
         rust: naming::rust_type(message.full_name()),
         description: comment(message.parent_file().file_descriptor_proto(), message.path()),
         kind: read_kind(pool, message)?,
+        whole: matches!(option(pool, &message.options(), "skiff.whole"), Some(Value::Bool(true))),
         fields: fields?,
     })
 }
@@ -182,6 +186,7 @@ fn read_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Field, S
         list_map_keys,
         atomic: flag("skiff.atomic"),
         immutable: flag("skiff.immutable"),
+        default: string("skiff.default"),
         description: comment(field.parent_message().parent_file().file_descriptor_proto(), field.path()),
     })
 }

@@ -17,8 +17,8 @@ pub fn generate(model: &Model) -> (String, String) {
         collect(model, message, &mut fields);
         let _ = writeln!(
             objects,
-            "Object {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), open: false, fields: Cow::Borrowed(&[",
-            message.name, message.description
+            "Object {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), open: false, atomic: {}, fields: Cow::Borrowed(&[",
+            message.name, message.description, message.whole
         );
         for field in fields {
             let _ = writeln!(objects, "{},", literal(field, &place));
@@ -85,12 +85,13 @@ fn literal(field: &Field, place: &dyn Fn(&str) -> usize) -> String {
     let keys: Vec<String> = field.list_map_keys.iter().map(|k| format!("Cow::Borrowed({k:?})")).collect();
     let keys = keys.join(", ");
     format!(
-        "Field {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), shape: Shape::{shape}, of: Type::{of}, presence: Presence::{presence}, merge: Merge::{merge}, merge_key: Cow::Borrowed({:?}), list: ListType::{list}, list_map_keys: Cow::Borrowed(&[{keys}]), atomic: {}, retain_keys: {}, immutable: {} }}",
+        "Field {{ name: Cow::Borrowed({:?}), description: Cow::Borrowed({:?}), shape: Shape::{shape}, of: Type::{of}, presence: Presence::{presence}, merge: Merge::{merge}, merge_key: Cow::Borrowed({:?}), list: ListType::{list}, list_map_keys: Cow::Borrowed(&[{keys}]), atomic: {}, retain_keys: {}, immutable: {}, default: Cow::Borrowed({:?}) }}",
         field.name,
         field.description,
         field.merge_key,
         field.atomic,
         strategies.contains(&"retainKeys"),
-        field.immutable
+        field.immutable,
+        field.default
     )
 }

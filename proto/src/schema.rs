@@ -32,6 +32,8 @@ pub struct Object {
     pub fields: Cow<'static, [Field]>,
     /// Fields that are not listed are kept as they are.
     pub open: bool,
+    /// Server-side apply replaces it as a whole, wherever it stands.
+    pub atomic: bool,
 }
 
 /// One field of an object.
@@ -61,6 +63,8 @@ pub struct Field {
     pub retain_keys: bool,
     /// May not change once the object exists.
     pub immutable: bool,
+    /// What an absent value means, where it identifies an item of a list: `TCP`. Empty: nothing.
+    pub default: Cow<'static, str>,
 }
 
 /// When a field is written, as Go's three ways to declare it have it.
@@ -272,6 +276,7 @@ impl Field {
             atomic: false,
             retain_keys: false,
             immutable: false,
+            default: Cow::Borrowed(""),
         }
     }
 }
@@ -323,6 +328,7 @@ mod tests {
             description: "".into(),
             fields: fields.into(),
             open: false,
+            atomic: false,
         };
         let objects = vec![
             object("Backup", vec![Field::new("spec", Shape::Single, Type::Object(1))]),

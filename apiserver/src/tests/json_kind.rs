@@ -18,6 +18,7 @@ fn schema() -> Arc<Schema> {
         description: "".into(),
         fields: fields.into(),
         open: false,
+        atomic: false,
     };
     let mut targets = Field::new("targets", Shape::List, Type::Object(2));
     targets.merge = Merge::List;
