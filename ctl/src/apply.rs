@@ -1,14 +1,13 @@
-//! `apply`: a three-way merge between what was applied last (kept in an annotation, the same that
-//! kubectl uses), what the file says, and what the cluster holds. Fields that the file never named
-//! stay as others set them.
+//! `apply`: the server makes the objects what the files say and remembers which fields they named:
+//! what a file names no longer goes, what it never named stays as others set it, and what others
+//! have set since is a conflict.
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 use skiff_client::Patch;
-use skiff_proto::{merge, schema};
 
 use crate::manifest::{self, Files, Manifest};
 use crate::report::{DryRun, Report};
@@ -20,13 +19,24 @@ pub struct Options {
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
+    ownership: Ownership,
+    #[command(flatten)]
     report: Report,
 }
 
-/// Holds what was applied last.
-pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-/// A patch whose object changed meanwhile is computed anew so many times.
-const TRIES: usize = 5;
+/// In whose name fields are set, and whether they are taken from others.
+#[derive(Args, Clone, Debug)]
+pub struct Ownership {
+    /// The name under which the server remembers which fields the files named.
+    #[arg(long, value_name = "NAME", default_value = MANAGER)]
+    field_manager: String,
+    /// Set fields that others have set to something else since, and own them from now on.
+    #[arg(long)]
+    force_conflicts: bool,
+}
+
+/// The server knows what else this name does, and does not count it as a conflict.
+const MANAGER: &str = "skiffctl";
 
 /// Checks everything, then applies one object after the other.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
@@ -37,7 +47,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     // The server's own checks (values, limits, permissions) for all objects, before the first write.
     let mut refused = vec![];
     for manifest in &manifests {
-        if let Err(e) = one(session, manifest, true).await
+        if let Err(e) = one(session, manifest, &options.ownership, true).await
             && !made_by_these(&e, manifest, &manifests)
         {
             refused.push(format!("{}: {e:#}", manifest.place));
@@ -48,7 +58,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     }
     let dry_run = options.report.dry_run != DryRun::None;
     for (i, manifest) in manifests.iter().enumerate() {
-        let applied = match one(session, manifest, dry_run).await {
+        let applied = match one(session, manifest, &options.ownership, dry_run).await {
             Err(e) if dry_run && made_by_these(&e, manifest, &manifests) => {
                 Applied { outcome: "created", before: None, after: manifest.object.clone() }
             }
@@ -77,94 +87,39 @@ fn made_by_these(error: &anyhow::Error, manifest: &Manifest, all: &[Manifest]) -
     missing && all.iter().any(|m| m.resource.kind == "Namespace" && m.name == manifest.namespace)
 }
 
-/// Creates or patches one object.
-pub async fn one(session: &Session, manifest: &Manifest, dry_run: bool) -> Result<Applied> {
+/// Applies one object.
+pub async fn one(session: &Session, manifest: &Manifest, ownership: &Ownership, dry_run: bool) -> Result<Applied> {
     if manifest.name.is_empty() {
         bail!("apply needs metadata.name; generateName makes a new object each time: use create");
     }
-    let modified = with_last_applied(&manifest.object)?;
     let api = session.api(&manifest.resource, dry_run);
-    for _ in 0..TRIES {
-        let current = match api.get(&manifest.namespace, &manifest.name).await {
-            Ok(current) => current,
-            Err(e) if e.is_not_found() => match api.create(&manifest.namespace, &modified).await {
-                Err(e) if e.is_already_exists() => continue,
-                created => return Ok(Applied { outcome: "created", before: None, after: created? }),
-            },
-            Err(e) => return Err(e.into()),
-        };
-        let unchanged = |now: &Value| Applied { outcome: "unchanged", before: Some(now.clone()), after: now.clone() };
-        let Some(patch) = patch(manifest, &modified, &current)? else {
-            return Ok(unchanged(&current));
-        };
-        match api.patch(&manifest.namespace, &manifest.name, patch, None).await {
-            Err(e) if e.is_conflict() => {}
-            // A patch that only spells differently what is there changes nothing.
-            Ok(patched) if revision(&patched) == revision(&current) => return Ok(unchanged(&current)),
-            patched => return Ok(Applied { outcome: "configured", before: Some(current), after: patched? }),
-        }
+    let before = api.get_opt(&manifest.namespace, &manifest.name).await?;
+    let mut object = manifest.object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.shift_remove("managedFields");
     }
-    bail!("it keeps changing while being applied: try again")
+    let manager = ownership.field_manager.clone();
+    let patch = Patch::Apply { object, manager, force: ownership.force_conflicts };
+    let after = match api.patch(&manifest.namespace, &manifest.name, patch, None).await {
+        Err(e) if is_field_conflict(&e) => return Err(e).with_context(|| TAKE_OR_LEAVE),
+        applied => applied?,
+    };
+    let outcome = match &before {
+        None => "created",
+        Some(before) if revision(before) == revision(&after) => "unchanged",
+        Some(_) => "configured",
+    };
+    Ok(Applied { outcome, before, after })
+}
+
+const TAKE_OR_LEAVE: &str = "others have set these fields: take them from the file to leave them as they are, \
+     or use --force-conflicts to set them";
+
+fn is_field_conflict(error: &skiff_client::Error) -> bool {
+    let causes = error.status().and_then(|s| s.details.as_ref()).map(|d| d.causes.as_slice()).unwrap_or_default();
+    causes.iter().any(|cause| cause.reason == "FieldManagerConflict")
 }
 
 fn revision(object: &Value) -> Option<&str> {
     object.pointer("/metadata/resourceVersion").and_then(Value::as_str)
-}
-
-/// What has to change; `None` when nothing has.
-fn patch(manifest: &Manifest, modified: &Value, current: &Value) -> Result<Option<Patch>> {
-    let original = match current.pointer("/metadata/annotations").and_then(|a| a.get(LAST_APPLIED)) {
-        Some(Value::String(text)) => serde_json::from_str(text)
-            .with_context(|| format!("the annotation {LAST_APPLIED} of the object in the cluster is not JSON"))?,
-        _ => json!({}),
-    };
-    let r = &manifest.resource;
-    let patch = match schema::for_kind(&r.group, &r.version, &r.kind) {
-        Some(schema) => {
-            let patch = merge::three_way(&original, modified, current, &schema);
-            (patch != json!({})).then_some(Patch::Strategic(patch))
-        }
-        None => {
-            let patch = merge::three_way_json(&original, modified, current);
-            (patch != json!({})).then_some(Patch::Merge(patch))
-        }
-    };
-    Ok(patch)
-}
-
-/// The object with itself, as it is in the file, in the annotation.
-fn with_last_applied(object: &Value) -> Result<Value> {
-    let mut plain = object.clone();
-    if let Some(annotations) = plain.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
-    }
-    let text = serde_json::to_string(&plain).context("write the object as JSON")? + "\n";
-    let Some(metadata) = plain.get_mut("metadata").and_then(Value::as_object_mut) else {
-        bail!("metadata: an object is expected here");
-    };
-    let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
-    if annotations.is_null() {
-        *annotations = json!({});
-    }
-    match annotations.as_object_mut() {
-        Some(annotations) => annotations.insert(LAST_APPLIED.to_owned(), Value::String(text)),
-        None => bail!("metadata.annotations: an object is expected here"),
-    };
-    Ok(plain)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_annotation_holds_the_file_and_not_itself() {
-        let object = json!({"metadata": {"name": "x", "annotations": {LAST_APPLIED: "old", "a": "b"}}});
-        let once = with_last_applied(&object).unwrap();
-        let twice = with_last_applied(&once).unwrap();
-        assert_eq!(once, twice);
-        let held: Value =
-            serde_json::from_str(once["metadata"]["annotations"][LAST_APPLIED].as_str().unwrap()).unwrap();
-        assert_eq!(held, json!({"metadata": {"name": "x", "annotations": {"a": "b"}}}));
-    }
 }

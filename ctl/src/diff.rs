@@ -19,6 +19,8 @@ use crate::session::Session;
 pub struct Options {
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    ownership: apply::Ownership,
     /// Compare revisions of one object instead: `A..B`, or `A..` for A and now.
     #[arg(long, value_name = "A..B", conflicts_with = "files", requires = "what")]
     at: Option<String>,
@@ -55,7 +57,8 @@ async fn compare(session: &Session, options: &Options) -> Result<u8> {
         std::fs::create_dir(side).with_context(|| format!("make {}", side.display()))?;
     }
     for manifest in manifest::read(session, &options.files).await? {
-        let applied = apply::one(session, &manifest, true).await.with_context(|| manifest.place.clone())?;
+        let applied =
+            apply::one(session, &manifest, &options.ownership, true).await.with_context(|| manifest.place.clone())?;
         let (mut before, mut after) = (applied.before, applied.after);
         if manifest.resource.kind == "Secret" {
             mask(before.as_mut(), &mut after);
@@ -82,12 +85,6 @@ fn strip(object: &mut Value) {
     let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else { return };
     metadata.shift_remove("managedFields");
     metadata.shift_remove("resourceVersion");
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.shift_remove(apply::LAST_APPLIED);
-        if annotations.is_empty() {
-            metadata.shift_remove("annotations");
-        }
-    }
 }
 
 /// Secrets differ visibly without being shown.
@@ -127,8 +124,7 @@ mod tests {
 
     #[test]
     fn what_every_apply_changes_is_no_difference() {
-        let mut object =
-            json!({"metadata": {"name": "x", "resourceVersion": "1", "annotations": {apply::LAST_APPLIED: "{}"}}});
+        let mut object = json!({"metadata": {"name": "x", "resourceVersion": "1", "managedFields": []}});
         strip(&mut object);
         assert_eq!(object, json!({"metadata": {"name": "x"}}));
     }

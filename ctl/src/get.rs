@@ -53,6 +53,9 @@ pub struct Options {
     /// As they were at this revision; `skiffctl history` lists an object's. Takes names.
     #[arg(long, value_name = "REVISION")]
     at: Option<u64>,
+    /// With -o yaml or json: who manages which fields as well.
+    #[arg(long)]
+    show_managed_fields: bool,
     /// Nothing found is no error.
     #[arg(long)]
     ignore_not_found: bool,
@@ -149,11 +152,12 @@ fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Opti
             let mut objects = all();
             if single {
                 return match objects.pop() {
-                    Some(object) => output::print(&output::document(object, *format)?),
+                    Some(object) => output::print(&output::document(&shown(options, object), *format)?),
                     None => Ok(()),
                 };
             }
-            output::print(&output::document(&as_list(objects), *format)?)
+            let objects: Vec<Value> = objects.into_iter().map(|object| shown(options, object)).collect();
+            output::print(&output::document(&as_list(objects.iter().collect()), *format)?)
         }
         Some(Form::Template(template)) => match all().as_slice() {
             [] if single => Ok(()),
@@ -245,10 +249,21 @@ fn revision_of(object: &Value) -> u64 {
     columns::text(object, "/metadata/resourceVersion").parse().unwrap_or(0)
 }
 
+/// The object as documents show it: who manages its fields is seldom what is asked for.
+fn shown(options: &Options, object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) =
+        object.get_mut("metadata").and_then(Value::as_object_mut).filter(|_| !options.show_managed_fields)
+    {
+        metadata.shift_remove("managedFields");
+    }
+    object
+}
+
 fn print_change(session: &Session, target: &Target, options: &Options, object: Value) -> Result<()> {
     let text = match &options.output {
-        Some(Form::Of(Format::Yaml)) => format!("---\n{}", output::document(&object, Format::Yaml)?),
-        Some(Form::Of(Format::Json)) => output::document(&object, Format::Json)?,
+        Some(Form::Of(Format::Yaml)) => format!("---\n{}", output::document(&shown(options, &object), Format::Yaml)?),
+        Some(Form::Of(Format::Json)) => output::document(&shown(options, &object), Format::Json)?,
         Some(Form::Of(Format::Name)) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
         Some(Form::Template(template)) => template.render(&object),
         Some(Form::Columns(columns)) => form::table(columns, &[&object]).render(false),

@@ -83,8 +83,12 @@ impl Report {
             }
             Some(Format::Name) => output::line(target::called(resource, &name(object))),
             Some(format) => {
+                let mut object = object.clone();
+                if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+                    metadata.shift_remove("managedFields");
+                }
                 let apart = if format == Format::Yaml && self.printed.replace(true) { "---\n" } else { "" };
-                output::print(&format!("{apart}{}", output::document(object, format)?))
+                output::print(&format!("{apart}{}", output::document(&object, format)?))
             }
         }
     }

@@ -292,3 +292,32 @@ fn what_is_named_almost_right_is_suggested() {
         assert_eq!(session.api(&all, false).list("default", &ListOptions::default()).await.unwrap().items.len(), 1);
     });
 }
+
+#[test]
+fn applying_leaves_what_others_set_and_says_what_they_contest() {
+    simulate(async |sim: Sim| {
+        let _server = start(&sim).await;
+        let session = session(&sim);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("map.yaml");
+        let write = |data: Value| {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "m"}, "data": data});
+            std::fs::write(&file, object.to_string()).unwrap();
+        };
+        let line = format!("apply -f {}", file.display());
+        let data = async || get(&session, "cm", "m").await.unwrap()["data"].clone();
+        write(json!({"a": "1", "b": "1"}));
+        done(&session, &line).await;
+        done(&session, "patch cm m -p {\"data\":{\"a\":\"2\",\"c\":\"2\"}}").await;
+        write(json!({"a": "3"}));
+        done(&session, &line).await;
+        assert_eq!(data().await, json!({"a": "3", "c": "2"}), "what one's own other verbs set is no conflict");
+        done(&session, &format!("{line} --field-manager=cd --force-conflicts")).await;
+        write(json!({"a": "4"}));
+        refused(&session, &line, "--force-conflicts").await;
+        refused(&session, &line, "conflict with \"cd\": .data.a").await;
+        assert_eq!(data().await, json!({"a": "3", "c": "2"}));
+        done(&session, &format!("{line} --force-conflicts")).await;
+        assert_eq!(data().await, json!({"a": "4", "c": "2"}));
+    });
+}

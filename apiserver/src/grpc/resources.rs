@@ -75,6 +75,7 @@ fn object_reply(reply: ObjectReply) -> pb::ObjectReply {
         content_type: reply.content_type.into(),
         warnings: reply.warnings,
         deleted: reply.deleted,
+        created: reply.created,
     }
 }
 
@@ -179,6 +180,7 @@ impl Resources for ResourcesService {
                 dry_run: m.dry_run,
                 field_validation,
                 field_manager: m.field_manager,
+                force: false,
             };
             let common = Common { reference: m.r#ref, accept: m.accept, metadata_only: false };
             self.request(&extensions, &headers, common, Operation::Create(body))
@@ -195,6 +197,7 @@ impl Resources for ResourcesService {
                 dry_run: m.dry_run,
                 field_validation,
                 field_manager: m.field_manager,
+                force: false,
             };
             let common = Common { reference: m.r#ref, accept: m.accept, metadata_only: false };
             self.request(&extensions, &headers, common, Operation::Update(body))
@@ -221,6 +224,7 @@ impl Resources for ResourcesService {
                     dry_run: m.dry_run,
                     field_validation,
                     field_manager: m.field_manager,
+                    force: m.force,
                 };
                 let common = Common { reference: m.r#ref, accept: m.accept, metadata_only: false };
                 self.request(&extensions, &headers, common, Operation::Patch { kind, body })

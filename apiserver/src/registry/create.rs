@@ -24,6 +24,7 @@ impl Registry {
         let decoded = resource.strategy.decode(&body.bytes, &body.content_type);
         let (mut object, mut warnings) = reply::decode(resource, decoded, body.field_validation)?;
         meta::address(resource, object.meta_mut(), &request.namespace, "")?;
+        object.meta_mut().managed_fields.clear();
         if !object.meta().resource_version.is_empty() {
             return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
         }
@@ -56,7 +57,8 @@ impl Registry {
         Ok(())
     }
 
-    async fn create_one(
+    /// Creates an object that has its name.
+    pub(super) async fn create_one(
         &self,
         request: &Request,
         mut object: Box<dyn Object>,

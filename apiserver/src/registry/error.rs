@@ -109,6 +109,25 @@ impl ApiError {
             .about(resource, name)
     }
 
+    /// 409: an apply would change fields that others manage; per field, who does (`conflict with "x"`) and its path.
+    pub fn apply_conflict(resource: &Resource, fields: &[(String, String)]) -> Self {
+        let mut message =
+            format!("Apply failed with {} conflict{}: ", fields.len(), if fields.len() == 1 { "" } else { "s" });
+        for (i, (with, field)) in fields.iter().enumerate() {
+            if fields.len() == 1 {
+                message.push_str(&format!("{with}: {field}"));
+                continue;
+            }
+            if i == 0 || fields[i - 1].0 != *with {
+                let separator = if i == 0 { "" } else { "\n" };
+                message.push_str(&format!("{separator}{}:", with.replacen("conflict", "conflicts", 1)));
+            }
+            message.push_str(&format!("\n- {field}"));
+        }
+        let refused = Self::new(409, "Conflict", message).about(resource, "");
+        fields.iter().fold(refused, |refused, (with, field)| refused.cause("FieldManagerConflict", with, field))
+    }
+
     /// 409: the object changed since the writer read it.
     pub fn modified(resource: &Resource, name: &str) -> Self {
         Self::conflict(

@@ -21,6 +21,6 @@ impl Registry {
             .get(resource.cached(), &request.namespace, &request.name)
             .ok_or_else(|| ApiError::not_found(resource, &request.name))?;
         let (bytes, content_type) = content(&entry, request.accept, request.metadata_only)?;
-        Ok(ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false })
+        Ok(ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false, created: false })
     }
 }

@@ -16,9 +16,7 @@ impl Registry {
     /// Changes parts of an object, or of one of its subresources.
     pub(super) async fn patch(&self, request: &Request, kind: PatchKind, body: &Body) -> ApiResult<ObjectReply> {
         if kind == PatchKind::Apply {
-            return Err(ApiError::not_implemented(
-                "server-side apply is not supported yet; use client-side apply, or a merge or strategic merge patch",
-            ));
+            return self.apply(request, body).await;
         }
         let patch: Value = serde_json::from_slice(&body.bytes)
             .map_err(|error| ApiError::bad_request(format!("the patch is not JSON: {error}")))?;

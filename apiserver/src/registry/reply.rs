@@ -15,7 +15,7 @@ pub fn object(request: &Request, object: &dyn Object, warnings: Vec<String>) -> 
     } else {
         whole(&request.resource, object, request.accept)
     };
-    ObjectReply { bytes, content_type, warnings, deleted: false }
+    ObjectReply { bytes, content_type, warnings, deleted: false, created: false }
 }
 
 /// An object that was just written, as the answer: the very bytes that are stored, with their revision.
@@ -30,7 +30,7 @@ pub fn written(
     let content_type = request.resource.strategy.stored_as();
     if revision != 0 && request.accept == Format::Protobuf && content_type == ContentType::Protobuf {
         let bytes = with_resource_version(content_type, stored, revision);
-        return ObjectReply { bytes, content_type: PROTOBUF, warnings, deleted: false };
+        return ObjectReply { bytes, content_type: PROTOBUF, warnings, deleted: false, created: false };
     }
     if revision != 0 {
         object.meta_mut().resource_version = revision.to_string();
@@ -63,7 +63,7 @@ pub fn success(request: &Request) -> ObjectReply {
         Format::Protobuf => (status.encode_to_vec().into(), PROTOBUF),
         Format::Json => (skiff_proto::json::encode(&status).into(), JSON),
     };
-    ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false }
+    ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false, created: false }
 }
 
 /// A body decoded, with what strict validation has to say turned into a refusal or into warnings.

@@ -128,6 +128,8 @@ pub struct Body {
     pub field_validation: FieldValidation,
     /// Who manages the fields.
     pub field_manager: String,
+    /// Of an apply: take fields from other managers.
+    pub force: bool,
 }
 
 /// What to do about unknown and duplicate fields.
@@ -268,6 +270,8 @@ pub struct ObjectReply {
     pub warnings: Vec<String>,
     /// Of a delete: whether the object is gone.
     pub deleted: bool,
+    /// Of an apply: whether it made the object.
+    pub created: bool,
 }
 
 /// An answered page.

@@ -44,7 +44,7 @@ fn as_reply(request: &Request, scale: &Scale) -> ObjectReply {
         Format::Protobuf => (scale.encode_to_vec().into(), PROTOBUF),
         Format::Json => (json::encode(scale).into(), JSON),
     };
-    ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false }
+    ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false, created: false }
 }
 
 impl Registry {

@@ -54,6 +54,7 @@ impl Registry {
             let current = self.existing_if(request, &named.uid, &named.resource_version).await?;
             let mut new = current.object.copy();
             self.assign(request, pod_of(new.as_mut())?, &binding)?;
+            self.track(request, new.as_mut(), current.object.as_ref())?;
             admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
             if self.swap(request, new, &current, Vec::new()).await?.is_some() {
                 return Ok(reply::success(request));
@@ -134,6 +135,7 @@ impl Registry {
                 Some(typed) => typed.0.spec.finalizers = sent.spec.finalizers.clone(),
                 None => return Err(ApiError::method_not_allowed(&request.resource, "finalize")),
             }
+            self.track(request, new.as_mut(), current.object.as_ref())?;
             admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
             if let Some(reply) = self.swap(request, new, &current, Vec::new()).await? {
                 return Ok(reply);

@@ -43,6 +43,16 @@ impl Registry {
         request: &Request,
         change: impl Fn(&dyn Object) -> ApiResult<Changed> + Sync,
     ) -> ApiResult<ObjectReply> {
+        self.modify_as(request, change, |new, old| self.track(request, new, old)).await
+    }
+
+    /// The same, with a say about who owns which fields of the outcome.
+    pub(super) async fn modify_as(
+        &self,
+        request: &Request,
+        change: impl Fn(&dyn Object) -> ApiResult<Changed> + Sync,
+        own: impl Fn(&mut dyn Object, &dyn Object) -> ApiResult<()> + Sync,
+    ) -> ApiResult<ObjectReply> {
         for _ in 0..ATTEMPTS {
             let current = self.existing(request).await?;
             let (mut new, mut warnings) = change(current.object.as_ref())?;
@@ -51,6 +61,7 @@ impl Registry {
             }
             let old = current.object.as_ref();
             self.settle(request, new.as_mut(), old, &mut warnings)?;
+            own(new.as_mut(), old)?;
             admission::check(request, Some(new.as_ref()), Some(old))?;
             if let Some(reply) = self.swap(request, new, &current, warnings).await? {
                 return Ok(reply);

@@ -6,7 +6,7 @@
 //! Rust structs; a kind without one is stored as JSON and goes the same ways (`json_kind.rs`).
 
 mod field_error;
-mod json_kind;
+pub mod json_kind;
 mod kinds;
 mod object;
 mod pod_defaults;

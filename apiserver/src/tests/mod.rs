@@ -1,6 +1,7 @@
 //! The whole server in a simulated world: real gRPC over pipes, paused time, the embedded store on a simulated disk.
 
 mod admission;
+mod apply;
 mod etcd;
 mod history;
 mod http;
@@ -182,6 +183,9 @@ fn object(reply: tonic::Response<pb::ObjectReply>) -> Value {
     if reply.deleted {
         value["_deleted"] = json!(true);
     }
+    if reply.created {
+        value["_created"] = json!(true);
+    }
     value
 }
 
@@ -239,6 +243,20 @@ impl Client {
             r#type: kind.into(),
             patch: patch.to_string().into_bytes().into(),
             accept: JSON.into(),
+            ..Default::default()
+        };
+        Ok(object(self.grpc.clone().patch(self.request(m)).await?))
+    }
+
+    /// Server-side apply.
+    pub async fn apply(&self, path: &str, manager: &str, force: bool, document: Value) -> Answer {
+        let m = pb::PatchRequest {
+            r#ref: Some(at(path)),
+            r#type: pb::patch_request::Type::Apply.into(),
+            patch: document.to_string().into_bytes().into(),
+            accept: JSON.into(),
+            field_manager: manager.into(),
+            force,
             ..Default::default()
         };
         Ok(object(self.grpc.clone().patch(self.request(m)).await?))

@@ -236,8 +236,6 @@ fn json_merge_and_strategic_patches() {
             .await
             .expect("merge");
         assert_eq!((&by_merge["metadata"]["labels"]["a"], &by_merge["spec"]["replicas"]), (&json!("b"), &json!(1)));
-        let apply = admin.patch(path, Type::Apply, json!({})).await.expect_err("later");
-        assert_eq!((apply.status.code, apply.grpc.code()), (501, tonic::Code::Unimplemented));
         let test = admin.patch(path, Type::Json, json!([{"op": "test", "path": "/spec/replicas", "value": 9}])).await;
         assert_eq!(test.expect_err("the test fails").reason(), "BadRequest");
     });

@@ -48,14 +48,15 @@ fn put_items(is: Is<'_>, there: Vec<Value>, wanted: &[Value]) -> Vec<Value> {
     let (mut merged, mut next) = (vec![], 0);
     for (item, step) in wanted.iter().zip(&steps) {
         let place = step.as_ref().and_then(|_| places.get(step).copied());
-        let mut value = Value::Null;
-        if let Some(place) = place {
-            for (step, left) in old.iter_mut().take(place).skip(next) {
-                merged.extend((!named(step)).then(|| left.take()).flatten());
-            }
-            next = next.max(place + 1);
-            value = old[place].1.take().unwrap_or_default();
+        let before = place.unwrap_or_else(|| {
+            let unnamed = old.iter().skip(next).take_while(|(step, _)| !named(step)).count();
+            next + unnamed
+        });
+        for (step, left) in old.iter_mut().take(before).skip(next) {
+            merged.extend((!named(step)).then(|| left.take()).flatten());
         }
+        next = next.max(before);
+        let mut value = place.and_then(|place| old[place].1.take()).unwrap_or_default();
         put(is.inside(""), &mut value, item);
         merged.push(value);
     }

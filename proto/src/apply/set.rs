@@ -116,6 +116,24 @@ impl FieldSet {
         }
     }
 
+    /// The part inside one field of the document, and that field.
+    pub fn only(&self, name: &str) -> FieldSet {
+        let step = Step::Field(name.to_owned());
+        FieldSet {
+            members: self.members.get(&step).cloned().into_iter().collect(),
+            inside: self.inside.get(&step).map(|inside| (step.clone(), inside.clone())).into_iter().collect(),
+        }
+    }
+
+    /// Everything but one field of the document and what is in it.
+    pub fn without(&self, name: &str) -> FieldSet {
+        let step = Step::Field(name.to_owned());
+        let mut rest = self.clone();
+        rest.members.remove(&step);
+        rest.inside.remove(&step);
+        rest
+    }
+
     /// The paths of all fields, in order: `.spec.replicas`, `.spec.containers[name="web"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = vec![];

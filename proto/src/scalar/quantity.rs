@@ -213,6 +213,10 @@ impl fmt::Display for Quantity {
 impl Quantity {
     fn write_binary(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut value = round_away(self.nanos, NANO);
+        if value % 1024 != 0 {
+            // No suffix of this form fits, so it would be read back as the other: that one is canonical.
+            return Quantity { nanos: value * NANO, format: Format::DecimalSi }.write_decimal(f, false);
+        }
         let mut power = 0;
         while value % 1024 == 0 && power < BINARY_SUFFIXES.len() {
             value /= 1024;
@@ -444,6 +448,7 @@ mod tests {
         assert!(parse("1G") < parse("1Gi"));
         assert_eq!((parse("1Gi") - parse("512Mi")).to_string(), "512Mi");
         assert_eq!((Quantity::default() + parse("2Mi")).to_string(), "2Mi");
+        assert_eq!(parse("6.835Ki").to_string(), "7k");
         assert_eq!((parse("900m") + parse("100m")).to_string(), "1");
     }
 
