@@ -2,6 +2,7 @@
 //! document and Kubernetes' own protobuf, all at once. The .proto files in `protos/` are the source;
 //! `build/` makes the types and what is said about them from it.
 
+pub mod columns;
 pub mod fields;
 pub mod json;
 mod kind;
