@@ -1,9 +1,11 @@
-//! One port for everything: HTTP/2 with gRPC, and the plain HTTP of health and version, told apart by content type.
+//! One port for everything: HTTP/2 with gRPC, Kubernetes' REST API, and the plain HTTP of health and version; gRPC is
+//! told apart by its content type.
 //!
 //! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it.
 
 use crate::grpc::Caller;
-use crate::registry::{ApiError, Registry};
+use crate::registry::Registry;
+use crate::rest::Rest;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -43,6 +45,8 @@ pub struct Front {
     pub world: World,
     /// The gRPC services.
     pub grpc: axum::Router,
+    /// Kubernetes' REST API.
+    pub rest: Rest,
     /// For health.
     pub registry: Registry,
     /// How to speak TLS; pipes never do.
@@ -154,13 +158,16 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
             Err(never) => match never {},
         };
     }
-    plain(&front.registry, &caller, request.method(), request.uri().path())
+    match plain(&front.registry, &caller, request.method(), request.uri().path()) {
+        Some(answer) => answer,
+        None => front.rest.answer(caller.0, request.map(Body::new)).await,
+    }
 }
 
-/// Health and version, open to all; metrics, for administrators; anything else is refused in words.
-fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Response<Body> {
+/// Health and version, open to all; metrics, for administrators. Anything else is not plain.
+fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Option<Response<Body>> {
     let reads = method == Method::GET || method == Method::HEAD;
-    match path {
+    Some(match path {
         "/livez" if reads => text(StatusCode::OK, "ok"),
         "/healthz" | "/readyz" if reads => match registry.health() {
             Ok(()) => text(StatusCode::OK, "ok"),
@@ -170,11 +177,8 @@ fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> R
         "/metrics" if reads && caller.0.as_ref().is_some_and(crate::auth::is_admin) => {
             response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", registry.metrics())
         }
-        _ if caller.0.is_none() => refusal(&ApiError::unauthorized()),
-        _ => refusal(&ApiError::no_such_resource(format!(
-            "the server could not find the requested resource: {path} (the REST API is not served yet; use skiffctl)"
-        ))),
-    }
+        _ => return None,
+    })
 }
 
 fn version() -> String {
@@ -193,12 +197,6 @@ fn text(status: StatusCode, words: &str) -> Response<Body> {
 
 fn json(status: StatusCode, document: String) -> Response<Body> {
     response(status, "application/json", document)
-}
-
-fn refusal(error: &ApiError) -> Response<Body> {
-    let status = u16::try_from(error.code()).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let document = String::from_utf8_lossy(&skiff_proto::json::encode(error.status())).into_owned();
-    json(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), document)
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {

@@ -1,8 +1,8 @@
 //! The API server: one registry behind two faces, over a store that is durable before it acknowledges.
 //!
 //! ```text
-//! http (one port) ─ grpc/ ─ Request ─> registry/ ─> store/ ──one watch──> cache/ ─> get, list, watch
-//!        │            (rest/ beside it)   │  │                      └──> recorder/ ─> history
+//! http (one port) ─┬ grpc/ ┬ Request ─> registry/ ─> store/ ──one watch──> cache/ ─> get, list, watch
+//!        │         └ rest/ ┘              │  │                      └──> recorder/ ─> history
 //!        └─ tunnel/ (logs, exec)          │  └─ resources/: the table of kinds, a strategy each
 //!                                         └─ auth/, admission/
 //! ```
@@ -21,6 +21,7 @@ mod managers;
 pub mod recorder;
 pub mod registry;
 pub mod resources;
+mod rest;
 mod server;
 pub mod store;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::history::History;
 use crate::http::{self, Front};
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry, Settings};
+use crate::rest::Rest;
 use crate::store::embedded::{Embedded, EmbeddedOptions};
 use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
@@ -172,9 +173,11 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
+    let tunnels = Tunnels::new(world.clone(), registry.clone());
     let front = Front {
         world: world.clone(),
-        grpc: routes(&world, &registry, recorder),
+        grpc: routes(&registry, recorder, tunnels.clone()),
+        rest: Rest::new(world.clone(), registry.clone(), tunnels),
         registry: registry.clone(),
         tls,
         stop: stop.clone(),
@@ -197,10 +200,9 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
-fn routes(world: &World, registry: &Registry, recorder: Option<Arc<Recorder>>) -> axum::Router {
+fn routes(registry: &Registry, recorder: Option<Arc<Recorder>>, tunnels: Tunnels) -> axum::Router {
     // Well above the registry's own limit, which refuses in words.
     let largest = 4 * registry.limits().body_bytes.max(1 << 20);
-    let tunnels = Tunnels::new(world.clone(), registry.clone());
     Routes::new(
         ResourcesServer::new(ResourcesService::new(registry.clone()))
             .max_decoding_message_size(largest)

@@ -5,7 +5,6 @@
 //! list), [`pod`] (which Pod and container), [`terminal`] (a conversation with a process), [`advice`] (what to do about an error).
 
 mod advice;
-mod age;
 mod amend;
 mod api_resources;
 mod apply;

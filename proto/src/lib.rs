@@ -3,6 +3,7 @@
 //! `build/` makes the types and what is said about them from it.
 
 pub mod apply;
+pub mod columns;
 pub mod fields;
 pub mod json;
 mod kind;

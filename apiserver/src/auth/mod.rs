@@ -8,6 +8,8 @@
 mod node;
 mod rules;
 
+pub use rules::{Asked as Question, listed as rules_of};
+
 use crate::cache::Cache;
 use crate::registry::{ApiError, ApiResult, Request};
 use crate::resources::{Resource, Table};
@@ -83,6 +85,12 @@ impl Authorizer {
         let asked =
             rules::Asked { verb, group: &resource.group, resource: &resource.resource, subresource, namespace, name };
         self.allow(identity, &asked, resource)
+    }
+
+    /// Whether the tables let an identity do something; a node's own narrowing looks at the request itself and is not
+    /// in them.
+    pub fn may(&self, identity: &Identity, question: &Question<'_>) -> bool {
+        rules::allows(identity, question)
     }
 
     fn allow(&self, identity: &Identity, asked: &rules::Asked<'_>, resource: &Resource) -> ApiResult<()> {

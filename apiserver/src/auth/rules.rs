@@ -6,7 +6,7 @@ use skiff_world::Identity;
 /// One question.
 pub struct Asked<'a> {
     /// `get`, `list`, ...
-    pub verb: &'static str,
+    pub verb: &'a str,
     /// The API group.
     pub group: &'a str,
     /// The plural.
@@ -105,6 +105,19 @@ fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
     let node: &[Rule] = if group(NODES) && identity.user.starts_with("system:node:") { NODE } else { &[] };
     let proxy: &[Rule] = if group(PROXIES) { PROXY } else { &[] };
     user.iter().chain(node).chain(proxy)
+}
+
+/// A permission as it is shown: verbs, group, resources.
+pub type Listed = (&'static [&'static str], &'static str, &'static [&'static str]);
+
+/// What an identity may do in a namespace.
+pub fn listed(identity: &Identity, namespace: &str) -> Vec<Listed> {
+    const ALL: &[&str] = &["*"];
+    if super::is_admin(identity) {
+        return vec![(ALL, "*", ALL)];
+    }
+    let here = |rule: &&Rule| rule.namespace.is_none_or(|only| only == namespace);
+    rules_of(identity).filter(here).map(|rule| (rule.verbs, rule.group, rule.resources)).collect()
 }
 
 /// Whether an identity may do it.

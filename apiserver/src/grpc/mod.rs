@@ -8,5 +8,6 @@ mod status;
 
 pub use history::HistoryService;
 pub use metadata::{Caller, identity as caller};
+pub(crate) use metadata::{cause, fence};
 pub use resources::ResourcesService;
 pub use status::to_grpc;

@@ -144,6 +144,7 @@ impl Resources for ResourcesService {
             continue_token: m.r#continue,
             resource_version: m.resource_version,
             resource_version_match: m.resource_version_match,
+            unpaged: false,
         };
         let request = self.request(&extensions, &headers, common, Operation::List(options)).map_err(to_grpc)?;
         match self.registry.serve(request).await.map_err(to_grpc)? {

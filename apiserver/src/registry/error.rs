@@ -75,7 +75,10 @@ impl ApiError {
 
     /// 404: there is no such resource, subresource or address.
     pub fn no_such_resource(message: impl Into<String>) -> Self {
-        Self::new(404, "NotFound", message)
+        let mut error = Self::new(404, "NotFound", message);
+        // kubectl looks into the details of whatever is not found.
+        error.details();
+        error
     }
 
     /// 405: the resource exists and does not do that.
@@ -88,13 +91,23 @@ impl ApiError {
         .about(resource, "")
     }
 
-    /// 406 or 415: the content type asked for cannot be made or read.
+    /// 415: the content type cannot be read.
     pub fn unsupported_media_type(content_type: &str, supported: &[&str]) -> Self {
         Self::new(
             415,
             "UnsupportedMediaType",
             format!("content type {content_type:?} is not supported here; supported are: {}", supported.join(", ")),
         )
+    }
+
+    /// 405 for something that is no resource of the table.
+    pub fn method_not_allowed_here(what: &str) -> Self {
+        Self::new(405, "MethodNotAllowed", format!("{what} is not supported here"))
+    }
+
+    /// 406: the answer cannot be had in any form the client takes.
+    pub fn not_acceptable(message: &str) -> Self {
+        Self::new(406, "NotAcceptable", message)
     }
 
     /// 409: an object of this name is there already.

@@ -98,7 +98,7 @@ impl Permits {
             {
                 return Err(ApiError::too_large("the body", body.bytes.len(), self.limits.body_bytes));
             }
-            Operation::List(options) => {
+            Operation::List(options) | Operation::DeleteCollection { list: options, .. } => {
                 self.selector(&options.label_selector)?;
                 self.selector(&options.field_selector)?;
             }

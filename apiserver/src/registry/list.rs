@@ -30,6 +30,7 @@ impl Registry {
         };
         let limits = self.limits();
         let limit = match options.limit {
+            n if options.unpaged => n,
             0 => limits.page_items,
             n => n.min(limits.page_items),
         };
@@ -48,7 +49,7 @@ impl Registry {
             .with_continue(Token { revision: None, after_key }.write(scope)),
             (error, _) => cache_error(error),
         })?;
-        self.reply(request, page, scope)
+        self.reply(request, page, scope, options.unpaged)
     }
 
     /// Which revision a first page shows; `None`: the newest.
@@ -73,7 +74,7 @@ impl Registry {
     }
 
     /// A page in the form asked for, cut where it has bytes enough.
-    fn reply(&self, request: &Request, page: cache::ListPage, scope: u32) -> ApiResult<ListReply> {
+    fn reply(&self, request: &Request, page: cache::ListPage, scope: u32, unpaged: bool) -> ApiResult<ListReply> {
         let mut reply = ListReply {
             content_type: content_type(request),
             resource_version: page.revision.to_string(),
@@ -82,7 +83,7 @@ impl Registry {
         let (mut bytes, total) = (0, page.entries.len());
         for entry in &page.entries {
             let (item, _) = content(entry, request.accept, request.metadata_only)?;
-            if bytes > 0 && bytes + item.len() > self.limits().page_bytes {
+            if !unpaged && bytes > 0 && bytes + item.len() > self.limits().page_bytes {
                 break;
             }
             bytes += item.len();

@@ -1,7 +1,7 @@
 //! The registry: everything that happens to a request behind either face, once.
 //!
 //! ```text
-//! grpc/ (and later rest/)  ->  Registry::serve(Request)
+//! grpc/ and rest/  ->  Registry::serve(Request)
 //!     limits  ->  authorisation  ->  get | list | watch                      -> cache
 //!                                \-> create | update | patch | delete
 //!                                      decode, defaults, admission, validation -> commit -> store
@@ -16,6 +16,7 @@ mod apply;
 mod commit;
 mod create;
 mod delete;
+mod delete_collection;
 mod error;
 mod get;
 mod limits;
@@ -188,6 +189,9 @@ impl Registry {
             Operation::Update(body) => self.update(request, body).await.map(Reply::Object),
             Operation::Patch { kind, body } => self.patch(request, *kind, body).await.map(Reply::Object),
             Operation::Delete(options) => self.delete(request, options).await.map(Reply::Object),
+            Operation::DeleteCollection { options, list } => {
+                self.delete_collection(request, options, list).await.map(Reply::List)
+            }
             Operation::Watch(_) => Err(ApiError::internal("a watch was not served as one")),
         }
     }
@@ -212,7 +216,8 @@ impl Registry {
                 request.subresource
             )));
         }
-        let collection = matches!(request.operation, Operation::List(_) | Operation::Watch(_));
+        let collection =
+            matches!(request.operation, Operation::List(_) | Operation::Watch(_) | Operation::DeleteCollection { .. });
         let creates_top = matches!(request.operation, Operation::Create(_)) && request.subresource.is_empty();
         if !collection && !creates_top && request.name.is_empty() {
             return Err(ApiError::bad_request(format!(

@@ -42,6 +42,7 @@ impl Request {
             Operation::Update(_) => "update",
             Operation::Patch { .. } => "patch",
             Operation::Delete(_) => "delete",
+            Operation::DeleteCollection { .. } => "deletecollection",
         }
     }
 
@@ -54,7 +55,7 @@ impl Request {
     pub fn dry_run(&self) -> bool {
         match &self.operation {
             Operation::Create(body) | Operation::Update(body) | Operation::Patch { body, .. } => body.dry_run,
-            Operation::Delete(options) => options.dry_run,
+            Operation::Delete(options) | Operation::DeleteCollection { options, .. } => options.dry_run,
             _ => false,
         }
     }
@@ -62,7 +63,7 @@ impl Request {
     /// Whether a list or watch filters nothing out.
     pub fn selects_all(&self) -> bool {
         let labels = match &self.operation {
-            Operation::List(options) => &options.label_selector,
+            Operation::List(options) | Operation::DeleteCollection { list: options, .. } => &options.label_selector,
             Operation::Watch(options) => &options.label_selector,
             _ => "",
         };
@@ -72,7 +73,7 @@ impl Request {
     /// The field selector of a list or watch.
     pub fn field_selector(&self) -> &str {
         match &self.operation {
-            Operation::List(options) => &options.field_selector,
+            Operation::List(options) | Operation::DeleteCollection { list: options, .. } => &options.field_selector,
             Operation::Watch(options) => &options.field_selector,
             _ => "",
         }
@@ -100,6 +101,13 @@ pub enum Operation {
     },
     /// Delete an object.
     Delete(DeleteOptions),
+    /// Delete every object of a collection.
+    DeleteCollection {
+        /// How each is deleted.
+        options: DeleteOptions,
+        /// Which of them.
+        list: ListOptions,
+    },
 }
 
 /// How a patch is to be read.
@@ -171,6 +179,8 @@ pub struct ListOptions {
     pub resource_version: String,
     /// `""`, `Exact` or `NotOlderThan`.
     pub resource_version_match: String,
+    /// Pages only end where `limit` says: for a face without a limit on its messages.
+    pub unpaged: bool,
 }
 
 /// How to watch.

@@ -173,7 +173,7 @@ impl<S: KindStrategy> Strategy for StrategyFor<S> {
 
     fn decode(&self, bytes: &[u8], content_type: &str) -> Result<Decoded, DecodeError> {
         match content_type {
-            PROTOBUF => match <S::Kind as prost::Message>::decode(bytes) {
+            PROTOBUF => match skiff_proto::protobuf::decode::<S::Kind>(bytes) {
                 Ok(kind) => Ok(Decoded { object: Box::new(Typed(kind)), complaints: Vec::new() }),
                 Err(error) => Err(DecodeError::Malformed(format!("the protobuf body is malformed: {error}"))),
             },

@@ -85,7 +85,7 @@ impl Resource {
 
     /// The verbs it answers.
     pub fn verbs(&self) -> Vec<String> {
-        ["create", "delete", "get", "list", "patch", "update", "watch"].map(String::from).to_vec()
+        ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"].map(String::from).to_vec()
     }
 
     /// Whether it has a subresource.

@@ -8,6 +8,7 @@ mod http;
 mod json_kind;
 mod lifecycle;
 mod reads;
+mod rest;
 mod services;
 mod tls;
 mod tunnel;

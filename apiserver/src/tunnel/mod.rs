@@ -14,7 +14,7 @@ mod attach;
 mod streams;
 
 pub use attach::TunnelService;
-pub use streams::StreamsService;
+pub use streams::{FromComponent, StreamsService};
 
 use crate::registry::Registry;
 use skiff_proto::skiffv1::{StreamClose, StreamFrame, TunnelFrame, stream_frame, tunnel_frame};

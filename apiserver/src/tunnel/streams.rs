@@ -4,6 +4,7 @@ use super::{Allowance, Link, STREAMS, TO_USER, Tunnel, Tunnels, failed};
 use crate::grpc::{caller, to_grpc};
 use crate::registry::{ApiError, ApiResult};
 use crate::resources::Typed;
+use futures::{Stream, StreamExt};
 use skiff_proto::corev1::Pod;
 use skiff_proto::skiffv1::streams_server::Streams;
 use skiff_proto::skiffv1::{StreamFrame, StreamOpen, stream_frame, stream_open, tunnel_frame};
@@ -30,22 +31,55 @@ impl StreamsService {
     pub fn new(tunnels: Tunnels) -> Self {
         Self { tunnels }
     }
+}
 
-    async fn begin(
-        &self,
-        identity: &Identity,
-        incoming: &mut Streaming<StreamFrame>,
-    ) -> ApiResult<(Arc<Tunnel>, StreamOpen)> {
-        let first = match tokio::time::timeout(OPEN, incoming.message()).await {
-            Ok(Ok(first)) => first.and_then(|frame| frame.body),
-            Ok(Err(_)) | Err(_) => None,
-        };
-        let Some(stream_frame::Body::Open(mut open)) = first else {
-            return Err(ApiError::bad_request("a stream begins with what is to be opened"));
-        };
+/// What a user wants to open: the first thing that comes.
+async fn opening(incoming: &mut Streaming<StreamFrame>) -> ApiResult<StreamOpen> {
+    let first = match tokio::time::timeout(OPEN, incoming.message()).await {
+        Ok(Ok(first)) => first.and_then(|frame| frame.body),
+        Ok(Err(_)) | Err(_) => None,
+    };
+    match first {
+        Some(stream_frame::Body::Open(open)) => Ok(open),
+        _ => Err(ApiError::bad_request("a stream begins with what is to be opened")),
+    }
+}
+
+/// What comes from a component to a user.
+pub type FromComponent = mpsc::Receiver<Result<StreamFrame, Status>>;
+
+impl Tunnels {
+    /// Opens a stream for a user, whichever face the user came through: authorised, addressed, and passed on. What
+    /// `incoming` yields goes to the component; when it ends, the stream is closed there.
+    pub async fn open<S>(&self, identity: &Identity, mut open: StreamOpen, incoming: S) -> ApiResult<FromComponent>
+    where
+        S: Stream<Item = Result<StreamFrame, Status>> + Send + Unpin + 'static,
+    {
         self.address(identity, &mut open).await?;
-        let tunnel = self.tunnels.find(&open.component, &open.node).ok_or_else(|| not_attached(&open))?;
-        Ok((tunnel, open))
+        let tunnel = self.find(&open.component, &open.node).ok_or_else(|| not_attached(&open))?;
+        let (to_user, outgoing) = mpsc::channel(TO_USER);
+        let link = Arc::new(Link { to_user, from_user: Allowance::new(), from_component: Allowance::new() });
+        let id = self.new_id();
+        {
+            let mut streams = tunnel.streams();
+            if streams.len() >= STREAMS {
+                let words =
+                    format!("{STREAMS} streams to the {} are open already; please try again later", open.component);
+                return Err(ApiError::too_many_requests(words, 1));
+            }
+            streams.insert(id, link.clone());
+        }
+        if !tunnel.send(id, tunnel_frame::Body::Open(open.clone())).await {
+            tunnel.streams().remove(&id);
+            return Err(not_attached(&open));
+        }
+        self.world.spawn("stream", pass_on(tunnel, link, id, incoming));
+        Ok(outgoing)
+    }
+
+    /// Whether ports of a Pod may be forwarded by this user; each connection is asked for again when it is opened.
+    pub async fn may_forward(&self, identity: &Identity, namespace: &str, pod: &str) -> ApiResult<()> {
+        host(&self.pod(identity, "portforward", "create", namespace, pod).await?).map(drop)
     }
 
     /// Authorises what is asked, and fills in which component of which node it goes to.
@@ -96,7 +130,7 @@ impl StreamsService {
 
     /// Authorises a look into a component, or a hand on it.
     fn inspect(&self, identity: &Identity, verb: &'static str, node: &str) -> ApiResult<()> {
-        let registry = &self.tunnels.registry;
+        let registry = &self.registry;
         let nodes = registry.resource("", "v1", "nodes")?;
         registry.authorizer().authorize_stream(identity, &nodes, "proxy", verb, "", node)
     }
@@ -109,7 +143,7 @@ impl StreamsService {
         namespace: &str,
         name: &str,
     ) -> ApiResult<Pod> {
-        let registry = &self.tunnels.registry;
+        let registry = &self.registry;
         let pods = registry.resource("", "v1", "pods")?;
         registry.authorizer().authorize_stream(identity, &pods, subresource, verb, namespace, name)?;
         let object = registry.read(&pods, namespace, name).await?;
@@ -162,41 +196,28 @@ impl Streams for StreamsService {
     async fn open(&self, request: Request<Streaming<StreamFrame>>) -> Result<Response<Self::OpenStream>, Status> {
         let identity = caller(request.extensions()).map_err(to_grpc)?;
         let mut incoming = request.into_inner();
-        let (tunnel, open) = self.begin(&identity, &mut incoming).await.map_err(to_grpc)?;
-        let (to_user, outgoing) = mpsc::channel(TO_USER);
-        let link = Arc::new(Link { to_user, from_user: Allowance::new(), from_component: Allowance::new() });
-        let id = self.tunnels.new_id();
-        {
-            let mut streams = tunnel.streams();
-            if streams.len() >= STREAMS {
-                let words =
-                    format!("{STREAMS} streams to the {} are open already; please try again later", open.component);
-                return Err(to_grpc(ApiError::too_many_requests(words, 1)));
-            }
-            streams.insert(id, link.clone());
-        }
-        if !tunnel.send(id, tunnel_frame::Body::Open(open.clone())).await {
-            tunnel.streams().remove(&id);
-            return Err(to_grpc(not_attached(&open)));
-        }
-        self.tunnels.world.spawn("stream", pass_on(tunnel, link, id, incoming));
+        let open = opening(&mut incoming).await.map_err(to_grpc)?;
+        let outgoing = self.tunnels.open(&identity, open, incoming).await.map_err(to_grpc)?;
         Ok(Response::new(ReceiverStream::new(outgoing)))
     }
 }
 
 /// Passes on what the user sends. When the user is gone, the stream is closed at the component too.
-async fn pass_on(tunnel: Arc<Tunnel>, link: Arc<Link>, id: u64, mut incoming: Streaming<StreamFrame>) {
+async fn pass_on<S>(tunnel: Arc<Tunnel>, link: Arc<Link>, id: u64, mut incoming: S)
+where
+    S: Stream<Item = Result<StreamFrame, Status>> + Send + Unpin + 'static,
+{
     let gone = || failed("Canceled", "the user is gone");
     let close = loop {
         let next = tokio::select! {
             biased;
             () = link.to_user.closed() => break gone(),
-            next = incoming.message() => next,
+            next = incoming.next() => next,
         };
         let body = match next {
-            Ok(Some(StreamFrame { body: Some(body) })) => body,
-            Ok(Some(StreamFrame { body: None })) => continue,
-            Ok(None) | Err(_) => break gone(),
+            Some(Ok(StreamFrame { body: Some(body) })) => body,
+            Some(Ok(StreamFrame { body: None })) => continue,
+            None | Some(Err(_)) => break gone(),
         };
         let body = match body {
             stream_frame::Body::Data(data) => {

@@ -13,12 +13,12 @@ use clap::Args;
 use serde_json::Value;
 use skiff_client::ListOptions;
 
-use crate::age;
 use crate::columns::{list, name, number, text};
 use crate::session::Session;
 use crate::table::Table;
 use crate::{advice, events, output, target};
 use sheet::Sheet;
+use skiff_proto::columns::age;
 
 /// What `describe` takes.
 #[derive(Args, Debug)]

@@ -5,9 +5,9 @@ use serde_json::Value;
 use skiff_proto::Quantity;
 
 use super::{Sheet, conditions, head, labels_and_annotations, pairs};
-use crate::age;
 use crate::columns::{list, name, text};
 use crate::table::Table;
+use skiff_proto::columns::age;
 
 /// Fills in everything but the events.
 pub fn fill(sheet: &mut Sheet, o: &Value, pods: &[Value], now: Timestamp) {

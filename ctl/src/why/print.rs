@@ -67,7 +67,7 @@ fn after(before: Timestamp, now: Timestamp) -> String {
     match ms {
         0..1_000 => format!("{sign}{ms}ms"),
         1_000..60_000 => format!("{sign}{}.{:03}s", ms / 1_000, ms % 1_000),
-        _ => format!("{sign}{}", crate::age::human(ms / 1_000)),
+        _ => format!("{sign}{}", skiff_proto::columns::age::human(ms / 1_000)),
     }
 }
 

@@ -4,8 +4,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{created, list, name, number, text};
-use crate::age;
+use super::{age, created, list, name, number, text};
 
 /// The cells of one Pod.
 pub fn cells(o: &Value, now: Timestamp) -> Vec<String> {

@@ -1,0 +1,120 @@
+//! Collections: list, and delete of all that is selected.
+
+use super::media::{Encoding, Shape};
+use super::objects::delete_options;
+use super::respond::{self, Answer};
+use super::{Ask, OK, Rest, envelope, tables};
+use crate::registry::{ApiError, ApiResult, ListReply, Operation, Reply};
+use crate::resources::{JSON, PROTOBUF, Resource};
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use skiff_proto::metav1::ListMeta;
+use std::sync::Arc;
+use tonic::body::Body;
+
+/// About the size of a piece of a list on its way.
+const PIECE: usize = 64 * 1024;
+
+impl Rest {
+    /// Lists a collection.
+    pub(super) async fn list(&self, ask: &Ask, resource: Arc<Resource>) -> ApiResult<Answer> {
+        if !ask.place.subresource.is_empty() {
+            return Err(ApiError::method_not_allowed(&resource, "list"));
+        }
+        let request = self.request(ask, resource.clone(), Operation::List(ask.query.list()?))?;
+        match self.registry.serve(request).await? {
+            Reply::List(page) => self.page(ask, &resource, page),
+            _ => Err(ApiError::internal("a list was expected")),
+        }
+    }
+
+    /// Deletes what is selected, and shows what it was.
+    pub(super) async fn delete_collection(&self, ask: &Ask, resource: Arc<Resource>) -> ApiResult<Answer> {
+        if resource.namespaced && ask.place.namespace.is_empty() {
+            return Err(ApiError::method_not_allowed(&resource, "deletecollection"));
+        }
+        let operation = Operation::DeleteCollection { options: delete_options(ask)?, list: ask.query.list()? };
+        let request = self.request(ask, resource.clone(), operation)?;
+        match self.registry.serve(request).await? {
+            Reply::List(page) => self.page(ask, &resource, page),
+            _ => Err(ApiError::internal("a list was expected")),
+        }
+    }
+
+    fn page(&self, ask: &Ask, resource: &Resource, page: ListReply) -> ApiResult<Answer> {
+        let meta = ListMeta {
+            resource_version: page.resource_version,
+            r#continue: page.continue_token,
+            remaining_item_count: page.remaining,
+            ..ListMeta::default()
+        };
+        let metadata_only = ask.wanted.shape == Shape::Metadata;
+        let (api_version, kind) = match metadata_only {
+            true => ("meta.k8s.io/v1".to_string(), "PartialObjectMetadataList".to_string()),
+            false => (resource.api_version(), format!("{}List", resource.kind)),
+        };
+        if page.content_type == PROTOBUF {
+            let list = envelope::list(meta, page.items);
+            return Ok(respond::protobuf(OK, envelope::seal(&api_version, &kind, list)));
+        }
+        if let Shape::Table(version) = ask.wanted.shape {
+            let table = tables::Table::new(resource, version, ask.query.get("includeObject"), self.world.wall());
+            return Ok(respond::json(OK, ask.wanted.encoding, table.of_list(&meta, &page.items)?));
+        }
+        let metadata = String::from_utf8_lossy(&skiff_proto::json::encode(&meta)).into_owned();
+        let head = format!("{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{metadata},\"items\":[");
+        let pieces = Pieces { next: Some(head.into()), items: page.items.into_iter(), first: true };
+        if ask.wanted.encoding == Encoding::Yaml {
+            return Ok(respond::json(OK, Encoding::Yaml, pieces.flatten().collect::<Vec<u8>>().into()));
+        }
+        let frames = pieces.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
+        Ok(respond::stream(OK, JSON, Body::new(StreamBody::new(futures::stream::iter(frames)))))
+    }
+}
+
+/// A list in pieces: the objects' bytes are shared with the cache until they are on their way.
+struct Pieces {
+    next: Option<Bytes>,
+    items: std::vec::IntoIter<Bytes>,
+    first: bool,
+}
+
+impl Iterator for Pieces {
+    type Item = Bytes;
+
+    fn next(&mut self) -> Option<Bytes> {
+        let head = self.next.take()?;
+        let mut piece = BytesMut::with_capacity(PIECE);
+        piece.put(head);
+        for item in self.items.by_ref() {
+            if !std::mem::take(&mut self.first) {
+                piece.put_u8(b',');
+            }
+            piece.put(item);
+            if piece.len() >= PIECE {
+                self.next = Some(Bytes::new());
+                return Some(piece.freeze());
+            }
+        }
+        piece.put_slice(b"]}\n");
+        Some(piece.freeze())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_make_one_document() {
+        for (count, size) in [(0, 1), (1, 1), (3, 10), (10, PIECE), (5000, 100)] {
+            let item = Bytes::from(serde_json::json!({"a": "x".repeat(size)}).to_string());
+            let items = vec![item; count];
+            let pieces = Pieces { next: Some("{\"items\":[".into()), items: items.into_iter(), first: true };
+            let whole: Vec<u8> = pieces.flatten().collect();
+            let read: serde_json::Value = serde_json::from_slice(&whole).expect("one document");
+            assert_eq!(read["items"].as_array().map(Vec::len), Some(count));
+        }
+    }
+}
