@@ -1,9 +1,11 @@
-//! One port for everything: HTTP/2 with gRPC, and the plain HTTP of health and version, told apart by content type.
+//! One port for everything: HTTP/2 with gRPC, and the plain HTTP of health, measurements and version, told apart by
+//! content type.
 //!
 //! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it.
 
 use crate::grpc::Caller;
-use crate::registry::{ApiError, Registry};
+use crate::monitoring::Monitoring;
+use crate::registry::ApiError;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -43,8 +45,8 @@ pub struct Front {
     pub world: World,
     /// The gRPC services.
     pub grpc: axum::Router,
-    /// For health.
-    pub registry: Registry,
+    /// Health and measurements.
+    pub monitoring: Monitoring,
     /// How to speak TLS; pipes never do.
     pub tls: Option<ServerTls>,
     /// Ends everything.
@@ -154,22 +156,18 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
             Err(never) => match never {},
         };
     }
-    plain(&front.registry, &caller, request.method(), request.uri().path())
+    let (method, uri) = (request.method(), request.uri());
+    if let Some(answer) = front.monitoring.answer(caller.0.as_ref(), method, uri, request.headers()).await {
+        return answer;
+    }
+    plain(&caller, method, uri.path())
 }
 
-/// Health and version, open to all; metrics, for administrators; anything else is refused in words.
-fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Response<Body> {
+/// The version, open to all; anything else is refused in words.
+fn plain(caller: &Caller, method: &Method, path: &str) -> Response<Body> {
     let reads = method == Method::GET || method == Method::HEAD;
     match path {
-        "/livez" if reads => text(StatusCode::OK, "ok"),
-        "/healthz" | "/readyz" if reads => match registry.health() {
-            Ok(()) => text(StatusCode::OK, "ok"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}")),
-        },
         "/version" if reads => json(StatusCode::OK, version()),
-        "/metrics" if reads && caller.0.as_ref().is_some_and(crate::auth::is_admin) => {
-            response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", registry.metrics())
-        }
         _ if caller.0.is_none() => refusal(&ApiError::unauthorized()),
         _ => refusal(&ApiError::no_such_resource(format!(
             "the server could not find the requested resource: {path} (the REST API is not served yet; use skiffctl)"
@@ -185,10 +183,6 @@ fn version() -> String {
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     })
     .to_string()
-}
-
-fn text(status: StatusCode, words: &str) -> Response<Body> {
-    response(status, "text/plain; charset=utf-8", words.to_string())
 }
 
 fn json(status: StatusCode, document: String) -> Response<Body> {

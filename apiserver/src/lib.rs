@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod grpc;
 pub mod history;
 mod http;
+mod monitoring;
 pub mod recorder;
 pub mod registry;
 pub mod resources;

@@ -4,6 +4,7 @@ use crate::cache::{Cache, CacheError};
 use crate::grpc::{HistoryService, ResourcesService};
 use crate::history::History;
 use crate::http::{self, Front};
+use crate::monitoring::Monitoring;
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry, Settings};
 use crate::store::embedded::{Embedded, EmbeddedOptions};
@@ -46,6 +47,8 @@ pub struct Options {
     /// How long a new Pod that does not say stays on a node that is not ready or not reachable: the seconds of the
     /// tolerations that it is given.
     pub lost_node_tolerance: Duration,
+    /// How long an Event is kept after its last write.
+    pub event_ttl: Duration,
 }
 
 impl Options {
@@ -61,6 +64,7 @@ impl Options {
             advertise: Vec::new(),
             limits: Limits::default(),
             lost_node_tolerance: Duration::from_secs(300),
+            event_ttl: resources::EVENT_LIFE,
         }
     }
 }
@@ -162,7 +166,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
         listeners.push(world.listen(address).await.map_err(failed)?);
     }
     let cache = Cache::start(&world, store.clone(), Vec::new(), sinks).await?;
-    let table = resources::built_in();
+    let table = resources::built_in(options.event_ttl);
     for row in table.all().values() {
         row.register(&cache);
     }
@@ -172,10 +176,11 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
+    let tunnels = Tunnels::new(world.clone(), registry.clone());
     let front = Front {
         world: world.clone(),
-        grpc: routes(&world, &registry, recorder),
-        registry: registry.clone(),
+        grpc: routes(&registry, &tunnels, recorder),
+        monitoring: Monitoring::new(registry.clone(), tunnels),
         tls,
         stop: stop.clone(),
     };
@@ -197,10 +202,9 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
-fn routes(world: &World, registry: &Registry, recorder: Option<Arc<Recorder>>) -> axum::Router {
+fn routes(registry: &Registry, tunnels: &Tunnels, recorder: Option<Arc<Recorder>>) -> axum::Router {
     // Well above the registry's own limit, which refuses in words.
     let largest = 4 * registry.limits().body_bytes.max(1 << 20);
-    let tunnels = Tunnels::new(world.clone(), registry.clone());
     Routes::new(
         ResourcesServer::new(ResourcesService::new(registry.clone()))
             .max_decoding_message_size(largest)
@@ -208,7 +212,7 @@ fn routes(world: &World, registry: &Registry, recorder: Option<Arc<Recorder>>) -
     )
     .add_service(HistoryServer::new(HistoryService::new(History::new(registry.clone(), recorder))))
     .add_service(TunnelServer::new(TunnelService::new(tunnels.clone())))
-    .add_service(StreamsServer::new(StreamsService::new(tunnels)))
+    .add_service(StreamsServer::new(StreamsService::new(tunnels.clone())))
     .prepare()
     .into_axum_router()
 }

@@ -6,6 +6,7 @@ mod history;
 mod http;
 mod json_kind;
 mod lifecycle;
+mod monitoring;
 mod reads;
 mod services;
 mod tls;

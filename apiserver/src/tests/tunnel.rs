@@ -8,13 +8,18 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-struct Component {
+pub(super) struct Component {
     out: mpsc::Sender<pb::TunnelFrame>,
     incoming: Streaming<pb::TunnelFrame>,
 }
 
 impl Component {
-    async fn attach(server: &Server, identity: Identity, component: &str, node: &str) -> Result<Self, Refused> {
+    pub(super) async fn attach(
+        server: &Server,
+        identity: Identity,
+        component: &str,
+        node: &str,
+    ) -> Result<Self, Refused> {
         let (out, outgoing) = mpsc::channel(1000);
         let hello = pb::Hello { component: component.into(), node: node.into(), instance: server.world.uuid() };
         out.send(pb::TunnelFrame { stream: 0, body: Some(tunnel_frame::Body::Hello(hello)) }).await.expect("room");
@@ -23,12 +28,12 @@ impl Component {
         Ok(Self { out, incoming })
     }
 
-    async fn next(&mut self) -> (u64, tunnel_frame::Body) {
+    pub(super) async fn next(&mut self) -> (u64, tunnel_frame::Body) {
         let frame = self.incoming.message().await.expect("no error").expect("not over");
         (frame.stream, frame.body.expect("a body"))
     }
 
-    async fn send(&self, stream: u64, body: tunnel_frame::Body) {
+    pub(super) async fn send(&self, stream: u64, body: tunnel_frame::Body) {
         self.out.send(pb::TunnelFrame { stream, body: Some(body) }).await.expect("attached");
     }
 }
@@ -60,7 +65,7 @@ fn admin() -> Identity {
     Identity::new("kubernetes-admin", &["system:masters"])
 }
 
-fn kubelet(node: &str) -> Identity {
+pub(super) fn kubelet(node: &str) -> Identity {
     Identity::new(&format!("system:node:{node}"), &["system:nodes"])
 }
 
@@ -74,7 +79,7 @@ fn logs(pod: &str, container: &str) -> pb::StreamOpen {
     pb::StreamOpen { request: Some(stream_open::Request::Logs(request)), ..Default::default() }
 }
 
-fn data(bytes: &[u8]) -> pb::StreamData {
+pub(super) fn data(bytes: &[u8]) -> pb::StreamData {
     pb::StreamData { channel: pb::stream_data::Channel::Stdout.into(), data: bytes.to_vec().into(), end: false }
 }
 
