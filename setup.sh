@@ -28,19 +28,28 @@ if [ "${1:-}" = tests ]; then
     need strace strace
     need pgrep procps
     need curl curl
+    need promtool prometheus
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
     say "installing ${missing[*]}"
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    # policy-rc.d is not ours to change: etcd's package may start a server of its own, which we stop
-    # below because nothing of Skiff uses it.
+    # policy-rc.d is not ours to change: the packages of etcd and Prometheus may start a server of their own, which we
+    # stop below because nothing of Skiff uses it.
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/tmp/skiff-setup.log 2>&1 ||
         { cat /tmp/skiff-setup.log >&2; die "apt-get could not install ${missing[*]}"; }
-    if printf '%s\n' "${missing[@]}" | grep -qx etcd-server && [ -d /run/systemd/system ]; then
-        systemctl disable --now etcd >/dev/null 2>&1 || true
-    fi
+    # package -> its service
+    quiet() {
+        printf '%s\n' "${missing[@]}" | grep -qx "$1" || return 0
+        if [ -d /run/systemd/system ]; then
+            systemctl disable --now "$2" >/dev/null 2>&1 || true
+        else
+            service "$2" stop >/dev/null 2>&1 || true
+        fi
+    }
+    quiet etcd-server etcd
+    quiet prometheus prometheus
 fi
 
 if [ "${1:-}" = tests ] && ! cargo nextest --version >/dev/null 2>&1; then

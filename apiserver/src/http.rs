@@ -1,10 +1,10 @@
-//! One port for everything: HTTP/2 with gRPC, Kubernetes' REST API, and the plain HTTP of health and version; gRPC is
-//! told apart by its content type.
+//! One port for everything: HTTP/2 with gRPC, Kubernetes' REST API, and the plain HTTP of health, measurements and
+//! version; gRPC is told apart by its content type.
 //!
 //! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it.
 
 use crate::grpc::Caller;
-use crate::registry::Registry;
+use crate::monitoring::Monitoring;
 use crate::rest::Rest;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -47,8 +47,8 @@ pub struct Front {
     pub grpc: axum::Router,
     /// Kubernetes' REST API.
     pub rest: Rest,
-    /// For health.
-    pub registry: Registry,
+    /// Health and measurements.
+    pub monitoring: Monitoring,
     /// How to speak TLS; pipes never do.
     pub tls: Option<ServerTls>,
     /// Ends everything.
@@ -158,27 +158,14 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
             Err(never) => match never {},
         };
     }
-    match plain(&front.registry, &caller, request.method(), request.uri().path()) {
-        Some(answer) => answer,
-        None => front.rest.answer(caller.0, request.map(Body::new)).await,
+    let (method, uri) = (request.method(), request.uri());
+    if let Some(answer) = front.monitoring.answer(caller.0.as_ref(), method, uri, request.headers()).await {
+        return answer;
     }
-}
-
-/// Health and version, open to all; metrics, for administrators. Anything else is not plain.
-fn plain(registry: &Registry, caller: &Caller, method: &Method, path: &str) -> Option<Response<Body>> {
-    let reads = method == Method::GET || method == Method::HEAD;
-    Some(match path {
-        "/livez" if reads => text(StatusCode::OK, "ok"),
-        "/healthz" | "/readyz" if reads => match registry.health() {
-            Ok(()) => text(StatusCode::OK, "ok"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}")),
-        },
-        "/version" if reads => json(StatusCode::OK, version()),
-        "/metrics" if reads && caller.0.as_ref().is_some_and(crate::auth::is_admin) => {
-            response(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", registry.metrics())
-        }
-        _ => return None,
-    })
+    if (method == Method::GET || method == Method::HEAD) && uri.path() == "/version" {
+        return json(StatusCode::OK, version());
+    }
+    front.rest.answer(caller.0, request.map(Body::new)).await
 }
 
 fn version() -> String {
@@ -189,10 +176,6 @@ fn version() -> String {
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     })
     .to_string()
-}
-
-fn text(status: StatusCode, words: &str) -> Response<Body> {
-    response(status, "text/plain; charset=utf-8", words.to_string())
 }
 
 fn json(status: StatusCode, document: String) -> Response<Body> {

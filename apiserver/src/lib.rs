@@ -18,6 +18,7 @@ pub mod grpc;
 pub mod history;
 mod http;
 mod managers;
+mod monitoring;
 pub mod recorder;
 pub mod registry;
 pub mod resources;

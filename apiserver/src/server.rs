@@ -4,6 +4,7 @@ use crate::cache::{Cache, CacheError};
 use crate::grpc::{HistoryService, ResourcesService};
 use crate::history::History;
 use crate::http::{self, Front};
+use crate::monitoring::Monitoring;
 use crate::recorder::{Recorder, RecorderError, RecorderOptions};
 use crate::registry::{ApiError, Limits, Registry, Settings};
 use crate::rest::Rest;
@@ -47,6 +48,8 @@ pub struct Options {
     /// How long a new Pod that does not say stays on a node that is not ready or not reachable: the seconds of the
     /// tolerations that it is given.
     pub lost_node_tolerance: Duration,
+    /// How long an Event is kept after its last write.
+    pub event_ttl: Duration,
 }
 
 impl Options {
@@ -62,6 +65,7 @@ impl Options {
             advertise: Vec::new(),
             limits: Limits::default(),
             lost_node_tolerance: Duration::from_secs(300),
+            event_ttl: resources::EVENT_LIFE,
         }
     }
 }
@@ -163,7 +167,7 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
         listeners.push(world.listen(address).await.map_err(failed)?);
     }
     let cache = Cache::start(&world, store.clone(), Vec::new(), sinks).await?;
-    let table = resources::built_in();
+    let table = resources::built_in(options.event_ttl);
     for row in table.all().values() {
         row.register(&cache);
     }
@@ -176,9 +180,9 @@ pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let tunnels = Tunnels::new(world.clone(), registry.clone());
     let front = Front {
         world: world.clone(),
-        grpc: routes(&registry, recorder, tunnels.clone()),
-        rest: Rest::new(world.clone(), registry.clone(), tunnels),
-        registry: registry.clone(),
+        grpc: routes(&registry, &tunnels, recorder),
+        rest: Rest::new(world.clone(), registry.clone(), tunnels.clone()),
+        monitoring: Monitoring::new(registry.clone(), tunnels),
         tls,
         stop: stop.clone(),
     };
@@ -200,7 +204,7 @@ async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error>
 }
 
 /// The gRPC services, with limits on what they read. Replies are bounded by the registry's pages.
-fn routes(registry: &Registry, recorder: Option<Arc<Recorder>>, tunnels: Tunnels) -> axum::Router {
+fn routes(registry: &Registry, tunnels: &Tunnels, recorder: Option<Arc<Recorder>>) -> axum::Router {
     // Well above the registry's own limit, which refuses in words.
     let largest = 4 * registry.limits().body_bytes.max(1 << 20);
     Routes::new(
@@ -210,7 +214,7 @@ fn routes(registry: &Registry, recorder: Option<Arc<Recorder>>, tunnels: Tunnels
     )
     .add_service(HistoryServer::new(HistoryService::new(History::new(registry.clone(), recorder))))
     .add_service(TunnelServer::new(TunnelService::new(tunnels.clone())))
-    .add_service(StreamsServer::new(StreamsService::new(tunnels)))
+    .add_service(StreamsServer::new(StreamsService::new(tunnels.clone())))
     .prepare()
     .into_axum_router()
 }

@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use skiff_world::World;
 
+use crate::client::Client;
 use crate::driver::Gate;
 use crate::effects::Effects;
 use crate::metrics::Metrics;
-use crate::queue::{QueueKey, QueueSnapshot, WorkQueue};
+use crate::queue::{Load, QueueKey, QueueSnapshot, WorkQueue};
 
 /// The gates, queues and measurements of a component; clones are the same.
 #[derive(Clone)]
@@ -29,19 +30,15 @@ struct Shared {
 
 trait AnyQueue: Send + Sync {
     fn snapshot(&self) -> QueueSnapshot;
-    fn depth(&self) -> usize;
-    fn oldest_age(&self) -> Duration;
+    fn load(&self) -> Load;
 }
 
 impl<K: QueueKey> AnyQueue for WorkQueue<K> {
     fn snapshot(&self) -> QueueSnapshot {
         WorkQueue::snapshot(self)
     }
-    fn depth(&self) -> usize {
-        WorkQueue::depth(self)
-    }
-    fn oldest_age(&self) -> Duration {
-        WorkQueue::oldest_age(self)
+    fn load(&self) -> Load {
+        WorkQueue::load(self)
     }
 }
 
@@ -91,16 +88,28 @@ impl Controls {
         self.lock().queues.values().map(|queue| queue.snapshot()).collect()
     }
 
-    /// Adds measurements of a component's own; every name gets the prefix `skiff_`.
+    /// Shows, besides, the process that the component runs in, its version, and how far the informers of its client are.
+    /// Once, at the component's start.
+    pub fn expose(&self, world: &World, client: &Client) {
+        self.lock().metrics.expose(world, client.views().clone());
+    }
+
+    /// Whether this process leads, by the name of the Lease: 1 or 0.
+    pub(crate) fn leading(&self, lease: &str) -> Gauge {
+        self.lock().metrics.leading(lease)
+    }
+
+    /// Adds measurements of a component's own, by their full names but for a counter's `_total`. What is no part of
+    /// Kubernetes begins with `skiff_`.
     pub fn register(&self, with: impl FnOnce(&mut Registry)) {
         self.lock().metrics.register(with);
     }
 
-    /// All measurements in Prometheus' (OpenMetrics) text format.
+    /// All measurements in Prometheus' text format.
     pub fn metrics_text(&self) -> String {
         let shared = self.lock();
         for (name, queue) in &shared.queues {
-            shared.metrics.set_depth(name, queue.depth(), queue.oldest_age());
+            shared.metrics.set_load(name, &queue.load());
         }
         shared.metrics.text()
     }
@@ -170,7 +179,7 @@ mod tests {
         assert!(queues.contains("default/web") && queues.contains("start: test"), "{queues}");
         assert!(controls.http_get("/debug/gates").unwrap().contains("deployment: closed"));
         let metrics = controls.http_get("/metrics").unwrap();
-        assert!(metrics.contains("skiff_queue_depth{queue=\"deployment\"} 1"), "{metrics}");
+        assert!(metrics.contains("workqueue_depth{name=\"deployment\"} 1"), "{metrics}");
         assert_eq!(controls.http_get("/other"), None);
     }
 }

@@ -16,6 +16,7 @@ use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::json;
 use skiff_proto::coordinationv1::{Lease, LeaseSpec};
 use skiff_proto::metav1::{MicroTime, ObjectMeta};
@@ -25,6 +26,7 @@ use tokio::time::Instant;
 
 use crate::api::{Api, Patch};
 use crate::client::Client;
+use crate::controls::Controls;
 use crate::error::Error;
 
 /// Which term of which leader a write belongs to. Prints as `namespace/name/holder/transitions`.
@@ -107,6 +109,7 @@ pub struct LeaderElection {
     name: String,
     identity: String,
     terms: Terms,
+    shown: Gauge,
 }
 
 impl LeaderElection {
@@ -119,12 +122,18 @@ impl LeaderElection {
             name: name.to_string(),
             identity: identity.to_string(),
             terms: Terms::default(),
+            shown: Gauge::default(),
         }
     }
 
     /// The same with other durations.
     pub fn with_terms(self, terms: Terms) -> LeaderElection {
         LeaderElection { terms, ..self }
+    }
+
+    /// The same, which shows among a component's measurements whether it leads.
+    pub fn shown_in(self, controls: &Controls) -> LeaderElection {
+        LeaderElection { shown: controls.leading(&self.name), ..self }
     }
 
     /// Waits until this candidate leads.
@@ -152,6 +161,7 @@ impl LeaderElection {
     /// leadership is lost (then its future is dropped). Gives the Lease back at the end.
     pub async fn lead<F: Future<Output = ()>>(&self, work: impl FnOnce(Client) -> F) {
         let leadership = self.acquire().await;
+        let _shown = Shown::new(&self.shown);
         tracing::info!(fence = %leadership.fence(), "leading");
         let client = self.client.with_fence(leadership.fence());
         tokio::select! {
@@ -230,6 +240,22 @@ impl LeaderElection {
             let _ = lost.send(true);
         });
         Leadership { election: self.clone(), fence, is_lost, task }
+    }
+}
+
+/// Shows 1 for as long as it lives.
+struct Shown<'a>(&'a Gauge);
+
+impl Shown<'_> {
+    fn new(gauge: &Gauge) -> Shown<'_> {
+        gauge.set(1);
+        Shown(gauge)
+    }
+}
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.set(0);
     }
 }
 

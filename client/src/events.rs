@@ -2,7 +2,10 @@
 //!
 //! - Recording never waits and never fails: what cannot be told is dropped and counted.
 //! - The same thing again is the same Event with a higher count, written at most once a second.
+//! - Of things that differ in their words alone, the tenth and all further ones are one Event (`similar.rs`).
 //! - An object that something keeps happening to gets a burst of [`BURST`] different Events, then one a minute.
+
+mod similar;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +76,7 @@ struct State {
     /// Which entries are to be written, in order.
     dirty: VecDeque<Id>,
     budgets: BTreeMap<Involved, Budget>,
+    similar: similar::Similar,
     dropped: u64,
 }
 
@@ -96,6 +100,8 @@ struct Involved {
 
 struct Entry {
     involved: ObjectReference,
+    /// What is told; of an Event that stands for several, the newest.
+    message: String,
     /// The Event's name, once it has been created.
     name: Option<String>,
     count: i32,
@@ -175,15 +181,25 @@ impl Id {
             uid: involved.uid.clone(),
             field_path: involved.field_path.clone(),
         };
-        // Kubernetes refuses messages of more than 1,024 characters.
-        let message = message.chars().take(1024).collect();
-        Id { involved, kind: kind.to_string(), reason: reason.to_string(), message }
+        Id { involved, kind: kind.to_string(), reason: reason.to_string(), message: shortened(message.to_string()) }
     }
+}
+
+/// At most as long as the API takes it.
+fn shortened(mut message: String) -> String {
+    let fits = message.floor_char_boundary(1024);
+    message.truncate(fits);
+    message
 }
 
 impl State {
     /// Counts a happening; whether there is something to write.
     fn note(&mut self, id: Id, involved: &ObjectReference, now: Instant, wall: jiff::Timestamp) -> bool {
+        let said = id.message.clone();
+        let id = self.similar.place(id, now);
+        // Kubernetes refuses messages of more than 1,024 bytes.
+        let combined = id.message == similar::COMBINED;
+        let message = shortened(if combined { format!("{}{said}", similar::COMBINED) } else { said });
         let old = |entry: &Entry| now.saturating_duration_since(entry.last_seen) >= FORGOTTEN_AFTER;
         if self.entries.get(&id).is_some_and(|entry| old(entry) && !entry.dirty) {
             self.entries.remove(&id);
@@ -200,6 +216,7 @@ impl State {
         }
         let entry = self.entries.entry(id.clone()).or_insert_with(|| Entry {
             involved: involved.clone(),
+            message: String::new(),
             name: None,
             count: 0,
             first: wall,
@@ -210,6 +227,7 @@ impl State {
             failures: 0,
         });
         entry.count = entry.count.saturating_add(1);
+        entry.message = message;
         (entry.last, entry.last_seen) = (wall, now);
         if !std::mem::replace(&mut entry.dirty, true) {
             self.dirty.push_back(id);
@@ -271,7 +289,7 @@ impl Shared {
             let metadata = ObjectMeta { name: format!("{base}.{suffix}"), ..draft.metadata };
             self.api.create(&Event { metadata, ..draft }).await
         } else {
-            let patch = json!({"count": draft.count, "lastTimestamp": draft.last_timestamp});
+            let patch = json!({"count": draft.count, "lastTimestamp": draft.last_timestamp, "message": draft.message});
             self.api.patch(&namespace, &draft.metadata.name, Patch::Merge(patch), None).await
         };
         self.written(id, result.map(|event| event.metadata.name));
@@ -292,7 +310,7 @@ impl Shared {
             },
             involved_object: entry.involved.clone(),
             reason: id.reason.clone(),
-            message: id.message.clone(),
+            message: entry.message.clone(),
             source: EventSource { component: self.component.clone(), host: self.host.clone() },
             first_timestamp: Some(Time::from(entry.first)),
             last_timestamp: Some(Time::from(entry.last)),

@@ -50,7 +50,7 @@ pub use error::{ActError, Error, Retry};
 pub use events::EventRecorder;
 pub use informer::Informer;
 pub use key::{ObjectKey, Resource, revision_of};
-pub use metrics::{Ended, QueueMetrics};
+pub use metrics::{Ended, QueueMetrics, seconds};
 pub use project::{Project, Whole};
 pub use queue::{Backoff, Trigger, TriggerSet, Work, WorkQueue};
 pub use skiff_proto::skiffv1::ObjectRef;

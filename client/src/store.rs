@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -93,6 +94,8 @@ struct Shared<O> {
     selective: bool,
     state: RwLock<State<O>>,
     progress: watch::Sender<Progress>,
+    /// When something was last heard for it, in milliseconds since 1970.
+    heard: AtomicI64,
     informer: Mutex<Option<Task>>,
 }
 
@@ -127,6 +130,7 @@ impl<O: Send + Sync + 'static> Store<O> {
             selective,
             state: RwLock::new(State { objects: OrdMap::new(), indexes: indexes.collect() }),
             progress: watch::Sender::new(Progress::default()),
+            heard: AtomicI64::new(0),
             informer: Mutex::new(None),
         };
         Store { shared: Arc::new(shared) }
@@ -221,6 +225,11 @@ impl<O: Send + Sync + 'static> Store<O> {
     /// Whether the first list is in here.
     pub fn is_synced(&self) -> bool {
         self.shared.progress.borrow().synced
+    }
+
+    /// The API server has been heard: what is in here is true as of now.
+    pub(crate) fn heard(&self, now: jiff::Timestamp) {
+        self.shared.heard.store(now.as_millisecond(), Ordering::Relaxed);
     }
 
     /// Waits until the first list is in here. (For ever, if the informer is stopped before.)
@@ -394,6 +403,10 @@ impl<O: Send + Sync> View for Shared<O> {
 
     fn revision(&self) -> u64 {
         self.progress.borrow().revision
+    }
+
+    fn heard(&self) -> f64 {
+        self.heard.load(Ordering::Relaxed) as f64 / 1000.0
     }
 
     fn is_whole(&self) -> bool {

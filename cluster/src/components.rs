@@ -128,6 +128,7 @@ async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> R
     options.recorder_dir = Some(layout.recorder());
     options.advertise = vec![(spec.host_address().into(), spec.port)];
     options.lost_node_tolerance = Duration::from_secs(spec.lost_node_tolerance_seconds);
+    options.event_ttl = Duration::from_secs(spec.event_ttl_seconds);
     let handle = apiserver::run(world, options).await.context("start the API server")?;
     tracing::info!("the API server listens on https://{}:{}", spec.host_address(), spec.port);
     Ok(Box::pin(async move { handle.stopping().await.context("run the API server") }))

@@ -31,6 +31,9 @@ struct Cli {
     /// Where clusters keep their files.
     #[arg(long, global = true, env = "SKIFF_HOME", default_value = DEFAULT_HOME)]
     home: PathBuf,
+    /// What the components' log lines look like; `skiff up` hands it on to those it starts.
+    #[arg(long, global = true, env = logging::FORMAT, value_enum, default_value_t)]
+    log_format: logging::LogFormat,
     #[command(subcommand)]
     command: Command,
 }
@@ -95,20 +98,23 @@ fn dispatch(cli: Cli) -> Result<()> {
         layout::check_name(&named.name).map_err(anyhow::Error::msg)?;
         Ok(Layout::new(&cli.home, &named.name))
     };
+    let format = cli.log_format;
     match cli.command {
-        Command::Up(options) => short(up::run(layout(&options.cluster)?, options)),
+        Command::Up(options) => short(up::run(layout(&options.cluster)?, options, format)),
         Command::Down(options) => short(down::run(layout(&options.cluster)?, options)),
         Command::Status(named) => short(status::run(layout(&named)?)),
-        Command::Supervise(named) => supervise(layout(&named)?),
+        Command::Supervise(named) => supervise(layout(&named)?, format),
         Command::Server(named) => {
-            component(layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
+            component(format, layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
         }
-        Command::Apiserver(named) => component(layout(&named)?, None, "apiserver", &[Part::Apiserver]),
-        Command::Controllers(named) => component(layout(&named)?, None, "controllers", &[Part::Controllers]),
-        Command::Scheduler(named) => component(layout(&named)?, None, "scheduler", &[Part::Scheduler]),
-        Command::Agent(on) => component(layout(&on.cluster)?, Some(&on.node), "agent", &[Part::Kubelet, Part::Proxy]),
-        Command::Kubelet(on) => component(layout(&on.cluster)?, Some(&on.node), "kubelet", &[Part::Kubelet]),
-        Command::Proxy(on) => component(layout(&on.cluster)?, Some(&on.node), "proxy", &[Part::Proxy]),
+        Command::Apiserver(named) => component(format, layout(&named)?, None, "apiserver", &[Part::Apiserver]),
+        Command::Controllers(named) => component(format, layout(&named)?, None, "controllers", &[Part::Controllers]),
+        Command::Scheduler(named) => component(format, layout(&named)?, None, "scheduler", &[Part::Scheduler]),
+        Command::Agent(on) => {
+            component(format, layout(&on.cluster)?, Some(&on.node), "agent", &[Part::Kubelet, Part::Proxy])
+        }
+        Command::Kubelet(on) => component(format, layout(&on.cluster)?, Some(&on.node), "kubelet", &[Part::Kubelet]),
+        Command::Proxy(on) => component(format, layout(&on.cluster)?, Some(&on.node), "proxy", &[Part::Proxy]),
     }
 }
 
@@ -118,8 +124,8 @@ fn short(work: impl Future<Output = Result<()>>) -> Result<()> {
 }
 
 /// Runs components until they are told to stop or one of them fails.
-fn component(layout: Layout, node: Option<&str>, kind: &str, parts: &[Part]) -> Result<()> {
-    logging::init();
+fn component(format: logging::LogFormat, layout: Layout, node: Option<&str>, kind: &str, parts: &[Part]) -> Result<()> {
+    logging::init(format);
     let process = match node {
         Some(node) => format!("{kind}-{node}"),
         None => kind.to_owned(),
@@ -141,11 +147,11 @@ fn component(layout: Layout, node: Option<&str>, kind: &str, parts: &[Part]) -> 
     runtime(2)?.block_on(components::run(&layout, &spec, node, parts))
 }
 
-fn supervise(layout: Layout) -> Result<()> {
-    logging::init();
+fn supervise(layout: Layout, format: logging::LogFormat) -> Result<()> {
+    logging::init(format);
     nix::unistd::setsid().context("leave the terminal's session")?;
     let binary = std::env::current_exe().context("find the skiff binary")?;
-    runtime(1)?.block_on(supervisor::run(World::real("supervisor"), layout, binary))
+    runtime(1)?.block_on(supervisor::run(World::real("supervisor"), layout, binary, format))
 }
 
 fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {

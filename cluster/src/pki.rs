@@ -94,6 +94,8 @@ fn subjects(spec: &ClusterSpec) -> Result<Vec<Subject>> {
         client("admin", "kubernetes-admin", Some("system:masters")),
         client("controllers", "system:kube-controller-manager", None),
         client("scheduler", "system:kube-scheduler", None),
+        // For Prometheus: reads measurements, and nothing else.
+        client("monitoring", "skiff-monitoring", Some("system:monitoring")),
     ];
     for (_, node) in spec.nodes() {
         all.push(client(&format!("kubelet-{node}"), &format!("system:node:{node}"), Some("system:nodes")));

@@ -35,6 +35,9 @@ pub struct ClusterSpec {
     /// Seconds that a Pod stays on a node that is lost, if it does not say.
     #[serde(default = "default_lost_node_tolerance")]
     pub lost_node_tolerance_seconds: u64,
+    /// Seconds that Events are kept after their last write.
+    #[serde(default = "default_event_ttl")]
+    pub event_ttl_seconds: u64,
 }
 
 fn default_node_grace() -> u64 {
@@ -43,6 +46,10 @@ fn default_node_grace() -> u64 {
 
 fn default_lost_node_tolerance() -> u64 {
     300
+}
+
+fn default_event_ttl() -> u64 {
+    3600
 }
 
 /// The store behind the API server.
@@ -107,6 +114,7 @@ impl ClusterSpec {
             port: 6443,
             node_grace_seconds: default_node_grace(),
             lost_node_tolerance_seconds: default_lost_node_tolerance(),
+            event_ttl_seconds: default_event_ttl(),
         })
     }
 

@@ -20,6 +20,7 @@ use skiff_world::watch;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::layout::Layout;
+use crate::logging::{FORMAT, LogFormat};
 use crate::process;
 use crate::spec::ClusterSpec;
 
@@ -71,7 +72,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Supervises until SIGTERM or SIGINT, then stops every process. SIGHUP: read the spec again and
 /// start what is new in it.
-pub async fn run(world: World, layout: Layout, binary: PathBuf) -> Result<()> {
+pub async fn run(world: World, layout: Layout, binary: PathBuf, format: LogFormat) -> Result<()> {
     let _held = process::hold(&layout.lock(SUPERVISOR))?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -88,6 +89,7 @@ pub async fn run(world: World, layout: Layout, binary: PathBuf) -> Result<()> {
                     layout: layout.clone(),
                     binary: binary.clone(),
                     program: program.clone(),
+                    format,
                     stopping: stopping.clone(),
                 };
                 started.push((program, world.spawn("keep a process", keeper.keep())));
@@ -114,6 +116,7 @@ struct Keeper {
     layout: Arc<Layout>,
     binary: PathBuf,
     program: Program,
+    format: LogFormat,
     stopping: watch::Receiver<bool>,
 }
 
@@ -186,6 +189,7 @@ impl Keeper {
         let mut command = std::process::Command::new(&self.binary);
         command
             .args(&self.program.args)
+            .env(FORMAT, self.format.as_str())
             .stdin(Stdio::null())
             .stdout(output.try_clone()?)
             .stderr(output)

@@ -13,6 +13,7 @@ use skiff_proto::corev1::Node;
 use skiff_world::World;
 
 use crate::layout::Layout;
+use crate::logging::{FORMAT, LogFormat};
 use crate::say::say;
 use crate::spec::{ClusterSpec, StoreSpec};
 use crate::supervisor::{SUPERVISOR, open_log, programs};
@@ -39,6 +40,9 @@ pub struct Options {
     /// Seconds that Pods which do not say stay on a node that is lost [default for a new cluster: 300].
     #[arg(long, value_name = "SECONDS")]
     pub lost_node_tolerance: Option<u64>,
+    /// Seconds that Events are kept after their last write [default for a new cluster: 3600].
+    #[arg(long, value_name = "SECONDS")]
+    pub event_ttl: Option<u64>,
     /// How long to wait for the nodes to be Ready, in seconds.
     #[arg(long, default_value_t = 120)]
     pub timeout: u64,
@@ -48,7 +52,7 @@ pub struct Options {
 const MOST_NODES: u32 = 200;
 
 /// Brings the cluster up and waits until its nodes are Ready.
-pub async fn run(layout: Layout, options: Options) -> Result<()> {
+pub async fn run(layout: Layout, options: Options, format: LogFormat) -> Result<()> {
     anyhow::ensure!(
         nix::unistd::geteuid().is_root(),
         "`skiff up` makes network namespaces and iptables rules: run it as root"
@@ -70,7 +74,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
     hosts::ensure(&layout, &spec)?;
 
     progress.step("processes");
-    start_supervisor(&world, &layout).await?;
+    start_supervisor(&world, &layout, format).await?;
 
     progress.step(&format!("waiting for {} nodes to be Ready", spec.nodes));
     let deadline = Duration::from_secs(options.timeout);
@@ -127,6 +131,10 @@ fn settle(layout: &Layout, options: &Options) -> Result<ClusterSpec> {
     if let Some(seconds) = options.lost_node_tolerance {
         spec.lost_node_tolerance_seconds = seconds;
     }
+    if let Some(seconds) = options.event_ttl {
+        anyhow::ensure!(seconds >= 10, "--event-ttl {seconds}: must be at least 10 seconds");
+        spec.event_ttl_seconds = seconds;
+    }
     Ok(spec)
 }
 
@@ -142,7 +150,7 @@ fn networks_of_other_clusters(layout: &Layout) -> Vec<ipnet::Ipv4Net> {
 }
 
 /// Starts the supervisor, or has the running one read the spec again.
-async fn start_supervisor(world: &World, layout: &Layout) -> Result<()> {
+async fn start_supervisor(world: &World, layout: &Layout, format: LogFormat) -> Result<()> {
     let lock = layout.lock(SUPERVISOR);
     if process::signal(&lock, Signal::SIGHUP)? {
         return Ok(());
@@ -154,6 +162,7 @@ async fn start_supervisor(world: &World, layout: &Layout) -> Result<()> {
         .arg("--home")
         .arg(layout.home())
         .args(["supervise", "--name", layout.name()])
+        .env(FORMAT, format.as_str())
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)

@@ -25,6 +25,7 @@ pub mod endpointslice;
 pub mod garbage;
 pub mod inventory;
 pub mod manager;
+pub mod metrics;
 pub mod namespace;
 pub mod namespacedefaults;
 pub mod nodecidr;
@@ -79,16 +80,19 @@ impl Default for Options {
 pub async fn run(world: World, client: Client, options: Options) {
     let controls = Controls::new();
     let hello = Hello { component: "controllers".into(), instance: world.uuid(), ..Hello::default() };
+    controls.expose(&world, &client);
+    let nodes = metrics::Nodes::shown_in(&controls);
     let inspect = Arc::new(Inspect { controls: controls.clone() });
     tokio::select! {
         biased;
         () = tunnel::serve(&world, &client, hello, inspect) => {}
-        () = lead_for_ever(&world, &client, &controls, &options) => {}
+        () = lead_for_ever(&world, &client, &controls, &nodes, &options) => {}
     }
 }
 
-async fn lead_for_ever(world: &World, client: &Client, controls: &Controls, options: &Options) {
-    let election = LeaderElection::new(world, client, "kube-system", "kube-controller-manager", &options.identity);
+async fn lead_for_ever(world: &World, client: &Client, controls: &Controls, nodes: &metrics::Nodes, options: &Options) {
+    let election = LeaderElection::new(world, client, "kube-system", "kube-controller-manager", &options.identity)
+        .shown_in(controls);
     loop {
         // Each term begins with empty caches, and leaves no task behind.
         let term = world.child(world.component(), None);
@@ -96,13 +100,14 @@ async fn lead_for_ever(world: &World, client: &Client, controls: &Controls, opti
             tokio::select! {
                 biased;
                 why = term.stopped() => tracing::error!(?why, "a task of the controllers failed; starting afresh"),
-                result = manager::run(&term, &client, controls, options) => match result {
+                result = manager::run(&term, &client, controls, nodes, options) => match result {
                     Ok(()) => {}
                     Err(error) => tracing::warn!(%error, "the controllers could not start; trying again"),
                 },
             }
         };
         election.lead(work).await;
+        nodes.set(None);
         term.stop().await;
         world.sleep(Duration::from_millis(500)).await;
     }

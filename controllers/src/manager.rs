@@ -18,16 +18,25 @@ use crate::inventory::{Inventory, MetaView, ObjectId};
 use crate::nodelifecycle::{Heartbeats, Turns};
 use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
-use crate::{deployment, endpointslice, garbage, namespace, namespacedefaults, nodecidr, nodelifecycle, replicaset};
+use crate::{
+    deployment, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr, nodelifecycle, replicaset,
+};
 
 /// How many keys of one controller are worked on at a time.
 const WORKERS: usize = 4;
 
 /// Runs all controllers, until the future is dropped.
-pub async fn run(world: &World, client: &Client, controls: &Controls, options: &Options) -> Result<(), ActError> {
+pub async fn run(
+    world: &World,
+    client: &Client,
+    controls: &Controls,
+    nodes: &metrics::Nodes,
+    options: &Options,
+) -> Result<(), ActError> {
     let queues = Queues::new(world, controls);
     let caches = Caches::start(world, client, queues.clone());
     caches.synced().await;
+    nodes.set(Some(caches.nodes.clone()));
     let (q, namespaces) = (queues.clone(), caches.namespaces.clone());
     let inventory = Inventory::new(world, client, move |inventory, resource, change| {
         q.object(inventory, &namespaces, resource, change);
@@ -52,7 +61,7 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, options: &
     let namespaces = namespace::Controller::new(caches(), inventory(), c());
     let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
     let watch = (queues.heartbeats.clone(), queues.turns.clone());
-    let nodes = nodelifecycle::Controller::new(w(), caches(), c(), e(), watch, options.node_grace);
+    let lifecycle = nodelifecycle::Controller::new(w(), caches(), c(), e(), watch, options.node_grace);
     let cidrs = nodecidr::Controller::new(caches(), c(), e(), options.cluster_cidr, options.node_mask);
 
     let watched = inventory();
@@ -63,7 +72,7 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, options: &
         drive(world, controls, garbage, &queues.garbage, WORKERS),
         drive(world, controls, namespaces, &queues.namespaces, 1),
         drive(world, controls, defaults, &queues.defaults, 1),
-        drive(world, controls, nodes, &queues.nodes, WORKERS),
+        drive(world, controls, lifecycle, &queues.nodes, WORKERS),
         drive(world, controls, cidrs, &queues.cidrs, 1),
         discover_new(world, &watched),
     );

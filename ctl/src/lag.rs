@@ -91,10 +91,10 @@ fn parse_informers(text: &str) -> Vec<Informer> {
     text.lines().filter_map(line).collect()
 }
 
-/// `skiff_queue_depth{queue="pods"} 3`, among other measurements.
+/// `workqueue_depth{name="pods"} 3`, among other measurements.
 fn parse_depths(metrics: &str) -> Vec<(String, u64)> {
     let line = |line: &str| {
-        let (queue, depth) = line.strip_prefix("skiff_queue_depth{queue=\"")?.split_once("\"} ")?;
+        let (queue, depth) = line.strip_prefix("workqueue_depth{name=\"")?.split_once("\"} ")?;
         Some((queue.to_owned(), depth.trim().parse().ok()?))
     };
     metrics.lines().filter_map(line).collect()
@@ -219,7 +219,7 @@ mod tests {
         };
         let state = State {
             informers: parse_informers("/pods 104\n/pods 90 selected\napps/deployments 95\n"),
-            queues: parse_depths("# TYPE x\nskiff_queue_depth{queue=\"pods\"} 3\nskiff_queue_depth{queue=\"b\"} 1\n"),
+            queues: parse_depths("# TYPE x\nworkqueue_depth{name=\"pods\"} 3\nworkqueue_depth{name=\"b\"} 1\n"),
         };
         let components = [
             Component { name: "controllers", node: String::new(), state: Ok(state) },

@@ -18,6 +18,7 @@ pub mod config;
 pub mod environment;
 pub mod images;
 pub mod lifecycle;
+pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod pods;
@@ -40,10 +41,12 @@ use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1::Hello;
 use skiff_world::World;
 
+use metrics::Metrics;
 use network::Network;
 use node::object::{Capacity, Facts};
 use node::routes::{NodeRoute, routes};
 use pods::{Pods, Shared};
+use runtime::measured::Measured;
 use runtime::{ContainerRuntime, RuntimeInfo};
 use volumes::files::DnsSettings;
 use volumes::{Memory, Volumes};
@@ -140,10 +143,13 @@ impl Options {
 /// container engine's mount namespace.
 pub async fn run(world: World, client: Client, options: Options) {
     let Options { cluster, node_name, address, directory, runtime, network, memory, dns, .. } = options;
+    let metrics = Metrics::new(&options.controls, &node_name);
+    let runtime = Arc::new(Measured { runtime, world: world.clone(), metrics: metrics.clone() });
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),
         effects: options.controls.effects(),
+        metrics,
         world: world.clone(),
         cluster,
         node_name: node_name.clone(),
@@ -152,9 +158,12 @@ pub async fn run(world: World, client: Client, options: Options) {
         dns,
     });
     let controls = options.controls;
+    controls.expose(&world, &client);
     let queue = controls.queue(&world, "pods");
     let gate = controls.gate("pods");
     let pods = Pods::new(shared, &client, queue.clone());
+    let running = metrics::Running(Arc::downgrade(&pods));
+    controls.register(|registry| registry.register_collector(Box::new(running)));
     let facts = Facts {
         name: node_name.clone(),
         address,

@@ -10,6 +10,7 @@
 //! it reads back, plans and restores; [`run`] makes a component of it all, with informers and the driver's loop.
 
 pub mod apply;
+pub mod metrics;
 pub mod packet;
 pub mod rules;
 mod run;

@@ -20,6 +20,7 @@ use skiff_proto::skiffv1::Hello;
 use skiff_world::World;
 
 use crate::apply::RuleApplier;
+use crate::metrics::{Metrics, Sizes};
 use crate::rules::Facts;
 use crate::services::{self, ServiceName, ServiceSpec, SliceSpec};
 use crate::sync::{Action, Observed, Tables, plan};
@@ -96,18 +97,21 @@ impl Project<EndpointSlice> for SliceProjection {
 
 /// Which Services have changed since they were last looked at, with the writes that changed them.
 #[derive(Default)]
-struct Dirty(Mutex<Changed>);
+struct Dirty {
+    changed: Mutex<Changed>,
+    metrics: Metrics,
+}
 
 type Changed = BTreeMap<ServiceName, TriggerSet>;
 
 impl Dirty {
     fn add(&self, name: ServiceName, trigger: Trigger) {
-        let mut changed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         changed.entry(name).or_default().note(trigger);
     }
 
     fn take(&self) -> Changed {
-        mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        mem::take(&mut self.changed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -123,11 +127,13 @@ struct Proxy {
 /// Runs a node's proxy until its world is stopped. Rules stay when it ends: connections go on without it.
 pub async fn run(world: World, client: Client, options: Options) {
     let hello = Hello { component: "proxy".into(), node: options.node_name.clone(), instance: world.uuid() };
+    options.controls.expose(&world, &client);
     let inspect = Arc::new(tunnel::Inspect { controls: options.controls.clone() });
     let (tunnel_world, tunnel_client) = (world.clone(), client.clone());
     world.spawn("tunnel", async move { tunnel::serve(&tunnel_world, &tunnel_client, hello, inspect).await });
     let queue: WorkQueue<Rules> = options.controls.queue(&world, Proxy::NAME);
-    let dirty = Arc::new(Dirty::default());
+    let metrics = Metrics::new(&options.controls);
+    let dirty = Arc::new(Dirty { metrics: metrics.clone(), ..Dirty::default() });
     let services = watch_services(&world, &client, &dirty, &queue);
     let slices = watch_slices(&world, &client, &dirty, &queue);
     // Rules made from half of what there is would cut off the other half.
@@ -142,10 +148,14 @@ pub async fn run(world: World, client: Client, options: Options) {
     };
     let tables =
         Tables::new(&world, options.applier, facts, options.check_every).with_effects(options.controls.effects());
+    let tables = tables.with_metrics(metrics);
     queue.add(Rules, Trigger::Start("the proxy started".to_owned()));
     let gate = options.controls.gate(Proxy::NAME);
-    let proxy = Proxy { node_name: options.node_name, services, slices, dirty, tables, queue: queue.clone() };
-    driver::run(world, Arc::new(proxy), queue, gate, 1).await;
+    let proxy = Arc::new(Proxy { node_name: options.node_name, services, slices, dirty, tables, queue: queue.clone() });
+    let sized = Arc::downgrade(&proxy);
+    let sizes = Sizes(move || Some(sized.upgrade()?.tables.sizes()));
+    options.controls.register(|registry| registry.register_collector(Box::new(sizes)));
+    driver::run(world, proxy, queue, gate, 1).await;
 }
 
 fn watch_services(world: &World, client: &Client, dirty: &Arc<Dirty>, queue: &WorkQueue<Rules>) -> Store<ServiceSpec> {
@@ -177,12 +187,14 @@ fn service_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<Serv
             tracing::warn!(service = %key, "not served: {words}");
         }
     }
+    dirty.metrics.service_changed();
     dirty.add(ServiceName::new(key.namespace, key.name), change.trigger());
     queue.add(Rules, change.trigger());
 }
 
 /// A slice can move from one Service to another: both are affected.
 fn slice_changed(dirty: &Dirty, queue: &WorkQueue<Rules>, change: &Change<SliceSpec>) {
+    dirty.metrics.endpoints_changed();
     let namespace = change.object.namespace.as_str();
     for slice in [&change.old, &change.new].into_iter().flatten() {
         if !slice.service.is_empty() {

@@ -26,6 +26,7 @@ pub mod complaints;
 pub mod cycle;
 pub mod framework;
 pub mod memo;
+pub mod metrics;
 pub mod node;
 pub mod plugins;
 pub mod pod;
@@ -63,11 +64,13 @@ impl Default for Options {
 pub async fn run(world: World, client: Client, options: Options) {
     let controls = Controls::new();
     let hello = Hello { component: "scheduler".into(), instance: world.uuid(), ..Hello::default() };
+    controls.expose(&world, &client);
+    let metrics = metrics::Metrics::new(&controls);
     let inspect = Arc::new(story::Inspect::new(controls.clone()));
     tokio::select! {
         biased;
         () = tunnel::serve(&world, &client, hello, inspect.clone()) => {}
-        () = lead_for_ever(&world, &client, &controls, &inspect, &options) => {}
+        () = lead_for_ever(&world, &client, &controls, &inspect, &metrics, &options) => {}
     }
 }
 
@@ -76,9 +79,11 @@ async fn lead_for_ever(
     client: &Client,
     controls: &Controls,
     inspect: &story::Inspect,
+    metrics: &metrics::Metrics,
     options: &Options,
 ) {
-    let election = LeaderElection::new(world, client, "kube-system", "kube-scheduler", &options.identity);
+    let election =
+        LeaderElection::new(world, client, "kube-system", "kube-scheduler", &options.identity).shown_in(controls);
     loop {
         // Each term begins with an empty snapshot, and leaves no task behind.
         let term = world.child(world.component(), None);
@@ -86,7 +91,7 @@ async fn lead_for_ever(
             tokio::select! {
                 biased;
                 why = term.stopped() => tracing::error!(?why, "a task of the scheduler failed; starting afresh"),
-                () = scheduler::run(&term, &client, controls, inspect) => {}
+                () = scheduler::run(&term, &client, controls, inspect, metrics) => {}
             }
         };
         election.lead(work).await;

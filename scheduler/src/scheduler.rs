@@ -17,6 +17,7 @@ use crate::complaints::Complaints;
 use crate::cycle::{self, Outcome, Request, Story};
 use crate::framework::Profile;
 use crate::memo::Memo;
+use crate::metrics::{self, Attempts, Metrics};
 use crate::node::{NodeInfo, NodeProjection};
 use crate::pod::{PodInfo, PodProjection};
 use crate::queue::Queue;
@@ -59,7 +60,7 @@ pub enum Event {
 }
 
 /// Schedules until the future is dropped.
-pub async fn run(world: &World, client: &Client, controls: &Controls, inspect: &Inspect) {
+pub async fn run(world: &World, client: &Client, controls: &Controls, inspect: &Inspect, metrics: &Metrics) {
     let (sender, inbox) = mpsc::unbounded_channel();
     // A send fails only when the loop has ended, and then nobody wants to hear.
     let to_loop = sender.clone();
@@ -75,7 +76,7 @@ pub async fn run(world: &World, client: &Client, controls: &Controls, inspect: &
     let complaints = Complaints::new(world.clone(), client.clone(), pods.clone(), complaint_queue.clone());
     let complaints = Arc::new(complaints);
     let events = EventRecorder::new(world, client, "default-scheduler", "");
-    let deciding = Scheduler::new(world, pods, nodes, binder.clone(), complaints.clone(), events);
+    let deciding = Scheduler::new(world, pods, nodes, binder.clone(), complaints.clone(), events, metrics);
     inspect.serve(sender);
     futures::join!(
         deciding.run(inbox),
@@ -100,6 +101,8 @@ struct Scheduler {
     assumed: BTreeMap<Arc<str>, Arc<PodInfo>>,
     /// Slots that may do for a pod for which they did not.
     improved: BTreeSet<usize>,
+    /// How the pods' attempts go, for measurements.
+    attempts: Attempts,
     /// Nodes have come, changed or gone: what pods say about the cluster may not be true any more.
     nodes_changed: bool,
 }
@@ -112,6 +115,7 @@ impl Scheduler {
         binder: Arc<Binder>,
         complaints: Arc<Complaints>,
         events: EventRecorder,
+        metrics: &Metrics,
     ) -> Scheduler {
         Scheduler {
             world: world.clone(),
@@ -127,6 +131,7 @@ impl Scheduler {
             queue: Queue::new(),
             assumed: BTreeMap::new(),
             improved: BTreeSet::new(),
+            attempts: Attempts::new(metrics),
             nodes_changed: false,
         }
     }
@@ -143,7 +148,9 @@ impl Scheduler {
                 let Some(pod) = self.queue.pop(self.now()) else { break };
                 self.schedule(&pod);
             }
-            if self.queue.depth().active > 0 {
+            let depth = self.queue.depth();
+            self.attempts.pending(depth);
+            if depth.active > 0 {
                 // Others on this thread, those who write what was decided among them, get their turn.
                 tokio::task::yield_now().await;
                 continue;
@@ -177,6 +184,10 @@ impl Scheduler {
             self.done_with(&key, &pod.uid);
             self.improved.extend(self.snapshot.remove_pod(&pod.uid));
         } else if !pod.node.is_empty() {
+            if self.assumed.contains_key(&pod.uid) {
+                // Our own binding, whose answer may come later.
+                self.attempts.ended(&pod.uid, metrics::Result::Scheduled, self.world.now());
+            }
             self.done_with(&key, &pod.uid);
             let from = self.snapshot.placement(&pod.uid).map(|p| p.node.clone());
             self.snapshot.place(&pod.uid, placed(pod, &pod.node));
@@ -184,6 +195,7 @@ impl Scheduler {
             self.improved.extend(from.and_then(|node| self.snapshot.slot(&node)));
         } else if self.is_ours(pod) {
             // One that is assumed on a node is in hand already, and stays so.
+            self.attempts.seen(&pod.uid, self.world.now());
             self.queue.offer(pod.clone());
         } else {
             self.done_with(&key, &pod.uid);
@@ -198,6 +210,7 @@ impl Scheduler {
 
     fn done_with(&mut self, key: &ObjectKey, uid: &str) {
         self.queue.remove(uid);
+        self.attempts.gone(uid);
         self.assumed.remove(uid);
         self.binder.forget(key, uid);
         self.complaints.forget(key);
@@ -214,7 +227,9 @@ impl Scheduler {
     }
 
     fn hear_bound(&mut self, key: &ObjectKey, uid: &Arc<str>, node: &str, failure: Option<Error>) {
+        let now = self.world.now();
         let Some(error) = failure else {
+            self.attempts.ended(uid, metrics::Result::Scheduled, now);
             let message = format!("Successfully assigned {key} to {node}");
             self.events.normal(&about(key, uid), "Scheduled", &message);
             return;
@@ -224,8 +239,10 @@ impl Scheduler {
             return;
         }
         self.improved.extend(self.snapshot.remove_pod(uid));
+        self.attempts.ended(uid, metrics::Result::Error, now);
         if error.is_not_found() {
             self.queue.remove(uid);
+            self.attempts.gone(uid);
             return;
         }
         self.events.warning(&about(key, uid), "FailedScheduling", &format!("binding rejected: {error}"));
@@ -252,7 +269,10 @@ impl Scheduler {
     fn schedule(&mut self, pod: &Arc<PodInfo>) {
         let key = ObjectKey::new(pod.namespace.as_str(), pod.name.as_str());
         let request = Request { uid: &pod.uid, owner: pod.owner.as_deref(), template: &pod.template };
+        let began = self.world.now();
         let decision = self.memo.decide(pod.digest, &pod.template, &request, &self.snapshot, &self.profile);
+        let decided = self.world.now();
+        self.attempts.tried(&pod.uid, began, decided);
         let reference = self.pods.reference(&key);
         let trigger = reference.clone().map_or(Trigger::Resync("pending".into()), Trigger::Object);
         match decision.outcome {
@@ -266,6 +286,7 @@ impl Scheduler {
             }
             Outcome::Unschedulable(failure) => {
                 self.queue.unschedulable(&pod.uid);
+                self.attempts.ended(&pod.uid, metrics::Result::Unschedulable, decided);
                 let message = failure.to_string();
                 self.events.warning(&about(&key, &pod.uid), "FailedScheduling", &message);
                 self.complaints.complain(pod, message, trigger);

@@ -13,6 +13,7 @@ mod faults;
 mod guestbook;
 mod leftovers;
 mod links;
+mod monitoring;
 mod processes;
 mod rollout;
 mod security;

@@ -8,7 +8,7 @@ use rand::{Rng, RngCore, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 
 use crate::connection::Accepting;
-use crate::{Address, Connection, Disk, World};
+use crate::{Address, Connection, Disk, ProcessStats, World};
 
 /// One machine, real or simulated.
 #[async_trait]
@@ -30,6 +30,11 @@ pub(crate) trait Host: Send + Sync {
 
     /// The machine's disk.
     fn disk(&self) -> Disk;
+
+    /// What the system says of this process. A simulated machine has none: what it would say differs from run to run.
+    fn process(&self) -> Option<ProcessStats> {
+        None
+    }
 
     /// Asked before each poll of a task: whether the task shall first let the others go on. The
     /// simulation explores interleavings with it.

@@ -11,9 +11,11 @@
 mod address;
 mod connection;
 mod disk;
+pub mod exposition;
 mod host;
 mod identity;
 mod pipe;
+mod process;
 mod real;
 mod scope;
 pub mod sim;
@@ -24,6 +26,7 @@ pub use address::{Address, AddressError};
 pub use connection::{Connection, Listener};
 pub use disk::{Disk, Entry, File};
 pub use identity::Identity;
+pub use process::ProcessStats;
 pub use scope::{Ended, Executor, Stopped, Task};
 
 use std::future::Future;
@@ -168,6 +171,11 @@ impl World {
         }
         let accepting = self.inner.host.listen(self, on).await?;
         Ok(Listener::new(accepting, on.clone(), self.inner.scope.clone()))
+    }
+
+    /// What the system says of the process this runs in; `None` in simulation, and where /proc cannot be read.
+    pub fn process(&self) -> Option<ProcessStats> {
+        self.inner.host.process()
     }
 
     /// The machine's disk.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::Accepting;
 use crate::host::{Host, Random, locked};
-use crate::{Address, Connection, Disk, World, pipe};
+use crate::{Address, Connection, Disk, ProcessStats, World, pipe};
 
 /// How many connections to a pipe may wait to be accepted.
 const BACKLOG: usize = 128;
@@ -65,6 +65,10 @@ impl Host for RealHost {
 
     fn blocks_inline(&self) -> bool {
         false
+    }
+
+    fn process(&self) -> Option<ProcessStats> {
+        ProcessStats::of_this_process().ok()
     }
 
     async fn connect(&self, from: &World, to: &Address) -> io::Result<Connection> {

@@ -21,6 +21,8 @@ pub const MASTERS: &str = "system:masters";
 pub const NODES: &str = "system:nodes";
 /// Proxies' group.
 pub const PROXIES: &str = "system:node-proxier";
+/// Who may read measurements, and nothing else.
+pub const MONITORING: &str = "system:monitoring";
 /// Everybody who is somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
 
@@ -35,6 +37,11 @@ pub fn authenticated(mut identity: Identity) -> Identity {
 /// Whether this identity may do everything.
 pub fn is_admin(identity: &Identity) -> bool {
     identity.user == "system:apiserver" || identity.groups.iter().any(|g| g == MASTERS)
+}
+
+/// Whether this identity may read measurements of the control plane; those of nodes are `nodes/metrics`.
+pub fn may_read_metrics(identity: &Identity) -> bool {
+    is_admin(identity) || identity.groups.iter().any(|g| g == MONITORING)
 }
 
 /// The node's name, if this is a node's identity.

@@ -1,6 +1,6 @@
 //! The allow table: what each component may do, and nothing else. Least privilege, by verb and resource.
 
-use super::{NODES, PROXIES};
+use super::{MONITORING, NODES, PROXIES};
 use skiff_world::Identity;
 
 /// One question.
@@ -95,6 +95,9 @@ const NODE: &[Rule] = &[
     ),
 ];
 
+/// Measurements of nodes; those of the control plane are paths, not resources (`super::may_read_metrics`).
+const MONITOR: &[Rule] = &[rule("", &["nodes/metrics"], GET)];
+
 fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
     let user: &[Rule] = match identity.user.as_str() {
         "system:kube-controller-manager" => CONTROLLERS,
@@ -104,7 +107,8 @@ fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
     let group = |name: &str| identity.groups.iter().any(|g| g == name);
     let node: &[Rule] = if group(NODES) && identity.user.starts_with("system:node:") { NODE } else { &[] };
     let proxy: &[Rule] = if group(PROXIES) { PROXY } else { &[] };
-    user.iter().chain(node).chain(proxy)
+    let monitor: &[Rule] = if group(MONITORING) { MONITOR } else { &[] };
+    user.iter().chain(node).chain(proxy).chain(monitor)
 }
 
 /// A permission as it is shown: verbs, group, resources.
@@ -177,6 +181,10 @@ mod tests {
             (node, NODES, "create", "pods/binding", "default", false),
             (node, NODES, "patch", "apps:deployments", "default", false),
             (node, "", "get", "pods", "default", false),
+            ("monitor", MONITORING, "get", "nodes/metrics", "", true),
+            ("monitor", MONITORING, "get", "nodes/proxy", "", false),
+            ("monitor", MONITORING, "list", "nodes", "", false),
+            ("monitor", "", "get", "nodes/metrics", "", false),
             ("system:kube-proxy:a", PROXIES, "watch", "services", "", true),
             ("system:kube-proxy:a", PROXIES, "get", "secrets", "default", false),
             ("system:kube-proxy:a", PROXIES, "patch", "services", "default", false),

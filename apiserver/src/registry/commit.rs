@@ -183,7 +183,11 @@ impl Registry {
         if request.dry_run() {
             return Ok(Outcome::Done(0));
         }
-        match self.inner.store.txn(txn).await.map_err(store_error)? {
+        let began = self.inner.world.now();
+        let ended = self.inner.store.txn(txn).await;
+        let committed = ended.as_ref().ok().map(|result| matches!(result, TxnResult::Committed { .. }));
+        self.inner.metrics.committed(committed, self.inner.world.now().saturating_duration_since(began));
+        match ended.map_err(store_error)? {
             TxnResult::Committed { revision } => Ok(Outcome::Done(revision)),
             TxnResult::Conflict { revision, .. } => {
                 self.wait_for(revision).await?;

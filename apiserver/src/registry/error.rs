@@ -91,6 +91,11 @@ impl ApiError {
         .about(resource, "")
     }
 
+    /// 405: the path exists and does not do that.
+    pub fn not_allowed(message: impl Into<String>) -> Self {
+        Self::new(405, "MethodNotAllowed", message)
+    }
+
     /// 415: the content type cannot be read.
     pub fn unsupported_media_type(content_type: &str, supported: &[&str]) -> Self {
         Self::new(

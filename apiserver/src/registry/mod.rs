@@ -43,12 +43,15 @@ use crate::cache::Cache;
 use crate::resources::{Resource, Table};
 use crate::store::Store;
 use limits::Permits;
-use metrics::Metrics;
+use metrics::{Metrics, Progress};
 use skiff_world::World;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long a scrape waits for the store, and then for the cache.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// The pipeline behind both faces. Cheap to clone.
 #[derive(Clone)]
@@ -99,7 +102,7 @@ impl Registry {
     ) -> Self {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
         let permits = Permits::new(limits);
-        let (closing, metrics) = Default::default();
+        let (closing, metrics) = (CancellationToken::new(), Metrics::new(&world));
         let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics };
         Self { inner: Arc::new(inner) }
     }
@@ -113,6 +116,11 @@ impl Registry {
     /// Ends all watches: the server is about to stop, and their clients go on elsewhere.
     pub fn close(&self) {
         self.inner.closing.cancel();
+    }
+
+    /// Whether it is being closed.
+    pub fn is_closing(&self) -> bool {
+        self.inner.closing.is_cancelled()
     }
 
     /// Completes when the registry is being closed.
@@ -156,13 +164,25 @@ impl Registry {
     }
 
     /// What the server counts of itself, for Prometheus.
-    pub fn metrics(&self) -> String {
-        self.inner.metrics.text(self.inner.cache.revision())
+    pub async fn metrics(&self) -> String {
+        let (world, cache) = (&self.inner.world, &self.inner.cache);
+        let began = world.now();
+        // A store that does not answer is told by what is missing; the rest is told all the same.
+        let store = tokio::time::timeout(LOOK, self.head()).await.ok().and_then(Result::ok);
+        if let Some(head) = store {
+            let _ = cache.wait_until(head, LOOK).await;
+        }
+        let lag = world.now().saturating_duration_since(began);
+        let rows = self.inner.table.all();
+        let resources =
+            rows.values().map(|row| (row.clone(), cache.last_change(row.cached()), cache.count(row.cached())));
+        let progress = Progress { store, cache: cache.revision(), lag, resources: resources.collect() };
+        self.inner.metrics.text(&progress)
     }
 
     /// Serves a request: limits, authorisation, the operation.
     pub async fn serve(&self, request: Request) -> ApiResult<Reply> {
-        let (began, counted) = (self.inner.world.now(), self.inner.metrics.begin());
+        let (began, counted) = (self.inner.world.now(), self.inner.metrics.begin(&request));
         let answer = self.answer(&request).await;
         self.inner.metrics.answered(&request, &answer, self.inner.world.now() - began);
         drop(counted);

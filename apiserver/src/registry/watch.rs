@@ -10,6 +10,7 @@ use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
 use crate::cache::{self, CacheError, WatchFrom, WatchKind};
 use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -61,6 +62,7 @@ pub struct WatchReply {
     ended: bool,
     closing: CancellationToken,
     _permit: Permit,
+    cut_off: Counter,
     _counted: Counted,
 }
 
@@ -109,7 +111,8 @@ impl Registry {
             ended: false,
             closing: self.inner.closing.clone(),
             _permit: permit,
-            _counted: self.inner.metrics.watching(),
+            cut_off: self.inner.metrics.cut_off(resource),
+            _counted: self.inner.metrics.watching(request),
         })
     }
 }
@@ -175,6 +178,7 @@ impl WatchReply {
             }
             // A watcher that was too slow goes on from where it was: the stream just ends.
             Err(CacheError::Lagging) => {
+                self.cut_off.inc();
                 self.ended = true;
                 None
             }

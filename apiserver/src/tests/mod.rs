@@ -7,6 +7,7 @@ mod history;
 mod http;
 mod json_kind;
 mod lifecycle;
+mod monitoring;
 mod reads;
 mod rest;
 mod services;

@@ -11,9 +11,11 @@
 //! A component can only be itself: what it says in its hello must fit its certificate.
 
 mod attach;
+mod fetch;
 mod streams;
 
 pub use attach::TunnelService;
+pub use fetch::Fetched;
 pub use streams::{FromComponent, StreamsService};
 
 use crate::registry::Registry;

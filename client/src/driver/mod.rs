@@ -68,7 +68,8 @@ pub async fn run<R: Reconciler>(
         while let Some(work) = driver.queue.next().await {
             let started = driver.world.now();
             let id = driver.world.random_suffix(10);
-            let span = tracing::info_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
+            // Of the highest level, so that no filter takes the id from a line that it lets through.
+            let span = tracing::error_span!("reconcile", controller = R::NAME, key = %work.key(), %id);
             let outcome = driver.reconcile(&work, &id).instrument(span.clone()).await.unwrap_or_else(|early| early);
             driver.queue.metrics().reconciled(outcome.ended(), driver.world.now().saturating_duration_since(started));
             span.in_scope(|| finish(work, outcome));

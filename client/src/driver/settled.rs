@@ -48,6 +48,8 @@ pub trait View: Send + Sync {
     fn awaits(&self, object: &ObjectKey) -> bool;
     /// How far it has come.
     fn revision(&self) -> u64;
+    /// When it was last told anything, in seconds since 1970; 0 before the first time.
+    fn heard(&self) -> f64;
     /// Whether it hears of every write to its resource, or only of some.
     fn is_whole(&self) -> bool;
     /// Waits until it has come so far; false when it never will, because its informer has ended.
@@ -76,6 +78,14 @@ pub(crate) struct Views {
     by_resource: Arc<Mutex<ByResource>>,
 }
 
+/// How far a view is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Behind {
+    pub(crate) revision: u64,
+    /// In seconds since 1970.
+    pub(crate) heard: f64,
+}
+
 /// By group and resource.
 type ByResource = BTreeMap<(String, String), Vec<Weak<dyn View>>>;
 
@@ -96,6 +106,17 @@ impl Views {
             format!("{group}/{resource} {}{selected}\n", view.revision())
         };
         living.map(line).collect()
+    }
+
+    /// Of each resource, how far the view is that is farthest behind.
+    pub(crate) fn farthest_behind(&self) -> BTreeMap<(String, String), Behind> {
+        let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |views: &Vec<Weak<dyn View>>| {
+            let living = views.iter().filter_map(Weak::upgrade);
+            let each = living.map(|view| Behind { revision: view.revision(), heard: view.heard() });
+            each.reduce(|a, b| Behind { revision: a.revision.min(b.revision), heard: a.heard.min(b.heard) })
+        };
+        all.iter().filter_map(|(name, views)| Some((name.clone(), of(views)?))).collect()
     }
 
     /// The views that have yet to see a write, and certainly will.

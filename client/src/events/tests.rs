@@ -81,7 +81,7 @@ fn a_flood_is_bounded_per_object_and_counted() {
     simulate(async |sim: Sim| {
         let scene = scene(&sim).await;
         for n in 0..BURST + 10 {
-            scene.recorder.warning(&pod("noisy"), "Failed", &format!("attempt {n}"));
+            scene.recorder.warning(&pod("noisy"), &format!("Reason{n}"), "it failed");
         }
         scene.recorder.warning(&pod("quiet"), "Failed", "once");
         assert_eq!(scene.recorder.dropped(), 10);
@@ -89,6 +89,39 @@ fn a_flood_is_bounded_per_object_and_counted() {
         tokio::time::sleep(REFILL).await;
         scene.recorder.warning(&pod("noisy"), "Failed", "a minute later");
         assert_eq!(scene.recorder.dropped(), 10);
+    });
+}
+
+#[test]
+fn similar_things_are_combined() {
+    simulate(async |sim: Sim| {
+        let scene = scene(&sim).await;
+        for n in 0..30 {
+            scene.recorder.warning(&pod("a"), "FailedMount", &format!("attempt {n}"));
+        }
+        scene.recorder.warning(&pod("a"), "FailedMount", "attempt 3");
+        scene.recorder.warning(&pod("a"), "OtherReason", "attempt 29");
+        scene.recorder.warning(&pod("b"), "FailedMount", "attempt 29");
+        let told = |event: &Event| (event.message.clone(), event.count);
+        let events = scene.events().await;
+        let of = |reason: &str, name: &str| -> Vec<(String, i32)> {
+            let mut all: Vec<_> =
+                events.iter().filter(|e| e.reason == reason && e.involved_object.name == name).map(told).collect();
+            all.sort_by_key(|(words, _)| words.len());
+            all
+        };
+        let mount = of("FailedMount", "a");
+        assert_eq!(mount.len(), 10, "nine apart, the rest in one: {mount:?}");
+        assert_eq!(mount[9], ("(combined from similar events): attempt 29".to_string(), 21));
+        assert!(mount.contains(&("attempt 3".to_string(), 2)), "what is known apart stays apart: {mount:?}");
+        assert_eq!((of("OtherReason", "a").len(), of("FailedMount", "b").len()), (1, 1));
+        // Written again, it tells the newest.
+        scene.recorder.warning(&pod("a"), "FailedMount", "attempt 30");
+        let events = scene.events().await;
+        assert!(events.iter().any(|e| e.message == "(combined from similar events): attempt 30" && e.count == 22));
+        tokio::time::sleep(FORGOTTEN_AFTER * 2).await;
+        scene.recorder.warning(&pod("a"), "FailedMount", "attempt 99");
+        assert!(scene.events().await.iter().any(|e| e.message == "attempt 99"), "after a while it is news again");
     });
 }
 

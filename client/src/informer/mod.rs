@@ -150,6 +150,12 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
                 State::Opening { revision, .. } => self.open(revision, &mut watch).await,
                 State::Watching { .. } => self.hear(&mut watch).await,
             };
+            if matches!(
+                heard,
+                Heard::Listed { .. } | Heard::Put { .. } | Heard::Removed { .. } | Heard::Bookmark { .. }
+            ) {
+                self.store.heard(self.world.wall());
+            }
             let (next, effect) = state.step(heard);
             self.take(effect).await;
             state = next;

@@ -77,6 +77,7 @@ struct State<K> {
     next_timer: u64,
     failures: BTreeMap<K, u32>,
     closed: bool,
+    metrics: QueueMetrics,
 }
 
 struct Waiting {
@@ -105,6 +106,7 @@ impl<K: QueueKey> WorkQueue<K> {
             next_timer: 0,
             failures: BTreeMap::new(),
             closed: false,
+            metrics: metrics.clone(),
         };
         let shared = Shared {
             world: world.clone(),
@@ -212,6 +214,20 @@ impl<K: QueueKey> WorkQueue<K> {
         oldest.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
+    /// How much there is to do, and for how long it has been.
+    pub(crate) fn load(&self) -> Load {
+        let oldest = self.oldest_age();
+        let now = self.shared.world.now();
+        let state = self.lock();
+        let running = || state.in_flight.values().map(|since| now.saturating_duration_since(*since));
+        Load {
+            depth: state.ready.len(),
+            oldest,
+            unfinished: running().sum(),
+            longest: running().max().unwrap_or_default(),
+        }
+    }
+
     /// How many times in a row `key` has failed.
     pub fn failures(&self, key: &K) -> u32 {
         self.lock().failures.get(key).copied().unwrap_or(0)
@@ -258,6 +274,7 @@ impl<K: QueueKey> State<K> {
         if let Some(waiting) = self.dirty.get_mut(&key) {
             return waiting.triggers.merge(triggers);
         }
+        self.metrics.added();
         self.dirty.insert(key.clone(), Waiting { triggers, since: now });
         if !self.in_flight.contains_key(&key) {
             self.ready.push_back(key);
@@ -354,6 +371,7 @@ impl<K: QueueKey> Work<K> {
     /// later than after `at_most`. Gives the wait.
     pub fn retry(mut self, at_least: Duration, at_most: Duration) -> Duration {
         self.over = true;
+        self.queue.metrics().retried();
         let mut state = self.queue.lock();
         let failures = state.failures.entry(self.key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
@@ -378,6 +396,19 @@ impl<K: QueueKey> Drop for Work<K> {
             self.queue.shared.changed.notify_one();
         }
     }
+}
+
+/// How much there is to do at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Keys ready to be taken.
+    pub(crate) depth: usize,
+    /// How long the one that has waited longest has waited.
+    pub(crate) oldest: Duration,
+    /// How long all that is being worked on has taken so far, together.
+    pub(crate) unfinished: Duration,
+    /// How long what has been worked on longest has taken so far.
+    pub(crate) longest: Duration,
 }
 
 /// What is in a queue at a moment.

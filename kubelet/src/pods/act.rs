@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use skiff_client::{ActError, DeleteOptions};
 use skiff_proto::corev1::Pod;
+use tracing::Instrument;
 
 use super::{Pods, lock};
 use crate::images::pause;
 use crate::images::pull::PullFailure;
 use crate::lifecycle::{Action, PodKey};
+use crate::metrics::Phase;
 use crate::runtime::{Identity, Role, RunState, RuntimeError, SANDBOX_NAME};
 use crate::sandbox::pause_config;
 use crate::volumes::Filled;
@@ -19,7 +21,17 @@ use crate::volumes::files::{Etc, hostname};
 const PAUSE_ENTERS_WITHIN: Duration = Duration::from_secs(5);
 
 impl Pods {
+    /// Does an action, and measures it where it is part of a Pod's start.
     pub(super) async fn perform(&self, key: &PodKey, action: &Action) -> Result<(), ActError> {
+        let Some(phase) = Phase::of(action) else { return self.carry_out(key, action).await };
+        let began = self.shared.world.now();
+        let result = self.carry_out(key, action).await;
+        let took = self.shared.world.now().saturating_duration_since(began);
+        self.shared.metrics.phase(phase, took, result.is_err());
+        result
+    }
+
+    async fn carry_out(&self, key: &PodKey, action: &Action) -> Result<(), ActError> {
         match action {
             Action::SetUpNetwork => self.set_up_network(key).await,
             Action::PrepareVolumes => self.prepare_volumes(key).await,
@@ -280,9 +292,13 @@ impl Pods {
         events.normal(&about, "Pulling", &format!("Pulling image \"{image}\""));
         let (pods, key) = (self.handle(), key.clone());
         let (image, container) = (image.to_string(), container.to_string());
-        self.shared.world.spawn("pull", async move {
+        let pull = async move {
             let Some(pods) = pods.upgrade() else { return };
+            let began = pods.shared.world.now();
             let result = pods.shared.runtime.pull(&image).await;
+            let took = pods.shared.world.now().saturating_duration_since(began);
+            pods.shared.metrics.phase(Phase::Image, took, result.is_err());
+            pods.with(&key, |record| record.start.pulled(took));
             let now = pods.shared.world.wall();
             {
                 let mut images = lock(&pods.images);
@@ -311,7 +327,9 @@ impl Pods {
             for other in pods.keys() {
                 pods.wake(&other, "an image was pulled");
             }
-        });
+        };
+        // What it logs belongs to the reconcile that began it.
+        self.shared.world.spawn("pull", pull.in_current_span());
     }
 
     async fn finish_deletion(&self, key: &PodKey) -> Result<(), ActError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use skiff_client::ActError;
 use skiff_proto::corev1::{Container, LifecycleHandler, Pod};
+use tracing::Instrument;
 
 use super::{Pods, lock};
 use crate::config::{Parts, container_config};
@@ -51,6 +52,7 @@ impl Pods {
             return Err(ActError::Changed(format!("container {name} is not in the Pod's spec any more")));
         };
         self.await_namespace(key, &pod, sandbox).await.map_err(ActError::Changed)?;
+        self.shared.metrics.container(role);
         let identity = Identity {
             sandbox: sandbox.to_string(),
             spec_hash: spec_hash(container),
@@ -62,6 +64,7 @@ impl Pods {
         let id = match self.make(key, &pod, container, identity).await {
             Ok(id) => id,
             Err(Refusal(reason, words)) => {
+                self.shared.metrics.container_failed(role, reason);
                 events.warning(&about, "Failed", &format!("Error: {words}"));
                 return Err(self.setback(key, name, reason, words));
             }
@@ -80,6 +83,7 @@ impl Pods {
         match started {
             Ok(()) => events.normal(&about, "Started", &format!("Started container {name}")),
             Err(error) => {
+                self.shared.metrics.container_failed(role, "RunContainerError");
                 events.warning(
                     &about,
                     "Failed",
@@ -191,7 +195,7 @@ impl Pods {
         let question = Question::of_hook(hook);
         let (pods, key, name) = (self.handle(), key.clone(), container.name.clone());
         let grace = crate::lifecycle::containers::grace(pod);
-        self.shared.world.spawn("postStart", async move {
+        let hook = async move {
             let Some(pods) = pods.upgrade() else { return };
             let answer = ask(&pods.shared.world, &*pods.shared.runtime, &target, &question, HOOK_LIMIT).await;
             if let Err(words) = answer {
@@ -201,7 +205,8 @@ impl Pods {
             }
             pods.with(&key, |record| record.hooks.remove(&target.id));
             pods.wake(&key, "its postStart hook has ended");
-        });
+        };
+        self.shared.world.spawn("postStart", hook.in_current_span());
     }
 
     // --- stopping ---
@@ -233,7 +238,7 @@ impl Pods {
         let about = self.reference(key);
         self.shared.events.normal(&about, "Killing", &format!("Stopping container {name}"));
         let (pods, key, name, id) = (self.handle(), key.clone(), name.to_string(), id.to_string());
-        self.shared.world.spawn("stop", async move {
+        let stop = async move {
             let Some(pods) = pods.upgrade() else { return };
             let shared = &pods.shared;
             if let Some((target, hook)) = target.zip(hook)
@@ -245,7 +250,9 @@ impl Pods {
             if let Err(error) = shared.runtime.signal(&id, &signal).await {
                 tracing::warn!(pod = %key, container = name, %error, "cannot ask the container to stop");
             }
-        });
+        };
+        // What it logs belongs to the reconcile that began it.
+        self.shared.world.spawn("stop", stop.in_current_span());
     }
 
     pub(super) async fn kill_container(&self, key: &PodKey, id: &str) -> Result<(), ActError> {

@@ -8,6 +8,7 @@ mod containers;
 mod publish;
 pub mod record;
 mod sources;
+pub mod start;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use crate::environment::Facts;
 use crate::images::pull::ImageState;
 use crate::lifecycle::plan::plan;
 use crate::lifecycle::{Action, HostFacts, Observed, PodKey, Setback};
+use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::runtime::ContainerRuntime;
 use crate::volumes::Volumes;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub events: EventRecorder,
     /// what was done that is no write
     pub effects: Effects,
+    /// what is counted
+    pub metrics: Metrics,
 }
 
 /// The Pods of this node.
@@ -230,6 +234,9 @@ impl Reconciler for Pods {
         if deleted && record.cleared {
             // Let go of already: the API object is just not seen to be gone yet.
             return None;
+        }
+        if let Some(pod) = &pod {
+            record.start.seen(&pod.status.phase, self.shared.world.now());
         }
         Some(record.observed(key, pod, images, host))
     }

@@ -40,6 +40,10 @@ impl Pods {
         let told = self.with(key, |record| record.untold.clone());
         match cause::unawaited(cause::reporting(told.clone(), write)).await {
             Ok(pod) => {
+                let (now, wall) = (self.shared.world.now(), self.shared.world.wall());
+                let created = pod.metadata.creation_timestamp.as_ref().map_or(wall, |time| time.timestamp());
+                let start = self.with(key, |record| record.start.published(status, created, now, wall));
+                self.shared.metrics.told(&start);
                 self.with(key, |record| {
                     record.written = Some((revision_of(&pod.metadata), pod.status));
                     record.untold.retain(|id| !told.contains(id));

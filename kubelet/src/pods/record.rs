@@ -9,6 +9,7 @@ use skiff_proto::corev1::{Pod, PodStatus};
 use crate::images::pull::ImageState;
 use crate::lifecycle::{HostFacts, Observed, PodKey, Setback, Stopping};
 use crate::network::PodNetwork;
+use crate::pods::start::Start;
 use crate::probes::watch::Watch;
 use crate::runtime::ContainerReport;
 
@@ -44,6 +45,8 @@ pub struct Record {
     pub untold: Vec<String>,
     /// serialises looking at the runtime, so that an older answer never replaces a newer one
     pub looking: Arc<tokio::sync::Mutex<()>>,
+    /// how far its start has come, for measurements
+    pub start: Start,
     /// nothing is left of it on this node
     pub cleared: bool,
 }

@@ -11,6 +11,7 @@ pub mod docker;
 mod docker_convert;
 pub mod fake;
 mod identity;
+pub mod measured;
 
 use std::pin::Pin;
 use std::time::Duration;

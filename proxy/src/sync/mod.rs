@@ -27,6 +27,7 @@ use skiff_world::World;
 pub use plan::{Action, Known, Observed, plan};
 
 use crate::apply::{ApplyError, RuleApplier};
+use crate::metrics::Metrics;
 use crate::rules::batch::{self, Batch, Sizes};
 use crate::rules::diff::{self, Difference, Present};
 use crate::rules::{Facts, Model, RuleSet, StaleFlow, Table};
@@ -43,6 +44,7 @@ pub struct Tables {
     applier: Arc<dyn RuleApplier>,
     check_every: Duration,
     effects: Effects,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
@@ -56,6 +58,10 @@ struct State {
     jumps: Difference,
     /// Services whose rules are not all in the kernel yet, with what changed them.
     untold: BTreeMap<ServiceName, TriggerSet>,
+    /// Since when something is known that is not in the kernel yet.
+    behind_since: Option<tokio::time::Instant>,
+    /// How many rules were written since then.
+    written: BTreeMap<Table, usize>,
     /// The last restore failed: removals go apart.
     cautious: bool,
     limit: usize,
@@ -98,15 +104,23 @@ impl Tables {
             check_at: world.now(),
             jumps: Difference::default(),
             untold: BTreeMap::new(),
+            behind_since: None,
+            written: BTreeMap::new(),
             cautious: false,
             limit: 1_000,
         };
-        Tables { world: world.clone(), applier, check_every, effects: Effects::default(), state: Mutex::new(state) }
+        let (effects, metrics) = (Effects::default(), Metrics::default());
+        Tables { world: world.clone(), applier, check_every, effects, metrics, state: Mutex::new(state) }
     }
 
     /// The same, telling what got into the kernel to this ring.
     pub fn with_effects(self, effects: Effects) -> Tables {
         Tables { effects, ..self }
+    }
+
+    /// The same, measured.
+    pub fn with_metrics(self, metrics: Metrics) -> Tables {
+        Tables { metrics, ..self }
     }
 
     /// What made a Service what it was last set to; told once its rules are in the kernel.
@@ -134,6 +148,11 @@ impl Tables {
         if let Some(why) = state.unread {
             return Observed::Unread { why };
         }
+        let behind =
+            !(state.model.changed().is_empty() && state.jumps.insert.is_empty() && state.jumps.delete.is_empty());
+        if behind {
+            state.behind_since.get_or_insert(self.world.now());
+        }
         let (model, rule_set) = (&state.model, state.model.rule_set());
         let mut difference = diff::of_changed(rule_set, model.changed().keys());
         difference.insert = state.jumps.insert.clone();
@@ -157,6 +176,9 @@ impl Tables {
             Action::Forget(flows) => self.forget(flows).await,
         };
         if result.is_err() {
+            if matches!(action, Action::Restore { .. }) {
+                self.metrics.failed();
+            }
             let mut state = self.state();
             state.unread.get_or_insert(Unread::Failed);
             state.cautious = true;
@@ -184,6 +206,7 @@ impl Tables {
         // What the proxy itself was about to write is no surprise.
         let known = state.unread.is_none_or(|why| why == Unread::Due) && state.model.changed().is_empty();
         if known && differing > 0 {
+            self.metrics.repaired();
             tracing::warn!(differing, "somebody changed the proxy's rules; putting them right");
         }
         state.model.differing(difference.write.iter().chain(&difference.dead).cloned());
@@ -223,10 +246,24 @@ impl Tables {
         (rule_set.chains.len(), rule_set.rule_count())
     }
 
+    /// How many rules there should be in each table.
+    pub fn sizes(&self) -> Vec<(Table, usize)> {
+        let mut state = self.state();
+        state.model.refresh();
+        let mut sizes = BTreeMap::from(Table::ALL.map(|table| (table, 0)));
+        for ((table, _), chain) in &state.model.rule_set().chains {
+            *sizes.entry(*table).or_default() += chain.rules.len();
+        }
+        sizes.into_iter().collect()
+    }
+
     async fn restore(&self, batch: &Batch, changes: &[u64]) -> Result<(), ApplyError> {
         self.applier.restore(&batch.text).await?;
         let mut state = self.state();
+        let state = &mut *state;
         for (chain, change) in batch.chains.iter().zip(changes) {
+            let rules = state.model.rule_set().chains.get(chain).map_or(0, |chain| chain.rules.len());
+            *state.written.entry(chain.0).or_default() += rules;
             state.model.written(chain, *change);
         }
         if batch.jumps > 0 {
@@ -235,7 +272,12 @@ impl Tables {
         }
         if state.model.changed().is_empty() {
             state.cautious = false;
-            self.tell(&mut state, batch);
+            self.tell(state, batch);
+            let written: Vec<_> = std::mem::take(&mut state.written).into_iter().collect();
+            if let Some(since) = state.behind_since.take() {
+                let took = self.world.now().saturating_duration_since(since);
+                self.metrics.synced(took, self.world.wall(), &written);
+            }
         }
         Ok(())
     }

@@ -75,11 +75,14 @@ pub struct Profile {
     pub spread: i64,
 }
 
+/// The name of the profile that pods get which ask for none.
+pub const STANDARD: &str = "default-scheduler";
+
 impl Profile {
     /// Kubernetes' plugins with Kubernetes' weights, as far as we have them.
     pub fn standard() -> Profile {
         Profile {
-            name: "default-scheduler".into(),
+            name: STANDARD.into(),
             filters: vec![
                 Box::new(plugins::unschedulable::NodeUnschedulable),
                 Box::new(plugins::node_name::NodeName),

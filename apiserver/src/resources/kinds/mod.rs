@@ -22,8 +22,8 @@ use super::table::{Resource, Table};
 use skiff_proto::{Kind, schema};
 use std::time::Duration;
 
-/// How long an Event is kept after its last write.
-const EVENT_LIFE: Duration = Duration::from_secs(3600);
+/// How long an Event is kept after its last write, unless the server is told otherwise.
+pub const EVENT_LIFE: Duration = Duration::from_secs(3600);
 
 fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str]) -> Resource {
     let strings = |list: &[&str]| list.iter().map(|s| (*s).to_string()).collect::<Vec<_>>();
@@ -46,8 +46,8 @@ fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str])
     }
 }
 
-/// The table with every built-in kind.
-pub fn built_in() -> Table {
+/// The table with every built-in kind. Events are kept so long after their last write.
+pub fn built_in(event_life: Duration) -> Table {
     let table = Table::new();
     for resource in [
         row(namespace::NamespaceStrategy, &["status", "finalize"], &[]),
@@ -58,7 +58,7 @@ pub fn built_in() -> Table {
         row(configs::ConfigMapStrategy, &[], &[]),
         row(configs::SecretStrategy, &[], &[]),
         row(service_account::ServiceAccountStrategy, &[], &[]),
-        Resource { time_to_live: Some(EVENT_LIFE), ..row(event::EventStrategy, &[], &[]) },
+        Resource { time_to_live: Some(event_life), ..row(event::EventStrategy, &[], &[]) },
         row(deployment::DeploymentStrategy, &["status", "scale"], &["all"]),
         row(replica_set::ReplicaSetStrategy, &["status", "scale"], &["all"]),
         row(endpoint_slice::EndpointSliceStrategy, &[], &[]),

@@ -1,6 +1,6 @@
 //! One table per kind: a good object, one thing changed at a time, and what validation says of it.
 
-use crate::resources::{Strategy, StrategyFor, built_in};
+use crate::resources::{EVENT_LIFE, Strategy, StrategyFor, built_in};
 use serde_json::{Value, json};
 
 /// Decodes, completes and checks an object; the errors in words.
@@ -439,7 +439,7 @@ fn completing_a_completed_object_changes_nothing() {
         ("", "v1", "nodes", json!({"spec": {"podCIDRs": ["10.244.1.0/24"]}, "status": {"capacity": {"cpu": "1"}}})),
         ("discovery.k8s.io", "v1", "endpointslices", json!({"addressType": "IPv4", "ports": [{"port": 80}]})),
     ] {
-        let row = built_in().get(group, version, resource).expect("a built-in kind");
+        let row = built_in(EVENT_LIFE).get(group, version, resource).expect("a built-in kind");
         let mut object = row.strategy.decode_tree(tree).expect("decoded").object;
         row.strategy.default(object.as_mut());
         let once = object.to_json();
