@@ -1,6 +1,7 @@
 //! `skiff`: every component as a subcommand, and the commands that run a whole cluster of them on
 //! one machine.
 
+mod by_hand;
 mod components;
 mod down;
 mod hosts;
@@ -43,6 +44,10 @@ enum Command {
     Down(down::Options),
     /// Say what runs.
     Status(Named),
+    /// By hand, first: choose address ranges, make the certificates and the administrator's kubeconfig.
+    Pki(up::Wanted),
+    /// By hand, second: make the nodes' network namespaces and join them.
+    Hosts(Named),
     /// The control plane in one process: API server, controllers, scheduler.
     Server(Named),
     /// A node in one process: kubelet and proxy.
@@ -96,9 +101,11 @@ fn dispatch(cli: Cli) -> Result<()> {
         Ok(Layout::new(&cli.home, &named.name))
     };
     match cli.command {
-        Command::Up(options) => short(up::run(layout(&options.cluster)?, options)),
+        Command::Up(options) => short(up::run(layout(&options.wanted.cluster)?, options)),
         Command::Down(options) => short(down::run(layout(&options.cluster)?, options)),
         Command::Status(named) => short(status::run(layout(&named)?)),
+        Command::Pki(wanted) => by_hand::pki(&layout(&wanted.cluster)?, &wanted),
+        Command::Hosts(named) => by_hand::hosts(&layout(&named)?),
         Command::Supervise(named) => supervise(layout(&named)?),
         Command::Server(named) => {
             component(layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
@@ -124,9 +131,7 @@ fn component(layout: Layout, node: Option<&str>, kind: &str, parts: &[Part]) -> 
         Some(node) => format!("{kind}-{node}"),
         None => kind.to_owned(),
     };
-    let spec = spec::ClusterSpec::read(&layout)?.with_context(|| {
-        format!("there is no cluster {:?}: `skiff up --name {}` makes it", layout.name(), layout.name())
-    })?;
+    let spec = spec::ClusterSpec::existing(&layout)?;
     if let Some(node) = node {
         anyhow::ensure!(
             spec.nodes().any(|(_, name)| name == node),

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look from outside, in real time")]
 
 mod bad_input;
+mod by_hand;
 mod cluster;
 mod containers;
 mod faults;
