@@ -140,6 +140,7 @@ impl Options {
 /// container engine's mount namespace.
 pub async fn run(world: World, client: Client, options: Options) {
     let Options { cluster, node_name, address, directory, runtime, network, memory, dns, .. } = options;
+    options.controls.effects().keep_in(&world, &directory.join("effects-kubelet"));
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),

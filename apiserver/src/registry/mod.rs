@@ -12,6 +12,7 @@
 //! write that names no revision is worked out again on the newest object; one that does is a conflict.
 
 mod allocation;
+mod budget;
 mod commit;
 mod create;
 mod delete;

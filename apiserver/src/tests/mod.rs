@@ -1,6 +1,7 @@
 //! The whole server in a simulated world: real gRPC over pipes, paused time, the embedded store on a simulated disk.
 
 mod admission;
+mod budgets;
 mod etcd;
 mod history;
 mod http;

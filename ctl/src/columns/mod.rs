@@ -63,6 +63,16 @@ pub fn of(kind: &str) -> Columns {
             vec![name(o), text(o, "/spec/holderIdentity"), created(o, now)]
         }),
         "EndpointSlice" => columns(&["NAME", "ADDRESSTYPE", "PORTS", "ENDPOINTS", "AGE"], &[], endpoint_slice),
+        "PodDisruptionBudget" => {
+            columns(&["NAME", "MIN AVAILABLE", "MAX UNAVAILABLE", "ALLOWED DISRUPTIONS", "AGE"], &[], |o, now| {
+                let amount = |field: &str| match text(o, field) {
+                    unset if unset.is_empty() => "N/A".to_owned(),
+                    amount => amount,
+                };
+                let allowed = number(o, "/status/disruptionsAllowed").to_string();
+                vec![name(o), amount("/spec/minAvailable"), amount("/spec/maxUnavailable"), allowed, created(o, now)]
+            })
+        }
         "Event" => columns(&["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"], &["COUNT", "NAME"], event),
         _ => columns(&["NAME", "AGE"], &[], |o, now| vec![name(o), created(o, now)]),
     }
@@ -79,6 +89,8 @@ pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timesta
     if options.wide {
         header.extend(columns.wide);
     }
+    let titles: Vec<String> = options.label_columns.iter().map(|key| label_title(key)).collect();
+    header.extend(titles.iter().map(String::as_str));
     if options.labels {
         header.push("LABELS");
     }
@@ -96,12 +108,20 @@ pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timesta
         if options.namespace {
             cells.insert(0, text(object, "/metadata/namespace"));
         }
+        let values = object.pointer("/metadata/labels");
+        let value = |key: &String| values.and_then(|v| v.get(key)).and_then(Value::as_str).unwrap_or_default();
+        cells.extend(options.label_columns.iter().map(|key| value(key).to_owned()));
         if options.labels {
             cells.push(labels(object.pointer("/metadata/labels")));
         }
         table.row(cells);
     }
     table
+}
+
+/// `topology.kubernetes.io/zone` is titled ZONE.
+fn label_title(key: &str) -> String {
+    key.rsplit('/').next().unwrap_or(key).to_uppercase()
 }
 
 /// What a table shows beside the columns of its kind.
@@ -111,6 +131,8 @@ pub struct TableOptions {
     pub namespace: bool,
     /// The wide columns.
     pub wide: bool,
+    /// A column for each of these labels.
+    pub label_columns: Vec<String>,
     /// A last column with the labels.
     pub labels: bool,
     /// Put before names: `pod/`.
