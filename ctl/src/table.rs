@@ -49,7 +49,9 @@ impl Table {
         lines.extend(&self.rows);
         widths.columns.resize(self.header.len(), 0);
         for (i, width) in widths.columns.iter_mut().enumerate() {
-            let cells = lines.iter().filter_map(|line| line.get(i)).map(|cell| cell.chars().count());
+            // What nothing follows in its line pushes nothing aside, however long it is.
+            let followed = lines.iter().filter(|line| i + 1 < line.len()).filter_map(|line| line.get(i));
+            let cells = followed.map(|cell| cell.chars().count());
             *width = cells.max().unwrap_or(0).max(*width);
         }
         let mut text = String::new();
@@ -57,7 +59,7 @@ impl Table {
             let mut out = String::new();
             for (cell, width) in line.iter().zip(&widths.columns) {
                 out.push_str(cell);
-                out.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 3));
+                out.extend(std::iter::repeat_n(' ', (width + 3).saturating_sub(cell.chars().count())));
             }
             text.push_str(out.trim_end());
             text.push('\n');
@@ -77,6 +79,14 @@ mod tests {
         table.row(["b", "10.0.0.1"]);
         assert_eq!(table.render(true), "NAME          IP\na-long-name   <none>\nb             10.0.0.1\n");
         assert_eq!(table.render(false), "a-long-name   <none>\nb             10.0.0.1\n");
+    }
+
+    #[test]
+    fn a_row_may_end_in_words() {
+        let mut table = Table::new(["WHO", "N", "M"]);
+        table.row(["a", "1", "2"]);
+        table.row(["b", "no answer"]);
+        assert_eq!(table.render(true), "WHO   N   M\na     1   2\nb     no answer\n");
     }
 
     #[test]

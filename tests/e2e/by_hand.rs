@@ -107,7 +107,7 @@ fn shell(cluster: &Cluster, script: &str) -> Command {
     let mut command = Command::new("bash");
     command.arg("-c").arg(script).current_dir(Path::new(ROOT));
     command.env("PATH", format!("{}:{path}", bin.parent().unwrap().display()));
-    command.env("NAME", cluster.name()).env("SKIFF_HOME", cluster.home());
+    command.env("CLUSTER", cluster.name()).env("SKIFF_HOME", cluster.home());
     command
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests look from outside, in real time")]
 
 mod bad_input;
+mod budgets;
 mod by_hand;
 mod cluster;
 mod containers;
@@ -17,3 +18,4 @@ mod links;
 mod processes;
 mod rollout;
 mod security;
+mod web;
