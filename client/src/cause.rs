@@ -126,6 +126,7 @@ pub fn to_json(cause: &Cause) -> Value {
         "user": actor.user,
         "program": actor.component,
         "node": actor.node,
+        "processStart": actor.process_start,
         "controller": cause.controller,
         "verb": cause.verb,
         "requestID": cause.request_id,

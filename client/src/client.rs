@@ -41,6 +41,8 @@ pub struct Client {
     fence: Option<Fence>,
     warnings: Option<WarningHandler>,
     timeout: Duration,
+    /// When this process made its client, RFC 3339: what tells its writes from those of the process before it.
+    started: Arc<str>,
 }
 
 impl Client {
@@ -53,6 +55,7 @@ impl Client {
             fence: None,
             warnings: None,
             timeout: TIMEOUT,
+            started: world.wall().to_string().into(),
         })
     }
 

@@ -158,7 +158,8 @@ fn start_proxy(layout: &Layout, spec: &ClusterSpec, node: &str, world: &World) -
     std::fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
     // A lock a node: nodes on one machine would otherwise wait for each other.
     let applier = Arc::new(Iptables::new(IptablesOptions::new(directory.join("xtables.lock"))));
-    let options = skiff_proxy::Options::new(layout.name(), node, spec.pod_network, applier);
+    let mut options = skiff_proxy::Options::new(layout.name(), node, spec.pod_network, applier);
+    options.effects_file = Some(directory.join("effects-proxy"));
     Ok(Box::pin(endless(skiff_proxy::run(world, client, options))))
 }
 

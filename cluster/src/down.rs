@@ -78,7 +78,8 @@ async fn stop_processes(world: &World, layout: &Layout) -> Result<()> {
     if let Some(spec) = ClusterSpec::read(layout)? {
         names.extend(programs(layout, &spec).into_iter().map(|p| p.name));
     }
-    names.extend(locks_in(&layout.dir().join("run")));
+    // Components started by hand are among them.
+    names.extend(process::names(layout));
     for name in names {
         let lock = layout.lock(&name);
         if !process::signal(&lock, Signal::SIGTERM)? {
@@ -91,12 +92,6 @@ async fn stop_processes(world: &World, layout: &Layout) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Every process that ever held a lock here: components started by hand are among them.
-fn locks_in(dir: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(dir) else { return vec![] };
-    entries.filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned)).collect()
 }
 
 /// Removes the containers that carry this cluster's label.

@@ -1,6 +1,7 @@
 //! `skiff`: every component as a subcommand, and the commands that run a whole cluster of them on
 //! one machine.
 
+mod by_hand;
 mod components;
 mod down;
 mod hosts;
@@ -46,6 +47,10 @@ enum Command {
     Down(down::Options),
     /// Say what runs.
     Status(Named),
+    /// By hand, first: choose address ranges, make the certificates and the administrator's kubeconfig.
+    Pki(up::Wanted),
+    /// By hand, second: make the nodes' network namespaces and join them.
+    Hosts(Named),
     /// The control plane in one process: API server, controllers, scheduler.
     Server(Named),
     /// A node in one process: kubelet and proxy.
@@ -100,9 +105,11 @@ fn dispatch(cli: Cli) -> Result<()> {
     };
     let format = cli.log_format;
     match cli.command {
-        Command::Up(options) => short(up::run(layout(&options.cluster)?, options, format)),
+        Command::Up(options) => short(up::run(layout(&options.wanted.cluster)?, options, format)),
         Command::Down(options) => short(down::run(layout(&options.cluster)?, options)),
         Command::Status(named) => short(status::run(layout(&named)?)),
+        Command::Pki(wanted) => by_hand::pki(&layout(&wanted.cluster)?, &wanted),
+        Command::Hosts(named) => by_hand::hosts(&layout(&named)?),
         Command::Supervise(named) => supervise(layout(&named)?, format),
         Command::Server(named) => {
             component(format, layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
@@ -130,9 +137,7 @@ fn component(format: logging::LogFormat, layout: Layout, node: Option<&str>, kin
         Some(node) => format!("{kind}-{node}"),
         None => kind.to_owned(),
     };
-    let spec = spec::ClusterSpec::read(&layout)?.with_context(|| {
-        format!("there is no cluster {:?}: `skiff up --name {}` makes it", layout.name(), layout.name())
-    })?;
+    let spec = spec::ClusterSpec::existing(&layout)?;
     if let Some(node) = node {
         anyhow::ensure!(
             spec.nodes().any(|(_, name)| name == node),

@@ -68,6 +68,12 @@ pub fn ensure(layout: &Layout, spec: &ClusterSpec, world: &World) -> Result<()> 
     Ok(())
 }
 
+/// Whom the certificates are for: the file's name, the user, the group.
+pub fn identities(spec: &ClusterSpec) -> Result<Vec<(String, String, &'static str)>> {
+    let all = subjects(spec)?;
+    Ok(all.into_iter().map(|s| (s.name, s.user, s.group.unwrap_or_default())).collect())
+}
+
 fn subjects(spec: &ClusterSpec) -> Result<Vec<Subject>> {
     let client = |name: &str, user: &str, group| Subject {
         name: name.to_owned(),

@@ -10,6 +10,18 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::layout::Layout;
+
+/// The names of all processes that ever held a lock of this cluster, in order.
+pub fn names(layout: &Layout) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(layout.dir().join("run")) else { return vec![] };
+    let mut names: Vec<String> = entries
+        .filter_map(|e| e.ok()?.file_name().into_string().ok()?.strip_suffix(".lock").map(str::to_owned))
+        .collect();
+    names.sort();
+    names
+}
+
 /// The proof that this process is the one of its name. Freed when dropped, or at death.
 #[derive(Debug)]
 pub struct Held {

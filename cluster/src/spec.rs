@@ -144,6 +144,14 @@ impl ClusterSpec {
         self.zones.get(((index - 1) % count) as usize).map(String::as_str)
     }
 
+    /// The spec of a cluster that has to be there.
+    pub fn existing(layout: &Layout) -> anyhow::Result<ClusterSpec> {
+        let name = layout.name();
+        ClusterSpec::read(layout)?.ok_or_else(|| {
+            anyhow::anyhow!("there is no cluster {name:?}: `skiff up --name {name}` makes it (by hand: `skiff pki`)")
+        })
+    }
+
     /// Reads the spec of the cluster at `layout`; `None` when there is no such cluster.
     pub fn read(layout: &Layout) -> anyhow::Result<Option<ClusterSpec>> {
         let path = layout.spec();

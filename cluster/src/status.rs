@@ -33,8 +33,16 @@ pub async fn run(layout: Layout) -> Result<()> {
         };
         say!("{name:<16} {state:<10} {}", layout.log(&name).display());
     }
+    let by_hand = by_hand(&layout, &spec)?;
+    for (name, pid) in &by_hand {
+        say!("{name:<16} {:<10} by hand", format!("pid {pid}"));
+    }
     say!("\n{:<16} {:<10} ADDRESS", "NODE", "READY");
-    let ready = if dead.is_empty() { up::ready_nodes(&layout).await.unwrap_or_default() } else { vec![] };
+    let ready = if dead.is_empty() || !by_hand.is_empty() {
+        up::ready_nodes(&layout).await.unwrap_or_default()
+    } else {
+        vec![]
+    };
     for (number, node) in spec.nodes() {
         let host = namespace::path(&layout.namespace(&node)).exists();
         let state = match (host, ready.contains(&node)) {
@@ -48,4 +56,16 @@ pub async fn run(layout: Layout) -> Result<()> {
         bail!("not running: {}; `skiff up` starts them", dead.join(", "));
     }
     Ok(())
+}
+
+/// The components that run because somebody started them in a terminal.
+fn by_hand(layout: &Layout, spec: &ClusterSpec) -> Result<Vec<(String, nix::unistd::Pid)>> {
+    let kept: Vec<String> = programs(layout, spec).into_iter().map(|p| p.name).chain([SUPERVISOR.to_owned()]).collect();
+    let mut found = vec![];
+    for name in process::names(layout).into_iter().filter(|name| !kept.contains(name)) {
+        if let Some(pid) = process::holder(&layout.lock(&name))? {
+            found.push((name, pid));
+        }
+    }
+    Ok(found)
 }

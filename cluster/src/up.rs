@@ -19,9 +19,9 @@ use crate::spec::{ClusterSpec, StoreSpec};
 use crate::supervisor::{SUPERVISOR, open_log, programs};
 use crate::{Named, hosts, pki, process};
 
-/// What `skiff up` takes. What is not given stays as the cluster has it.
+/// What a cluster is to be. What is not given stays as the cluster has it.
 #[derive(Args, Clone, Debug)]
-pub struct Options {
+pub struct Wanted {
     /// Which cluster.
     #[command(flatten)]
     pub cluster: Named,
@@ -43,6 +43,14 @@ pub struct Options {
     /// Seconds that Events are kept after their last write [default for a new cluster: 3600].
     #[arg(long, value_name = "SECONDS")]
     pub event_ttl: Option<u64>,
+}
+
+/// What `skiff up` takes.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// What the cluster is to be.
+    #[command(flatten)]
+    pub wanted: Wanted,
     /// How long to wait for the nodes to be Ready, in seconds.
     #[arg(long, default_value_t = 120)]
     pub timeout: u64,
@@ -60,15 +68,8 @@ pub async fn run(layout: Layout, options: Options, format: LogFormat) -> Result<
     let world = World::real("up");
     let progress = Progress::new();
 
-    progress.step("address ranges and settings");
-    let spec = settle(&layout, &options)?;
-    let text = serde_yaml::to_string(&spec).context("write the cluster's spec")?;
-    std::fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
-    pki::write_atomically(&layout.spec(), text.as_bytes(), 0o644)?;
-
-    progress.step("certificates");
-    pki::ensure(&layout, &spec, &world)?;
-    pki::write_private(&layout.admin_kubeconfig(), pki::kubeconfig(&layout, &spec)?.as_bytes())?;
+    progress.step("address ranges, settings, certificates");
+    let spec = settle(&layout, &options.wanted, &world)?;
 
     progress.step("hosts and links");
     hosts::ensure(&layout, &spec)?;
@@ -87,8 +88,19 @@ pub async fn run(layout: Layout, options: Options, format: LogFormat) -> Result<
     Ok(())
 }
 
+/// Writes down what the cluster is to be, and makes the certificates and the administrator's kubeconfig for it.
+pub fn settle(layout: &Layout, wanted: &Wanted, world: &World) -> Result<ClusterSpec> {
+    let spec = specify(layout, wanted)?;
+    let text = serde_yaml::to_string(&spec).context("write the cluster's spec")?;
+    std::fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
+    pki::write_atomically(&layout.spec(), text.as_bytes(), 0o644)?;
+    pki::ensure(layout, &spec, world)?;
+    pki::write_private(&layout.admin_kubeconfig(), pki::kubeconfig(layout, &spec)?.as_bytes())?;
+    Ok(spec)
+}
+
 /// The cluster as it is to be: as it was, with what the options change; or a new one.
-fn settle(layout: &Layout, options: &Options) -> Result<ClusterSpec> {
+fn specify(layout: &Layout, options: &Wanted) -> Result<ClusterSpec> {
     let nodes = options.nodes;
     if let Some(n) = nodes {
         anyhow::ensure!((1..=MOST_NODES).contains(&n), "--nodes {n}: must be from 1 to {MOST_NODES}");

@@ -7,6 +7,7 @@ use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::coordinationv1::Lease;
 use skiff_proto::corev1::{Namespace, Node, Pod, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_world::World;
 
 use crate::endpointslice;
@@ -37,6 +38,8 @@ pub struct Caches {
     pub nodes: Store<NodeView>,
     /// The Leases of nodes.
     pub leases: Store<Heartbeat>,
+    /// PodDisruptionBudgets.
+    pub budgets: Store<PodDisruptionBudget>,
     /// Deployments.
     pub deployments: Store<Deployment>,
     /// ReplicaSets.
@@ -57,10 +60,17 @@ pub trait Listener: Clone + Send + Sync + 'static {
     fn node(&self, slices: &Store<EndpointSlice>, change: &Change<NodeView>);
     /// A node's Lease changed.
     fn lease(&self, nodes: &Store<NodeView>, change: &Change<Heartbeat>);
+    /// A PodDisruptionBudget changed.
+    fn budget(&self, change: &Change<PodDisruptionBudget>);
     /// A Deployment changed.
-    fn deployment(&self, change: &Change<Deployment>);
+    fn deployment(&self, budgets: &Store<PodDisruptionBudget>, change: &Change<Deployment>);
     /// A ReplicaSet changed.
-    fn replica_set(&self, deployments: &Store<Deployment>, change: &Change<ReplicaSet>);
+    fn replica_set(
+        &self,
+        deployments: &Store<Deployment>,
+        budgets: &Store<PodDisruptionBudget>,
+        change: &Change<ReplicaSet>,
+    );
     /// A Service changed.
     fn service(&self, change: &Change<Service>);
     /// An EndpointSlice changed.
@@ -69,6 +79,7 @@ pub trait Listener: Clone + Send + Sync + 'static {
     fn pod(
         &self,
         sets: &Store<ReplicaSet>,
+        budgets: &Store<PodDisruptionBudget>,
         services: &Store<Service>,
         nodes: &Store<NodeView>,
         change: &Change<PodView>,
@@ -81,12 +92,14 @@ impl Caches {
         let l = listener.clone();
         let namespaces = Informer::<Namespace, Whole>::of(client).run(world, move |c| l.namespace(&c));
         let l = listener.clone();
-        let deployments = Informer::<Deployment, Whole>::of(client).run(world, move |c| l.deployment(&c));
-        let (l, found) = (listener.clone(), deployments.clone());
+        let budgets = Informer::<PodDisruptionBudget, Whole>::of(client).run(world, move |c| l.budget(&c));
+        let (l, of) = (listener.clone(), budgets.clone());
+        let deployments = Informer::<Deployment, Whole>::of(client).run(world, move |c| l.deployment(&of, &c));
+        let (l, found, of) = (listener.clone(), deployments.clone(), budgets.clone());
         let replica_sets = Informer::<ReplicaSet, Whole>::of(client)
             .index(OWNER, |_, set: &ReplicaSet| Owner::of(&set.metadata).map(|o| o.uid).into_iter().collect())
             .index(ORPHANS, |key, set: &ReplicaSet| orphan_of(key, Owner::of(&set.metadata).is_none()))
-            .run(world, move |c| l.replica_set(&found, &c));
+            .run(world, move |c| l.replica_set(&found, &of, &c));
         let l = listener.clone();
         let services = Informer::<Service, Whole>::of(client)
             .index(SELECTOR, |key, s: &Service| label_values(&key.namespace, &s.spec.selector).take(1).collect())
@@ -103,19 +116,21 @@ impl Caches {
         let leases = Informer::<Lease, LeaseProjection>::of(client)
             .namespace(LEASE_NAMESPACE)
             .run(world, move |c| l.lease(&found, &c));
-        let (sets, found, at) = (replica_sets.clone(), services.clone(), nodes.clone());
+        let (sets, of) = (replica_sets.clone(), budgets.clone());
+        let (found, at) = (services.clone(), nodes.clone());
         let pods = Informer::<Pod, PodProjection>::of(client)
             .index(OWNER, |_, pod: &PodView| pod.owner.iter().map(|o| o.uid.clone()).collect())
             .index(ORPHANS, |key, pod: &PodView| orphan_of(key, pod.owner.is_none()))
             .index(NODE, |_, pod: &PodView| Some(pod.node.clone()).into_iter().filter(|n| !n.is_empty()).collect())
             .index(LABEL, |key, pod: &PodView| label_values(&key.namespace, &pod.labels).collect())
-            .run(world, move |c| listener.pod(&sets, &found, &at, &c));
-        Caches { namespaces, nodes, leases, deployments, replica_sets, services, slices, pods }
+            .run(world, move |c| listener.pod(&sets, &of, &found, &at, &c));
+        Caches { namespaces, nodes, leases, budgets, deployments, replica_sets, services, slices, pods }
     }
 
     /// Waits until all have their first list.
     pub async fn synced(&self) {
         self.namespaces.synced().await;
+        self.budgets.synced().await;
         self.deployments.synced().await;
         self.replica_sets.synced().await;
         self.services.synced().await;

@@ -21,6 +21,7 @@
 
 pub mod caches;
 pub mod deployment;
+pub mod disruption;
 pub mod endpointslice;
 pub mod garbage;
 pub mod inventory;

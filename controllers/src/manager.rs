@@ -10,6 +10,7 @@ use skiff_client::{
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::{Namespace, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
+use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_world::World;
 
 use crate::Options;
@@ -19,7 +20,8 @@ use crate::nodelifecycle::{Heartbeats, Turns};
 use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
 use crate::{
-    deployment, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr, nodelifecycle, replicaset,
+    deployment, disruption, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr, nodelifecycle,
+    replicaset,
 };
 
 /// How many keys of one controller are worked on at a time.
@@ -57,6 +59,7 @@ pub async fn run(
     let deployments = deployment::Controller::new(caches(), c(), e());
     let replica_sets = replicaset::Controller::new(caches(), c(), e());
     let slices = endpointslice::Controller::new(caches(), c());
+    let budgets = disruption::Controller::new(caches(), c());
     let garbage = garbage::Controller::new(inventory(), c());
     let namespaces = namespace::Controller::new(caches(), inventory(), c());
     let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
@@ -69,6 +72,7 @@ pub async fn run(
         drive(world, controls, deployments, &queues.deployments, WORKERS),
         drive(world, controls, replica_sets, &queues.replica_sets, WORKERS),
         drive(world, controls, slices, &queues.slices, WORKERS),
+        drive(world, controls, budgets, &queues.budgets, WORKERS),
         drive(world, controls, garbage, &queues.garbage, WORKERS),
         drive(world, controls, namespaces, &queues.namespaces, 1),
         drive(world, controls, defaults, &queues.defaults, 1),
@@ -108,6 +112,7 @@ struct Queues {
     deployments: WorkQueue<ObjectKey>,
     replica_sets: WorkQueue<ObjectKey>,
     slices: WorkQueue<ObjectKey>,
+    budgets: WorkQueue<ObjectKey>,
     garbage: WorkQueue<ObjectId>,
     namespaces: WorkQueue<ObjectKey>,
     defaults: WorkQueue<ObjectKey>,
@@ -124,6 +129,7 @@ impl Queues {
             deployments: controls.queue(world, deployment::Controller::NAME),
             replica_sets: controls.queue(world, replicaset::Controller::NAME),
             slices: controls.queue(world, endpointslice::Controller::NAME),
+            budgets: controls.queue(world, disruption::Controller::NAME),
             garbage: controls.queue(world, garbage::Controller::NAME),
             namespaces: controls.queue(world, namespace::Controller::NAME),
             defaults: controls.queue(world, namespacedefaults::Controller::NAME),
@@ -158,11 +164,22 @@ impl Listener for Queues {
         nodelifecycle::lease_changed(&self.nodes, &self.heartbeats, nodes, &self.world, change);
     }
 
-    fn deployment(&self, change: &Change<Deployment>) {
+    fn budget(&self, change: &Change<PodDisruptionBudget>) {
+        disruption::budget_changed(&self.budgets, change);
+    }
+
+    fn deployment(&self, budgets: &Store<PodDisruptionBudget>, change: &Change<Deployment>) {
+        disruption::deployment_changed(&self.budgets, budgets, change);
         deployment::deployment_changed(&self.deployments, change);
     }
 
-    fn replica_set(&self, deployments: &Store<Deployment>, change: &Change<ReplicaSet>) {
+    fn replica_set(
+        &self,
+        deployments: &Store<Deployment>,
+        budgets: &Store<PodDisruptionBudget>,
+        change: &Change<ReplicaSet>,
+    ) {
+        disruption::set_changed(&self.budgets, budgets, change);
         replicaset::set_changed(&self.replica_sets, change);
         deployment::set_changed(&self.deployments, deployments, change);
     }
@@ -178,10 +195,12 @@ impl Listener for Queues {
     fn pod(
         &self,
         sets: &Store<ReplicaSet>,
+        budgets: &Store<PodDisruptionBudget>,
         services: &Store<Service>,
         nodes: &Store<NodeView>,
         change: &Change<PodView>,
     ) {
+        disruption::pod_changed(&self.budgets, budgets, change);
         replicaset::pod_changed(&self.replica_sets, sets, change);
         deployment::pod_changed(&self.deployments, sets, change);
         endpointslice::pod_changed(&self.slices, services, change);

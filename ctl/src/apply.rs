@@ -56,7 +56,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     if !refused.is_empty() {
         bail!("nothing was applied:\n{}", refused.join("\n"));
     }
-    let dry_run = options.report.dry_run != DryRun::None;
+    let dry_run = options.report.dry.run != DryRun::None;
     for (i, manifest) in manifests.iter().enumerate() {
         let applied = match one(session, manifest, &options.ownership, dry_run).await {
             Err(e) if dry_run && made_by_these(&e, manifest, &manifests) => {

@@ -12,7 +12,7 @@ use crate::advice;
 use crate::columns::text;
 use crate::follow::{Follow, News};
 use crate::output::{self, Format};
-use crate::report::DryRun;
+use crate::report::{Dry, DryRun};
 use crate::rollout::parse_duration;
 use crate::selection::{Chosen, Selection};
 use crate::session::Session;
@@ -52,16 +52,8 @@ pub struct Options {
     /// Nothing found is no error.
     #[arg(long)]
     ignore_not_found: bool,
-    /// Change nothing: `client` says what would be asked for, `server` has the server check it as well.
-    #[arg(
-        long,
-        value_enum,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "none",
-        default_missing_value = "client"
-    )]
-    dry_run: DryRun,
+    #[command(flatten)]
+    dry: Dry,
     /// `name`: print only `type/name`.
     #[arg(short, long, value_enum)]
     output: Option<Format>,
@@ -85,7 +77,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         output::line("No resources found")?;
         return Ok(ExitCode::SUCCESS);
     }
-    if options.force && options.dry_run == DryRun::None {
+    if options.force && options.dry.run == DryRun::None {
         eprintln!(
             "Warning: Immediate deletion does not wait for confirmation that the running resource has been terminated."
         );
@@ -103,7 +95,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             }
         }
     }
-    if options.wait && options.dry_run == DryRun::None {
+    if options.wait && options.dry.run == DryRun::None {
         let wait = async {
             for (object, uid) in &leaving {
                 until_gone(session, &object.resource, &object.namespace, &object.name, uid).await?;
@@ -126,7 +118,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
 /// Asks for one deletion. Returns the uid of an object that is not gone yet.
 async fn delete(session: &Session, object: &Chosen, options: &Options) -> Result<Option<String>, skiff_client::Error> {
     let api = session.api(&object.resource, false);
-    let deleted = if options.dry_run == DryRun::Client {
+    let deleted = if options.dry.run == DryRun::Client {
         api.get(&object.namespace, &object.name).await?;
         None
     } else {
@@ -137,7 +129,7 @@ async fn delete(session: &Session, object: &Chosen, options: &Options) -> Result
                 _ => options.grace_period,
             },
             propagation_policy: format!("{:?}", options.cascade),
-            dry_run: options.dry_run == DryRun::Server,
+            dry_run: options.dry.run == DryRun::Server,
             ..DeleteOptions::default()
         };
         Some(api.delete(&object.namespace, &object.name, &how).await?)
@@ -150,7 +142,7 @@ async fn delete(session: &Session, object: &Chosen, options: &Options) -> Result
     // A closed pipe shows at the next line.
     let _ = match options.output {
         Some(Format::Name) => output::line(object.called()),
-        _ => output::line(format!("{kind} \"{}\" {how}{}", object.name, options.dry_run.suffix())),
+        _ => output::line(format!("{kind} \"{}\" {how}{}", object.name, options.dry.run.suffix())),
     };
     Ok(deleted.filter(|d| !d.gone).map(|d| text(&d.object, "/metadata/uid")))
 }

@@ -13,7 +13,7 @@ use skiff_proto::{merge, schema, yaml};
 
 use crate::manifest;
 use crate::output::{self, Format};
-use crate::report::{DryRun, Report};
+use crate::report::Report;
 use crate::selection::{Chosen, Selection};
 use crate::session::Session;
 
@@ -114,7 +114,7 @@ async fn save(session: &Session, chosen: &Chosen, original: &Value, text: &str) 
         let patch = patch(chosen, original, &edited, &current);
         match api.patch(&chosen.namespace, &chosen.name, patch, None).await {
             Ok(object) => {
-                Report::lines(DryRun::None).say(&chosen.resource, &object, "edited")?;
+                Report::default().say(&chosen.resource, &object, "edited")?;
                 return Ok(Saved::Done);
             }
             Err(error) if error.is_conflict() => {}

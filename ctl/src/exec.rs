@@ -8,22 +8,13 @@ use skiff_proto::skiffv1::ExecRequest;
 
 use crate::pod::{container_of, pod_of};
 use crate::session::Session;
-use crate::terminal;
+use crate::terminal::{self, Place};
 
 /// What `exec` takes.
 #[derive(Args, Debug)]
 pub struct Options {
-    /// `POD` or `TYPE/NAME`.
-    what: String,
-    /// Which container; default: the first.
-    #[arg(short, long)]
-    container: Option<String>,
-    /// Pass standard input on.
-    #[arg(short = 'i', long)]
-    stdin: bool,
-    /// Give the command a terminal.
-    #[arg(short, long)]
-    tty: bool,
+    #[command(flatten)]
+    place: Place,
     /// The command, after `--`.
     #[arg(last = true, required = true)]
     command: Vec<String>,
@@ -31,14 +22,15 @@ pub struct Options {
 
 /// Runs the command; its exit code is ours.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
-    let pod = pod_of(session, &options.what).await?;
+    let Place { what, container, stdin, tty } = options.place;
+    let pod = pod_of(session, &what).await?;
     let request = ExecRequest {
         namespace: session.namespace().to_owned(),
-        container: container_of(session, session.namespace(), &pod, options.container).await?,
+        container: container_of(session, session.namespace(), &pod, container).await?,
         pod,
         command: options.command,
-        stdin: options.stdin,
-        tty: terminal::is_usable(options.tty),
+        stdin,
+        tty: terminal::is_usable(tty),
         ..ExecRequest::default()
     };
     terminal::converse(session, request).await

@@ -17,6 +17,7 @@ use crate::follow::{Follow, News};
 use crate::jsonpath::JsonPath;
 use crate::output::{self, Format};
 use crate::session::Session;
+use crate::table::Widths;
 use crate::target::{self, Target};
 use form::Form;
 
@@ -44,9 +45,15 @@ pub struct Options {
     /// Go on and print every change.
     #[arg(short, long)]
     watch: bool,
+    /// Print every change from now on, and not what is there already.
+    #[arg(long)]
+    watch_only: bool,
     /// No line of titles.
     #[arg(long)]
     no_headers: bool,
+    /// A column for each of these labels: `app,topology.kubernetes.io/zone`.
+    #[arg(short = 'L', long, value_delimiter = ',', value_name = "LABEL")]
+    label_columns: Vec<String>,
     /// A last column with the labels.
     #[arg(long)]
     show_labels: bool,
@@ -67,10 +74,11 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     if options.all_namespaces && targets.iter().any(|t| !t.names.is_empty()) {
         bail!("an object is named within its namespace: leave --all-namespaces or the name away");
     }
-    if options.watch && targets.len() > 1 {
-        bail!("--watch takes one type of objects");
+    let watching = options.watch || options.watch_only;
+    if watching && targets.len() > 1 {
+        bail!("--watch and --watch-only take one type of objects");
     }
-    if options.at.is_some() && (options.watch || targets.iter().any(|t| t.names.is_empty())) {
+    if options.at.is_some() && (watching || targets.iter().any(|t| t.names.is_empty())) {
         bail!("--at takes objects by name, as in `get TYPE/NAME --at REVISION`, and no --watch");
     }
     let mut found = vec![];
@@ -84,17 +92,19 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         revision = at;
         found.push((target.resource.clone(), objects));
     }
-    print(session, &found, &options, targets.iter().all(|t| t.names.len() == 1) && targets.len() == 1)?;
+    let mut widths = Widths::default();
+    if !options.watch_only {
+        let single = targets.iter().all(|t| t.names.len() == 1) && targets.len() == 1;
+        print(session, &found, &options, single, &mut widths)?;
+    }
     for error in &errors {
         eprintln!("{error}");
     }
     if !errors.is_empty() {
         return Ok(ExitCode::FAILURE);
     }
-    if options.watch
-        && let Some(target) = targets.first()
-    {
-        watch(session, target, &options, &revision).await?;
+    if watching && let Some(target) = targets.first() {
+        watch(session, target, &options, &revision, &mut widths).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -144,7 +154,13 @@ fn list_options(options: &Options) -> ListOptions {
     }
 }
 
-fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Options, single: bool) -> Result<()> {
+fn print(
+    session: &Session,
+    found: &[(ResourceInfo, Vec<Value>)],
+    options: &Options,
+    single: bool,
+    widths: &mut Widths,
+) -> Result<()> {
     let all = || found.iter().flat_map(|(_, o)| o).collect::<Vec<&Value>>();
     let as_list = |objects: Vec<&Value>| json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": ""}, "items": objects});
     match &options.output {
@@ -164,7 +180,9 @@ fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Opti
             [object] if single => output::print(&template.render(object)),
             objects => output::print(&template.render(&as_list(objects.to_vec()))),
         },
-        Some(Form::Columns(columns)) => output::print(&form::table(columns, &all()).render(!options.no_headers)),
+        Some(Form::Columns(columns)) => {
+            output::print(&form::table(columns, &all()).render_on(widths, !options.no_headers))
+        }
         Some(Form::Of(Format::Name)) => {
             for (resource, objects) in found {
                 for object in objects {
@@ -173,11 +191,16 @@ fn print(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Opti
             }
             Ok(())
         }
-        None | Some(Form::Of(Format::Wide)) => print_tables(session, found, options),
+        None | Some(Form::Of(Format::Wide)) => print_tables(session, found, options, widths),
     }
 }
 
-fn print_tables(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options: &Options) -> Result<()> {
+fn print_tables(
+    session: &Session,
+    found: &[(ResourceInfo, Vec<Value>)],
+    options: &Options,
+    widths: &mut Widths,
+) -> Result<()> {
     let several = found.len() > 1;
     let mut first = true;
     for (resource, objects) in found.iter().filter(|(_, o)| !o.is_empty()) {
@@ -185,9 +208,12 @@ fn print_tables(session: &Session, found: &[(ResourceInfo, Vec<Value>)], options
             output::line("")?;
         }
         first = false;
+        if several {
+            *widths = Widths::default();
+        }
         let prefix = if several { target::called(resource, "") } else { String::new() };
         let table = columns::table(&resource.kind, objects, &table_options(resource, options, prefix), session.now());
-        output::print(&table.render(!options.no_headers))?;
+        output::print(&table.render_on(widths, !options.no_headers))?;
     }
     if first && !options.ignore_not_found && found.iter().any(|(r, _)| is_listed(r, options)) {
         let namespaced = found.iter().all(|(r, _)| r.namespaced) && !options.all_namespaces;
@@ -209,6 +235,7 @@ fn table_options(resource: &ResourceInfo, options: &Options, prefix: String) -> 
     TableOptions {
         namespace: options.all_namespaces && resource.namespaced,
         wide: matches!(options.output, Some(Form::Of(Format::Wide))),
+        label_columns: options.label_columns.clone(),
         labels: options.show_labels,
         prefix,
     }
@@ -216,7 +243,13 @@ fn table_options(resource: &ResourceInfo, options: &Options, prefix: String) -> 
 
 /// Prints every change from `revision` on, until interrupted. An API server that is away is waited
 /// for, and what happened meanwhile is printed then.
-async fn watch(session: &Session, target: &Target, options: &Options, revision: &str) -> Result<()> {
+async fn watch(
+    session: &Session,
+    target: &Target,
+    options: &Options,
+    revision: &str,
+    widths: &mut Widths,
+) -> Result<()> {
     let namespace = namespace(session, &target.resource, options);
     let mut list = list_options(options);
     if let [name] = target.names.as_slice() {
@@ -230,7 +263,7 @@ async fn watch(session: &Session, target: &Target, options: &Options, revision: 
         match follow.next().await? {
             News::Is(object) | News::Gone(object) => {
                 seen = seen.max(revision_of(&object));
-                print_change(session, target, options, object)?;
+                print_change(session, target, options, object, widths)?;
             }
             // After a gap that cannot be told event by event: what is different since.
             News::All(objects) => {
@@ -238,7 +271,7 @@ async fn watch(session: &Session, target: &Target, options: &Options, revision: 
                 newer.sort_by_key(revision_of);
                 for object in newer {
                     seen = seen.max(revision_of(&object));
-                    print_change(session, target, options, object)?;
+                    print_change(session, target, options, object, widths)?;
                 }
             }
         }
@@ -260,16 +293,23 @@ fn shown(options: &Options, object: &Value) -> Value {
     object
 }
 
-fn print_change(session: &Session, target: &Target, options: &Options, object: Value) -> Result<()> {
+fn print_change(
+    session: &Session,
+    target: &Target,
+    options: &Options,
+    object: Value,
+    widths: &mut Widths,
+) -> Result<()> {
+    let titles = !options.no_headers;
     let text = match &options.output {
         Some(Form::Of(Format::Yaml)) => format!("---\n{}", output::document(&shown(options, &object), Format::Yaml)?),
         Some(Form::Of(Format::Json)) => output::document(&shown(options, &object), Format::Json)?,
         Some(Form::Of(Format::Name)) => format!("{}\n", target::called(&target.resource, &columns::name(&object))),
         Some(Form::Template(template)) => template.render(&object),
-        Some(Form::Columns(columns)) => form::table(columns, &[&object]).render(false),
+        Some(Form::Columns(columns)) => form::table(columns, &[&object]).render_on(widths, titles),
         None | Some(Form::Of(Format::Wide)) => {
             let shown = table_options(&target.resource, options, String::new());
-            columns::table(&target.resource.kind, &[object], &shown, session.now()).render(false)
+            columns::table(&target.resource.kind, &[object], &shown, session.now()).render_on(widths, titles)
         }
     };
     output::print(&text)

@@ -227,10 +227,10 @@ mod tests {
         ];
         let expected = "\
 The store is at revision 120.
-COMPONENT            NODE   INFORMERS              BEHIND   FARTHEST   QUEUED   LONGEST
-apiserver cache      -      -                      1        -          -        -
-apiserver recorder   -      -                      1        -          -        -
-controllers          -      3                      6        pods       4        pods
+COMPONENT            NODE   INFORMERS   BEHIND   FARTHEST   QUEUED   LONGEST
+apiserver cache      -      -           1        -          -        -
+apiserver recorder   -      -           1        -          -        -
+controllers          -      3           6        pods       4        pods
 kubelet              n1     no answer: no tunnel
 ";
         assert_eq!(table(&progress, &components), expected);

@@ -124,7 +124,7 @@ enum Verb {
     /// Make the cluster hold what files say, changing only what they say.
     Apply(apply::Options),
     /// Join the process that runs in a container.
-    Attach(attach::Options),
+    Attach(terminal::Place),
     /// Say where the cluster is.
     ClusterInfo,
     /// Keep new Pods off a node.

@@ -71,7 +71,7 @@ async fn make_anew(session: &Session, manifest: &Manifest, options: &Options) ->
     let api = options.report.api(session, &manifest.resource);
     let how = DeleteOptions {
         propagation_policy: "Background".to_owned(),
-        dry_run: options.report.dry_run != crate::report::DryRun::None,
+        dry_run: options.report.dry.run != crate::report::DryRun::None,
         ..DeleteOptions::default()
     };
     let mut object = manifest.object.clone();

@@ -17,22 +17,30 @@ use crate::target;
 /// What verbs that change objects take.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Report {
-    /// Change nothing: `client` says what would be sent, `server` has the server check it as well.
-    #[arg(
-        long,
-        value_enum,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "none",
-        default_missing_value = "client"
-    )]
-    pub dry_run: DryRun,
+    #[command(flatten)]
+    pub dry: Dry,
     /// Print the object instead of a line about it.
     #[arg(short, long, value_enum)]
     pub output: Option<Format>,
     /// Whether a document was printed: the next one is set apart.
     #[arg(skip)]
     printed: Cell<bool>,
+}
+
+/// The flag `--dry-run`, for every verb that changes something.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct Dry {
+    /// Change nothing: `client` says what would be done, `server` has the server check it as well.
+    #[arg(
+        long = "dry-run",
+        id = "dry_run",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "none",
+        default_missing_value = "client"
+    )]
+    pub run: DryRun,
 }
 
 /// How much of a change is done.
@@ -60,18 +68,18 @@ impl DryRun {
 
 impl Report {
     /// Lines, of what is done so far.
-    pub fn lines(dry_run: DryRun) -> Report {
-        Report { dry_run, ..Report::default() }
+    pub fn lines(dry: Dry) -> Report {
+        Report { dry, ..Report::default() }
     }
 
     /// Whether nothing may be sent.
     pub fn is_client(&self) -> bool {
-        self.dry_run == DryRun::Client
+        self.dry.run == DryRun::Client
     }
 
     /// The verbs of a resource, which change something only if this says so.
     pub fn api(&self, session: &Session, resource: &ResourceInfo) -> DynamicApi {
-        session.api(resource, self.dry_run != DryRun::None)
+        session.api(resource, self.dry.run != DryRun::None)
     }
 
     /// Says what was done with an object: `pod/x labeled`.
@@ -79,7 +87,7 @@ impl Report {
         match self.output {
             None | Some(Format::Wide) => {
                 let called = target::called(resource, &name(object));
-                output::line(format!("{called} {done}{}", self.dry_run.suffix()))
+                output::line(format!("{called} {done}{}", self.dry.run.suffix()))
             }
             Some(Format::Name) => output::line(target::called(resource, &name(object))),
             Some(format) => {

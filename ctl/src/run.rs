@@ -7,7 +7,7 @@ use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use skiff_client::DeleteOptions;
-use skiff_proto::skiffv1::ResourceInfo;
+use skiff_proto::skiffv1::{ExecRequest, ResourceInfo};
 
 use crate::attach;
 use crate::columns::{list, number, pod_status, text};
@@ -83,7 +83,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     if options.rm && !attached {
         bail!("--rm should only be used for attached containers: give --attach or -i too");
     }
-    if attached && options.report.dry_run != DryRun::None {
+    if attached && options.report.dry.run != DryRun::None {
         bail!("--dry-run can't be used with attached containers options (--attach, --stdin, or --tty)");
     }
     let pods = session.resource("", "pods").await?;
@@ -149,7 +149,8 @@ async fn converse(session: &Session, pods: &ResourceInfo, options: &Options) -> 
     } else if text(&pod, "/status/phase") == "Running" {
         let tty = options.tty && terminal::is_usable(true);
         eprintln!("If you don't see a command prompt, try pressing enter.");
-        let request = attach::request(session, name, name, options.stdin, tty);
+        // It may have said something before we were there.
+        let request = ExecRequest { replay: true, ..attach::request(session, name, name, options.stdin, tty) };
         match terminal::listen(session, request).await {
             Ok(ended) if ended.heard || options.restart == Restart::Always => {}
             // All was said before we listened.

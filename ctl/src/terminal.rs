@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use skiff_client::streams::{self, Channel, ClientStream, StreamEvent, StreamSender};
 use skiff_client::tunnel::Close;
@@ -13,6 +14,22 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::session::Session;
+
+/// What `exec` and `attach` take.
+#[derive(Args, Debug)]
+pub struct Place {
+    /// `POD` or `TYPE/NAME`.
+    pub what: String,
+    /// Which container; default: the first.
+    #[arg(short, long)]
+    pub container: Option<String>,
+    /// Pass standard input on.
+    #[arg(short = 'i', long)]
+    pub stdin: bool,
+    /// The process has a terminal: this one becomes it.
+    #[arg(short, long)]
+    pub tty: bool,
+}
 
 /// What is wanted of a process's terminal, and what this one can do.
 pub fn is_usable(wanted: bool) -> bool {

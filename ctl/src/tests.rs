@@ -134,6 +134,12 @@ fn a_dry_run_changes_nothing() {
         done(&session, "create deployment web --image=demo:1").await;
         make(&session, "node", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}})).await;
         let before = (get(&session, "deployment", "web").await, get(&session, "node", "n1").await);
+        let mut other = before.0.clone().unwrap();
+        other["spec"]["replicas"] = json!(7);
+        other["metadata"].as_object_mut().unwrap().retain(|field, _| ["name", "labels"].contains(&field.as_str()));
+        let file = tempfile::Builder::new().suffix(".json").tempfile().unwrap();
+        std::fs::write(file.path(), other.to_string()).unwrap();
+        let replace = format!("replace -f {}", file.path().display());
         for how in ["client", "server"] {
             for line in [
                 "create namespace x",
@@ -148,6 +154,9 @@ fn a_dry_run_changes_nothing() {
                 "cordon n1",
                 "drain n1",
                 "delete deployment web",
+                &replace,
+                &format!("{replace} --force"),
+                &replace.replacen("replace", "apply", 1),
             ] {
                 done(&session, &format!("{line} --dry-run={how}")).await;
             }
@@ -158,6 +167,8 @@ fn a_dry_run_changes_nothing() {
             }
         }
         refused(&session, "patch deployment web -p {\"spec\":{\"replicas\":-1}} --dry-run=server", "replicas").await;
+        done(&session, &replace).await;
+        assert_eq!(get(&session, "deployment", "web").await.unwrap()["spec"]["replicas"], 7, "and without, it does");
     });
 }
 

@@ -145,6 +145,7 @@ pub async fn run(world: World, client: Client, options: Options) {
     let Options { cluster, node_name, address, directory, runtime, network, memory, dns, .. } = options;
     let metrics = Metrics::new(&options.controls, &node_name);
     let runtime = Arc::new(Measured { runtime, world: world.clone(), metrics: metrics.clone() });
+    options.controls.effects().keep_in(&world, &directory.join("effects-kubelet"));
     let shared = Arc::new(Shared {
         volumes: Volumes::new(&world, &directory, memory),
         events: EventRecorder::new(&world, &client, "kubelet", &node_name),

@@ -138,7 +138,7 @@ impl Server {
         }
         let runtime_of = &self.pods.shared.runtime;
         let session = if request.attach {
-            runtime_of.attach(&container.id, request.stdin).await
+            runtime_of.attach(&container.id, request.stdin, request.replay).await
         } else if request.command.is_empty() {
             return Err(Close::failed("BadRequest", "you must specify at least one command for the container"));
         } else {

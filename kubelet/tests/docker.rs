@@ -222,7 +222,7 @@ fn who_attaches_too_late_is_told() {
         let mut config = ContainerConfig::new(node.identity("uid-1", Role::App, "app", 0), &app_image().reference);
         config.args = vec!["sleep".into()];
         let running = node.start(&config).await;
-        node.runtime.attach(&running.id, false).await.expect("attach to what runs");
+        node.runtime.attach(&running.id, false, false).await.expect("attach to what runs");
         let mut config = ContainerConfig::new(node.identity("uid-1", Role::App, "short", 0), &app_image().reference);
         config.args = vec!["exit".into(), "0".into()];
         let ended = node.start(&config).await;
@@ -230,8 +230,26 @@ fn who_attaches_too_late_is_told() {
         while node.runtime.exit_code(&target).await.expect("ask").is_none() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let error = node.runtime.attach(&ended.id, false).await.err().expect("it has ended");
+        let error = node.runtime.attach(&ended.id, false, false).await.err().expect("it has ended");
         assert!(error.to_string().contains("not running"), "{error}");
+    });
+}
+
+#[test]
+fn who_attaches_late_hears_what_was_said_before() {
+    run("replay", |node| async move {
+        use futures::StreamExt;
+        let mut config = ContainerConfig::new(node.identity("uid-1", Role::App, "app", 0), &app_image().reference);
+        config.args = vec!["http".into(), "8080".into()];
+        let running = node.start(&config).await;
+        let said = "listening on 8080\n";
+        while node.log(&running.id).await != said {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut session = node.runtime.attach(&running.id, true, true).await.expect("attach to what runs");
+        let first = tokio::time::timeout(Duration::from_secs(20), session.output.next()).await.expect("in time");
+        let Output::Stdout(bytes) = first.expect("it said something").expect("readable") else { panic!("to stdout") };
+        assert_eq!(String::from_utf8_lossy(&bytes), said);
     });
 }
 

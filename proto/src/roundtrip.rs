@@ -133,6 +133,7 @@ roundtrips! {
     replica_set: appsv1::ReplicaSet, "apps", "ReplicaSet";
     endpoint_slice: discoveryv1::EndpointSlice, "discovery.k8s.io", "EndpointSlice";
     lease: coordinationv1::Lease, "coordination.k8s.io", "Lease";
+    disruption_budget: policyv1::PodDisruptionBudget, "policy", "PodDisruptionBudget";
     eviction: policyv1::Eviction, "policy", "Eviction";
     scale: autoscalingv1::Scale, "autoscaling", "Scale";
     status: metav1::Status, "meta.k8s.io", "Status";

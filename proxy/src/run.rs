@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::mem;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub applier: Arc<dyn RuleApplier>,
     /// How often to look whether somebody tampered with the tables, at most.
     pub check_every: Duration,
+    /// Where what it did is kept beyond its own life; none: in memory.
+    pub effects_file: Option<PathBuf>,
     /// Where gates, queues and measurements are seen.
     pub controls: Controls,
 }
@@ -62,6 +65,7 @@ impl Options {
             node_port_addresses: Vec::new(),
             applier,
             check_every: Duration::from_secs(30),
+            effects_file: None,
             controls: Controls::new(),
         }
     }
@@ -126,6 +130,9 @@ struct Proxy {
 
 /// Runs a node's proxy until its world is stopped. Rules stay when it ends: connections go on without it.
 pub async fn run(world: World, client: Client, options: Options) {
+    if let Some(file) = &options.effects_file {
+        options.controls.effects().keep_in(&world, file);
+    }
     let hello = Hello { component: "proxy".into(), node: options.node_name.clone(), instance: world.uuid() };
     options.controls.expose(&world, &client);
     let inspect = Arc::new(tunnel::Inspect { controls: options.controls.clone() });

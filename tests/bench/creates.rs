@@ -16,7 +16,8 @@ use crate::{line, median};
 const IN_FLIGHT: u64 = 64;
 const ROUND: Duration = Duration::from_secs(4);
 
-fn config_map(name: String) -> ConfigMap {
+/// A ConfigMap of 1 KB.
+pub fn config_map(name: String) -> ConfigMap {
     let mut object = ConfigMap::default();
     object.metadata.namespace = "default".to_owned();
     object.metadata.name = name;

@@ -1,5 +1,5 @@
 //! `make bench`: figures of a real cluster, each beside a floor or a peer measured in the same run.
-//! `make bench WHAT="start memory pods creates"` takes some of them.
+//! `make bench WHAT="start memory pods rollout why creates"` takes some of them.
 //! Machines are noisy: what is repeated is given as its median, and ratios are taken within a run.
 #![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
 
@@ -7,7 +7,9 @@ mod cluster;
 mod creates;
 mod memory;
 mod pods;
+mod rollout;
 mod start;
+mod why;
 
 use anyhow::Result;
 use cluster::{Cluster, Store};
@@ -18,7 +20,9 @@ fn main() -> Result<()> {
 }
 
 /// The groups of figures, in the order in which they are taken.
-const GROUPS: [&str; 4] = ["start", "memory", "pods", "creates"];
+const GROUPS: [&str; 6] = ["start", "memory", "pods", "rollout", "why", "creates"];
+/// How many of them, from the first on, share one cluster.
+const SHARING: usize = 5;
 
 async fn run() -> Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
@@ -28,7 +32,7 @@ async fn run() -> Result<()> {
     let wanted = |group: &str| asked.is_empty() || asked.iter().any(|a| a == group);
     println!("Skiff {}, {}", env!("CARGO_PKG_VERSION"), cluster::machine());
     println!("\n{:<52} {:>12} {:>14} {:>9}", "what", "Skiff", "beside", "ratio");
-    if GROUPS[..3].iter().any(|group| wanted(group)) {
+    if GROUPS[..SHARING].iter().any(|group| wanted(group)) {
         let cluster = Cluster::up(Store::Embedded, 3)?;
         line("skiff up, from nothing to 3 nodes Ready", &seconds(cluster.took), "", "");
         if wanted("start") {
@@ -39,6 +43,12 @@ async fn run() -> Result<()> {
         }
         for count in [1, 10, 50].into_iter().filter(|_| wanted("pods")) {
             pods::apply_to_running(&cluster, count).await?;
+        }
+        if wanted("rollout") {
+            rollout::image_to_complete(&cluster, 100).await?;
+        }
+        if wanted("why") {
+            why::among_many(&cluster, 10_000).await?;
         }
     }
     for store in [Store::Embedded, Store::Etcd].into_iter().filter(|_| wanted("creates")) {

@@ -17,7 +17,7 @@ use crate::{line, median, seconds};
 const ROUNDS: usize = 3;
 const LABEL: &str = "skiff.bench";
 /// As many Pods as two cores start side by side without getting in each other's way.
-const FEW: usize = 4;
+pub const FEW: usize = 4;
 
 /// Pairs of rounds: ours, then the floor; medians, and the median of the ratios.
 pub async fn apply_to_running(cluster: &Cluster, count: usize) -> Result<()> {
@@ -101,7 +101,7 @@ async fn until_running(api: &Api<Pod>, count: usize, began: Instant) -> Result<D
 }
 
 /// The floor: so many Pods at a time, each its two containers one after the other.
-async fn raw(docker: &Docker, count: usize, at_once: usize) -> Result<Duration> {
+pub async fn raw(docker: &Docker, count: usize, at_once: usize) -> Result<Duration> {
     let began = Instant::now();
     let pods = futures::stream::iter(0..count).map(|i| async move {
         let pause = container(docker, &format!("skiff-bench-{i}-pause"), "none").await?;
@@ -126,14 +126,18 @@ async fn container(docker: &Docker, name: &str, network: &str) -> Result<String>
 }
 
 async fn clean_up(docker: &Docker) -> Result<()> {
+    remove(docker, 1).await
+}
+
+/// Removes what the floor has made, so many containers at a time.
+pub async fn remove(docker: &Docker, at_once: usize) -> Result<()> {
     let filters = [("label".to_owned(), vec![LABEL.to_owned()])].into();
     let options =
         bollard::query_parameters::ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-    for container in docker.list_containers(Some(options)).await? {
-        if let Some(id) = container.id {
-            let force = RemoveContainerOptionsBuilder::default().force(true).build();
-            docker.remove_container(&id, Some(force)).await?;
-        }
-    }
-    Ok(())
+    let ids = docker.list_containers(Some(options)).await?.into_iter().filter_map(|container| container.id);
+    let removed = futures::stream::iter(ids).map(|id| async move {
+        let force = RemoveContainerOptionsBuilder::default().force(true).build();
+        docker.remove_container(&id, Some(force)).await
+    });
+    Ok(removed.buffer_unordered(at_once).try_collect().await?)
 }

@@ -75,6 +75,11 @@ impl Cluster {
         &self.name
     }
 
+    /// SKIFF_HOME.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     /// The cluster's folder.
     pub fn dir(&self) -> PathBuf {
         self.home.path().join("clusters").join(&self.name)

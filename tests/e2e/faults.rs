@@ -9,35 +9,14 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, Etcd, eventually, expect_success, http_get};
+use crate::web::Web;
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      terminationGracePeriodSeconds: 2
-      containers:
-        - name: web
-          image: skiff/demo
-          args: [front]
-          readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30083}]
-"#;
+fn workload() -> String {
+    Web::new(3).on_port(30083).probed().pod(json!({"terminationGracePeriodSeconds": 2})).yaml()
+}
 
 /// How many rounds a fault is tried in.
 fn rounds(usual: u64) -> u64 {
@@ -60,7 +39,7 @@ fn send(signal: &str, pid: i32) {
 }
 
 fn deployed(cluster: &Cluster) {
-    cluster.apply(WEB);
+    cluster.apply(&workload());
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "90s"]);
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, eventually};
+use crate::web::Web;
 
 /// The machine's things that Skiff touches, as text, by what shows them.
 pub fn snapshot() -> BTreeMap<&'static str, Vec<String>> {
@@ -50,7 +51,7 @@ fn down_leaves_nothing_behind() {
         let one = Cluster::up_with("one", &["--nodes", "2"]);
         let two = Cluster::up_with("two", &["--nodes", "1"]);
         for cluster in [&one, &two] {
-            cluster.apply(WORKLOAD);
+            cluster.apply(&workload());
             cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "60s"]);
         }
         assert_ne!(one.node_addresses(), two.node_addresses());
@@ -74,37 +75,12 @@ fn down_leaves_nothing_behind() {
     }
 }
 
-const WORKLOAD: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      volumes:
-        - {name: scratch, emptyDir: {medium: Memory}}
-        - {name: settings, configMap: {name: settings}}
-      containers:
-        - name: web
-          image: skiff/demo
-          args: [front]
-          volumeMounts:
-            - {name: scratch, mountPath: /scratch}
-            - {name: settings, mountPath: /settings}
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: settings}
-data: {a: b}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080}]
-"#;
+fn workload() -> String {
+    let volumes = json!([
+        {"name": "scratch", "emptyDir": {"medium": "Memory"}},
+        {"name": "settings", "configMap": {"name": "settings"}},
+    ]);
+    let mounts = json!([{"name": "scratch", "mountPath": "/scratch"}, {"name": "settings", "mountPath": "/settings"}]);
+    let web = Web::new(2).pod(json!({"volumes": volumes})).container(json!({"volumeMounts": mounts})).yaml();
+    format!("{web}---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: settings}}\ndata: {{a: b}}\n")
+}

@@ -2,31 +2,16 @@
 
 use std::process::Command;
 
-use crate::cluster::{Cluster, eventually, http_get};
+use serde_json::json;
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      tolerations:
-        - {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
-        - {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 2}
-      containers: [{name: web, image: skiff/demo, args: [front]}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30082}]
-"#;
+use crate::cluster::{Cluster, eventually, http_get};
+use crate::web::Web;
+
+fn workload() -> String {
+    let given_up = |key: &str| json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 2});
+    let lost = ["node.kubernetes.io/unreachable", "node.kubernetes.io/not-ready"].map(given_up);
+    Web::new(3).on_port(30082).pod(json!({"tolerations": lost})).yaml()
+}
 
 fn link(cluster: &Cluster, node: &str, state: &str) {
     let switch = format!("skiff.{}.switch", cluster.name());
@@ -53,7 +38,7 @@ fn live_elsewhere(cluster: &Cluster, lost: &str) -> usize {
 #[test]
 fn a_lost_node_is_replaced_and_comes_back_clean() {
     let cluster = Cluster::up_with("links", &["--nodes", "3", "--node-grace", "15"]);
-    cluster.apply(WEB);
+    cluster.apply(&workload());
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "90s"]);
     let addresses = cluster.node_addresses();
     let front = format!("{}:30082", addresses[0]);

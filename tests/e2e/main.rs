@@ -7,6 +7,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests look from outside, in real time")]
 
 mod bad_input;
+mod budgets;
+mod by_hand;
 mod cluster;
 mod containers;
 mod faults;
@@ -17,3 +19,4 @@ mod monitoring;
 mod processes;
 mod rollout;
 mod security;
+mod web;

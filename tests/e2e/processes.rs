@@ -3,36 +3,17 @@
 use std::process::Command;
 
 use crate::cluster::{Cluster, eventually, http_get};
+use crate::web::Web;
 
 fn kill9(pid: i32) {
     let status = Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
     assert!(status.success());
 }
 
-const WEB: &str = r#"
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec: {containers: [{name: web, image: skiff/demo, args: [front]}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec:
-  type: NodePort
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080, nodePort: 30081}]
-"#;
-
 #[test]
 fn no_death_of_a_process_restarts_a_container() {
     let cluster = Cluster::up_with("processes", &["--nodes", "2"]);
-    cluster.apply(WEB);
+    cluster.apply(&Web::new(3).on_port(30081).yaml());
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "90s"]);
     let address = format!("{}:30081", cluster.node_addresses()[0]);
     eventually("the Service answers", || http_get(&address, "/plain").ok());
@@ -58,6 +39,13 @@ fn no_death_of_a_process_restarts_a_container() {
         for container in &containers {
             assert!(now.contains(container), "after the death of {name} a container restarted");
         }
+    }
+
+    // What the killed kubelet did is still known: it is in a file on its node.
+    for pod in cluster.pods("app=web") {
+        let name = format!("pod/{}", pod["metadata"]["name"].as_str().unwrap());
+        let why = cluster.ctl(&["why", &name]);
+        assert!(why.contains("container web started"), "{why}");
     }
 
     // Everything at once, the supervisor too.

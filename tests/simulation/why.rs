@@ -223,6 +223,8 @@ fn a_pods_last_write_leads_back_to_the_act_through_every_actor() {
         let names =
             |write: &Recorded| write.cause.as_ref().is_some_and(|c| c.effects.iter().any(|id| started["id"] == **id));
         assert_eq!(history.iter().filter(|write| names(write)).count(), 1, "exactly one write tells of it");
+        let processes = history.iter().filter_map(|write| write.cause.as_ref()?.actor.as_ref());
+        assert!(processes.clone().count() > 2 && processes.clone().all(|actor| !actor.process_start.is_empty()));
         let input = started["cause"]["inputs"][0]["revision"].as_u64().expect("a revision");
         assert!(history.iter().any(|write| revision(write) == input), "what it was done for is a write of the Pod");
     });

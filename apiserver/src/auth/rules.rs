@@ -60,6 +60,7 @@ const CONTROLLERS: &[Rule] = &[
     rule("apps", &["deployments/status", "replicasets/status"], STATUS),
     rule("apps", &["deployments/scale", "replicasets/scale"], STATUS),
     rule("discovery.k8s.io", &["endpointslices"], &["create", "update"]),
+    rule("policy", &["poddisruptionbudgets/status"], STATUS),
 ];
 
 const SCHEDULER: &[Rule] = &[
@@ -174,6 +175,7 @@ mod tests {
             (scheduler, "", "update", "coordination.k8s.io:leases", "kube-node-lease", false),
             (controllers, "", "create", "apps:replicasets", "default", true),
             (controllers, "", "create", "pods/binding", "default", false),
+            (controllers, "", "patch", "policy:poddisruptionbudgets/status", "default", true),
             (controllers, "", "delete", "example.com:widgets", "default", true),
             (controllers, "", "create", "secrets", "default", false),
             (node, NODES, "patch", "pods/status", "default", true),

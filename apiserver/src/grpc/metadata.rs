@@ -11,6 +11,8 @@ use tonic::metadata::MetadataMap;
 const CAUSE: &str = "skiff-cause-bin";
 /// The key of a write's fence.
 const FENCE: &str = "skiff-fence";
+/// The key of when the writing process was started.
+const PROCESS_START: &str = "skiff-process-start";
 /// The most a client may say about why, in bytes.
 const CAUSE_MAX: usize = 1024;
 /// As much of a program's name is kept.
@@ -28,7 +30,8 @@ pub fn identity(extensions: &Extensions) -> ApiResult<Identity> {
 
 /// The cause a client sends, with the program that it says it is; nothing else if it sends none.
 pub fn cause(metadata: &MetadataMap) -> ApiResult<Cause> {
-    let actor = Some(Actor { component: program(metadata), ..Actor::default() });
+    let process_start = process_start(metadata);
+    let actor = Some(Actor { component: program(metadata), process_start, ..Actor::default() });
     Ok(Cause { actor, ..sent_cause(metadata)? })
 }
 
@@ -36,6 +39,12 @@ pub fn cause(metadata: &MetadataMap) -> ApiResult<Cause> {
 fn program(metadata: &MetadataMap) -> String {
     let agent = metadata.get("user-agent").and_then(|agent| agent.to_str().ok()).unwrap_or_default();
     agent.split(' ').next().unwrap_or_default().chars().take(PROGRAM_MAX).collect()
+}
+
+/// When the process was started, if that is a time.
+fn process_start(metadata: &MetadataMap) -> String {
+    let text = metadata.get(PROCESS_START).and_then(|start| start.to_str().ok()).unwrap_or_default();
+    text.parse::<jiff::Timestamp>().map(|start| start.to_string()).unwrap_or_default()
 }
 
 fn sent_cause(metadata: &MetadataMap) -> ApiResult<Cause> {

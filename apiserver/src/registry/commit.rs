@@ -210,8 +210,9 @@ impl Registry {
     /// The cause as it is stored: the client's words with what only the server knows.
     fn cause(&self, request: &Request, replaced: u64) -> ApiResult<skiffv1::Cause> {
         let mut cause = request.cause.clone();
-        // Who it was is for the server to say; only which program it says it was comes with the request.
-        let component = cause.actor.take().map(|actor| actor.component).unwrap_or_default();
+        // Who it was is for the server to say; only which program it says it was, and since when, comes with the request.
+        let told = cause.actor.take().unwrap_or_default();
+        let (component, process_start) = (told.component, told.process_start);
         // Measured without what the server adds: a client that keeps to the limit is never refused.
         let size = cause.encoded_len();
         if size > CAUSE_MAX {
@@ -219,7 +220,7 @@ impl Registry {
         }
         let node = crate::auth::node_name(&request.identity).unwrap_or_default().into();
         let user = request.identity.user.clone();
-        cause.actor = Some(skiffv1::Actor { user, component, node, ..Default::default() });
+        cause.actor = Some(skiffv1::Actor { user, component, node, process_start });
         cause.verb = request.verb().into();
         if !request.subresource.is_empty() {
             cause.verb = format!("{} {}", cause.verb, request.subresource);

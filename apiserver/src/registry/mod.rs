@@ -13,6 +13,7 @@
 
 mod allocation;
 mod apply;
+mod budget;
 mod commit;
 mod create;
 mod delete;

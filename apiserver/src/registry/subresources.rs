@@ -92,7 +92,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Deletes a Pod by asking. There are no disruption budgets yet, so the answer is always yes.
+    /// Deletes a Pod by asking: its disruption budget may say no.
     pub(super) async fn evict(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
         let eviction: Eviction = read(body)?;
         if !eviction.metadata.name.is_empty() && eviction.metadata.name != request.name {
@@ -120,6 +120,10 @@ impl Registry {
             cause: request.cause.clone(),
             fence: request.fence.clone(),
         };
+        // That it is the Pod that was meant comes first: no budget is charged for another one's sake.
+        let (uid, version) = (&options.precondition_uid, &options.precondition_resource_version);
+        self.existing_if(&evicting, uid, version).await?;
+        self.charge_budget(&evicting, options.dry_run).await?;
         self.delete_object(&evicting, &options).await?;
         Ok(reply::success(request))
     }

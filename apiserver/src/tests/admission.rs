@@ -136,6 +136,7 @@ fn a_write_carries_its_cause_and_the_server_fills_in_the_rest() {
         request
             .metadata_mut()
             .insert_bin("skiff-cause-bin", tonic::metadata::MetadataValue::from_bytes(&cause.encode_to_vec()));
+        request.metadata_mut().insert("skiff-process-start", "2026-11-01T00:00:00Z".parse().expect("metadata"));
         admin.grpc.clone().patch(request).await.expect("patched");
         admin.get("v1:configmaps:default/m").await.expect("there");
         let registry = server.handle.registry();
@@ -146,6 +147,7 @@ fn a_write_carries_its_cause_and_the_server_fills_in_the_rest() {
         let actor = stored.actor.expect("an actor");
         // The program is what the user agent says, whatever the cause does.
         assert_eq!((actor.user.as_str(), actor.component.starts_with("tonic/")), ("kubernetes-admin", true));
+        assert_eq!(actor.process_start, "2026-11-01T00:00:00Z");
         assert_eq!((stored.verb.as_str(), stored.reason.as_str()), ("patch", "because"));
         assert_eq!(stored.replaced_revision, revision(&made));
 

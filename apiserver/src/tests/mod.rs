@@ -2,6 +2,7 @@
 
 mod admission;
 mod apply;
+mod budgets;
 mod etcd;
 mod history;
 mod http;

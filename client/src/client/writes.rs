@@ -159,6 +159,9 @@ impl Client {
         let mut request = tonic::Request::new(message);
         let cause = cause::current(self.world.random_suffix(12));
         request.metadata_mut().insert_bin("skiff-cause-bin", MetadataValue::from_bytes(&cause));
+        if let Ok(started) = self.started.parse() {
+            request.metadata_mut().insert("skiff-process-start", started);
+        }
         if let Some(fence) = &self.fence {
             let text = fence.to_string();
             let value = text.parse().map_err(|_| Error::Encode {

@@ -190,9 +190,10 @@ fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
             tracing::debug!(?wait, "it is not known what was written for this key; waiting for it to show");
             work.put_off(wait);
         }
+        // No failure of the key's: the next one that is shall not wait the longer for it.
         Outcome::Stale => {
-            let wait = work.retry(Duration::ZERO, UNREACHABLE_CAP);
-            tracing::debug!(?wait, "the informers don't show yet what was written for this key");
+            tracing::debug!("the informers don't show yet what was written for this key");
+            work.put_off(settled::PATIENCE);
         }
         Outcome::Failed(action, error) if error.retry() == Retry::Now => {
             let wait = work.retry(Duration::ZERO, CONFLICT_CAP);

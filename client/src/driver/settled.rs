@@ -16,7 +16,7 @@
 //!   selection. Of an object that it does not hold it may never hear, so that is not waited for.
 //!
 //! A wait is usually a millisecond. One that takes longer than [`PATIENCE`] (the informer has lost its watch) does not
-//! hold a worker: the key backs off and the notes stay. After [`FORGET_AFTER`] they are dropped with a warning: then
+//! hold a worker: the key is put off and the notes stay. After [`FORGET_AFTER`] they are dropped with a warning: then
 //! something is wrong that waiting does not mend, and a level-triggered loop repairs what it did wrong.
 //!
 //! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key is

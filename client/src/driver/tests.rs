@@ -185,6 +185,25 @@ fn it_waits_for_its_own_writes_when_the_informer_lags() {
     });
 }
 
+/// An informer that is behind is no failure of the key's: however long it was, the first real one waits as the first does.
+#[test]
+fn waiting_for_an_informer_is_not_held_against_a_key() {
+    simulate(async |sim: Sim| {
+        let world = sim.machine("controller").world("copier", None);
+        let queue: WorkQueue<ObjectKey> = WorkQueue::new(&world, "copier");
+        queue.add(ObjectKey::new("default", "web"), Trigger::Resync("test".into()));
+        for _ in 0..12 {
+            finish(queue.next().await.unwrap(), Outcome::Stale);
+        }
+        let work = queue.next().await.unwrap();
+        let failed = world.now();
+        finish(work, Outcome::Failed("create a copy".into(), ActError::failed("no room")));
+        queue.next().await.unwrap().done();
+        let wait = world.now().saturating_duration_since(failed);
+        assert!(wait <= KEY_BACKOFF.base * 2, "{wait:?}");
+    });
+}
+
 #[test]
 fn other_keys_go_on_while_one_waits_for_its_writes() {
     simulate(async |sim: Sim| {

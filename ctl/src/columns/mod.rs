@@ -16,6 +16,7 @@ pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timesta
         header.push("NAMESPACE".to_owned());
     }
     header.extend(shown().map(|(_, column)| column.name.to_uppercase()));
+    header.extend(options.label_columns.iter().map(|key| label_title(key)));
     if options.labels {
         header.push("LABELS".to_owned());
     }
@@ -31,12 +32,20 @@ pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timesta
         if options.namespace {
             cells.insert(0, text(object, "/metadata/namespace"));
         }
+        let values = object.pointer("/metadata/labels");
+        let value = |key: &String| values.and_then(|v| v.get(key)).and_then(Value::as_str).unwrap_or_default();
+        cells.extend(options.label_columns.iter().map(|key| value(key).to_owned()));
         if options.labels {
             cells.push(labels(object.pointer("/metadata/labels")));
         }
         table.row(cells);
     }
     table
+}
+
+/// `topology.kubernetes.io/zone` is titled ZONE.
+fn label_title(key: &str) -> String {
+    key.rsplit('/').next().unwrap_or(key).to_uppercase()
 }
 
 /// What a table shows beside the columns of its kind.
@@ -46,6 +55,8 @@ pub struct TableOptions {
     pub namespace: bool,
     /// The wide columns.
     pub wide: bool,
+    /// A column for each of these labels.
+    pub label_columns: Vec<String>,
     /// A last column with the labels.
     pub labels: bool,
     /// Put before names: `pod/`.

@@ -105,3 +105,15 @@ fn deployments_show_their_selector_in_words() {
     });
     assert_eq!(render("Deployment", object, true), "d   2/3   3   1   30m   c   i   a=b,k notin (x,y)");
 }
+
+#[test]
+fn a_label_has_a_column_when_it_is_asked_for() {
+    let object = |labels: Value| json!({"metadata": {"name": "n", "labels": labels}});
+    let objects = [object(json!({"topology.kubernetes.io/zone": "a", "tier": "db"})), object(json!({}))];
+    let label_columns = vec!["topology.kubernetes.io/zone".to_owned(), "tier".to_owned()];
+    let options = TableOptions { label_columns, ..TableOptions::default() };
+    let table = table("Other", &objects, &options, "2026-01-01T01:00:00Z".parse().unwrap());
+    let lines: Vec<String> =
+        table.render(true).lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(lines, ["NAME AGE ZONE TIER", "n <unknown> a db", "n <unknown> <none> <none>"]);
+}

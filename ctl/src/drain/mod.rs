@@ -16,7 +16,7 @@ use crate::columns::{name, text};
 use crate::cordon::{self, Nodes};
 use crate::delete;
 use crate::output;
-use crate::report::{DryRun, Report};
+use crate::report::{Dry, DryRun, Report};
 use crate::rollout::parse_duration;
 use crate::selection::Chosen;
 use crate::session::Session;
@@ -42,16 +42,8 @@ pub struct Options {
     /// How long it may take: `90s`, `5m`, or seconds; 0: as long as it takes.
     #[arg(long, default_value = "0", value_parser = parse_duration)]
     timeout: Duration,
-    /// Change nothing: `client` says what would be done, `server` has the server check it as well.
-    #[arg(
-        long,
-        value_enum,
-        num_args = 0..=1,
-        require_equals = true,
-        default_value = "none",
-        default_missing_value = "client"
-    )]
-    dry_run: DryRun,
+    #[command(flatten)]
+    dry: Dry,
 }
 
 /// Before an eviction that was refused is asked for again.
@@ -60,7 +52,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// Drains one node after the other.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let nodes = options.nodes.find(session).await?;
-    let report = Report::lines(options.dry_run);
+    let report = Report::lines(options.dry);
     for node in &nodes {
         cordon::set(session, &report, node, true).await?;
     }
@@ -77,7 +69,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             }
         };
         match drained {
-            Ok(()) => output::line(format!("{} drained{}", node.called(), options.dry_run.suffix()))?,
+            Ok(()) => output::line(format!("{} drained{}", node.called(), options.dry.run.suffix()))?,
             Err(error) => {
                 failed = true;
                 eprintln!("error: unable to drain node {:?}: {error:#}", node.name);
@@ -123,8 +115,8 @@ async fn drain(session: &Session, options: &Options, node: &Chosen) -> Result<()
 async fn leave(session: &Session, options: &Options, pods: &ResourceInfo, pod: &Value) -> Result<()> {
     let (namespace, name, uid) = (text(pod, "/metadata/namespace"), name(pod), text(pod, "/metadata/uid"));
     let (doing, done) = if options.disable_eviction { ("deleting", "deleted") } else { ("evicting", "evicted") };
-    output::line(format!("{doing} pod {namespace}/{name}{}", options.dry_run.suffix()))?;
-    if options.dry_run == DryRun::Client {
+    output::line(format!("{doing} pod {namespace}/{name}{}", options.dry.run.suffix()))?;
+    if options.dry.run == DryRun::Client {
         return Ok(());
     }
     loop {
@@ -149,7 +141,7 @@ async fn leave(session: &Session, options: &Options, pods: &ResourceInfo, pod: &
             Err(error) => bail!("error when {doing} pods/{name:?} -n {namespace:?}: {error}"),
         }
     }
-    if options.dry_run == DryRun::None {
+    if options.dry.run == DryRun::None {
         delete::until_gone(session, pods, &namespace, &name, &uid).await?;
         output::line(format!("pod/{name} {done}"))?;
     }
@@ -165,12 +157,12 @@ async fn ask(
     name: &str,
     uid: &str,
 ) -> Result<(), Error> {
-    let api = session.api(pods, options.dry_run != DryRun::None);
+    let api = session.api(pods, options.dry.run != DryRun::None);
     let grace = (options.grace_period >= 0).then_some(options.grace_period);
     if options.disable_eviction {
         let how = DeleteOptions {
             grace_period_seconds: grace,
-            dry_run: options.dry_run != DryRun::None,
+            dry_run: options.dry.run != DryRun::None,
             ..DeleteOptions::of_uid(uid)
         };
         return api.delete(namespace, name, &how).await.map(drop);

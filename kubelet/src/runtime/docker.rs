@@ -302,11 +302,18 @@ impl ContainerRuntime for DockerRuntime {
         }
     }
 
-    async fn attach(&self, id: &str, stdin: bool) -> Result<Session, RuntimeError> {
+    async fn attach(&self, id: &str, stdin: bool, replay: bool) -> Result<Session, RuntimeError> {
         let operation = "attach to the container";
         let docker = self.docker(operation).await?;
-        let options =
-            query::AttachContainerOptionsBuilder::default().stdin(stdin).stdout(true).stderr(true).stream(true).build();
+        // With `logs` the engine sends its log first. It listens before it reads the log, so nothing is missing between
+        // the two; what is written in that very moment may come twice.
+        let options = query::AttachContainerOptionsBuilder::default()
+            .stdin(stdin)
+            .stdout(true)
+            .stderr(true)
+            .stream(true)
+            .logs(replay)
+            .build();
         let attached = within(operation, QUICK, docker.attach_container(id, Some(options))).await?;
         // The engine attaches to a container that has ended, too, and says nothing until it is started again. From
         // here on the stream ends with the container.

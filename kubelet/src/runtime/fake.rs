@@ -459,8 +459,9 @@ impl ContainerRuntime for FakeRuntime {
         })
     }
 
-    async fn attach(&self, id: &str, _stdin: bool) -> Result<Session, RuntimeError> {
-        let output = self.logs(id, &LogOptions { follow: true, tail: Some(0), ..LogOptions::default() }).await?;
+    async fn attach(&self, id: &str, _stdin: bool, replay: bool) -> Result<Session, RuntimeError> {
+        let tail = (!replay).then_some(0);
+        let output = self.logs(id, &LogOptions { follow: true, tail, ..LogOptions::default() }).await?;
         Ok(Session { target: SessionTarget::Container(id.to_string()), output, input: Box::pin(tokio::io::sink()) })
     }
 

@@ -397,7 +397,7 @@ pub trait ContainerRuntime: Send + Sync + 'static {
     /// Runs a command in a running container.
     async fn exec(&self, id: &str, config: &ExecConfig) -> Result<Session, RuntimeError>;
     /// Connects to a running container's own process.
-    async fn attach(&self, id: &str, stdin: bool) -> Result<Session, RuntimeError>;
+    async fn attach(&self, id: &str, stdin: bool, replay: bool) -> Result<Session, RuntimeError>;
     /// The exit code, once the process has ended.
     async fn exit_code(&self, target: &SessionTarget) -> Result<Option<i32>, RuntimeError>;
     /// The terminal's new size.

@@ -172,9 +172,35 @@ fn of_plain(kind: &str) -> Columns {
         "EndpointSlice" => {
             columns(const { &[NAME, column("AddressType"), column("Ports"), column("Endpoints"), AGE] }, endpoint_slice)
         }
+        "PodDisruptionBudget" => columns(
+            const {
+                &[
+                    NAME,
+                    column("Min Available"),
+                    column("Max Unavailable"),
+                    number_column("Allowed Disruptions"),
+                    AGE,
+                ]
+            },
+            disruption_budget,
+        ),
         // As Kubernetes has it for kinds without columns of their own.
         _ => columns(const { &[NAME, AGE] }, |o, now| vec![name(o), created(o, now)]),
     }
+}
+
+fn disruption_budget(object: &Value, now: Timestamp) -> Vec<String> {
+    let amount = |field: &str| match text(object, field) {
+        unset if unset.is_empty() => "N/A".to_owned(),
+        amount => amount,
+    };
+    vec![
+        name(object),
+        amount("/spec/minAvailable"),
+        amount("/spec/maxUnavailable"),
+        number(object, "/status/disruptionsAllowed").to_string(),
+        created(object, now),
+    ]
 }
 
 /// The string at a JSON pointer, or nothing.

@@ -2,6 +2,7 @@
 
 mod configs;
 mod deployment;
+mod disruption_budget;
 mod endpoint_slice;
 mod endpoints;
 mod event;
@@ -62,6 +63,7 @@ pub fn built_in(event_life: Duration) -> Table {
         row(deployment::DeploymentStrategy, &["status", "scale"], &["all"]),
         row(replica_set::ReplicaSetStrategy, &["status", "scale"], &["all"]),
         row(endpoint_slice::EndpointSliceStrategy, &[], &[]),
+        row(disruption_budget::DisruptionBudgetStrategy, &["status"], &[]),
         row(lease::LeaseStrategy, &[], &[]),
     ] {
         table.add(resource);
