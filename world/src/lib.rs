@@ -13,6 +13,7 @@ mod connection;
 mod disk;
 mod host;
 mod identity;
+pub mod mutants;
 mod pipe;
 mod real;
 mod scope;
