@@ -29,7 +29,7 @@ pub mod store;
 mod tests;
 pub mod tunnel;
 
-pub use server::{Error, Handle, Options, StoreOptions, run};
+pub use server::{Error, Handle, Options, StoreOptions, run, run_on};
 pub use store::embedded::{EmbeddedOptions, Retention};
 
 /// The version of this server.

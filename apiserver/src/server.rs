@@ -153,6 +153,11 @@ impl Handle {
 /// Runs a server until its handle is stopped or its World is.
 pub async fn run(world: World, options: Options) -> Result<Handle, Error> {
     let store = open(&world, &options).await?;
+    run_on(world, options, store).await
+}
+
+/// The same on a store that is open already, whatever the options say of it.
+pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Result<Handle, Error> {
     let mut sinks: Vec<Arc<dyn crate::cache::RevisionSink>> = Vec::new();
     let mut recorder = None;
     if let Some(dir) = &options.recorder_dir {

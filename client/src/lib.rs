@@ -27,7 +27,7 @@ mod informer;
 mod key;
 mod metrics;
 #[cfg(feature = "mutants")]
-pub mod mutants;
+mod mutants;
 mod project;
 pub mod queue;
 pub mod stepping;

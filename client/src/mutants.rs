@@ -1,55 +1,15 @@
-//! Deliberate faults, for showing that the simulation finds such faults: each is one that small orchestrators really
-//! have. Nothing of this is compiled without the feature `mutants`, which only the tests turn on: the binaries have none.
-//!
-//! A mutant lives in the thread that woke it, and a simulation runs in one thread.
+//! What a deliberate fault does here where that takes more than a line: see `skiff_world::mutants`. Nothing of this is
+//! compiled without the feature `mutants`.
 
-use std::cell::Cell;
 use std::time::Duration;
 
 use skiff_proto::Kind;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use crate::api::{Api, ListOptions};
 use crate::client::Client;
 use crate::error::Error;
 use crate::key::Resource;
-
-/// A fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mutant {
-    /// A status is written by reading the whole object and, a little later, putting the whole object back, whoever has
-    /// changed it meanwhile.
-    BlindStatus,
-    /// A watch begins at now, in place of where the list or the last watch stopped.
-    GapBeforeWatch,
-    /// A key that is added while it is being worked on is not worked on again.
-    DroppedKey,
-}
-
-impl Mutant {
-    /// All of them.
-    pub const ALL: [Mutant; 3] = [Mutant::BlindStatus, Mutant::GapBeforeWatch, Mutant::DroppedKey];
-}
-
-thread_local! {
-    static AWAKE: Cell<Option<Mutant>> = const { Cell::new(None) };
-}
-
-/// Runs `f` with the mutant awake.
-pub fn with<T>(mutant: Mutant, f: impl FnOnce() -> T) -> T {
-    struct Asleep;
-    impl Drop for Asleep {
-        fn drop(&mut self) {
-            AWAKE.set(None);
-        }
-    }
-    AWAKE.set(Some(mutant));
-    let _asleep = Asleep;
-    f()
-}
-
-pub(crate) fn is_awake(mutant: Mutant) -> bool {
-    AWAKE.get() == Some(mutant)
-}
 
 /// Where a watch begins that should begin at `revision`.
 pub(crate) async fn watch_from(client: &Client, resource: &Resource, revision: u64) -> u64 {

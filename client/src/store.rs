@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 use skiff_proto::skiffv1::ObjectRef;
 use skiff_world::Task;
+use skiff_world::mutants::{Mutant, is_awake};
 use skiff_world::watch;
 
 use crate::driver::settled::View;
@@ -282,7 +283,7 @@ impl<O: PartialEq + Send + Sync + 'static> Store<O> {
         match old {
             // Revisions are totally ordered, across names and lives.
             Some(old) if old.revision >= held.revision => return changes,
-            Some(old) if old.uid == held.uid => {
+            Some(old) if old.uid == held.uid || is_awake(Mutant::MissedInBetween) => {
                 if old.value == held.value {
                     // Kept all the same: the revision is an input of plans.
                     let held = Held { value: old.value, ..held };
@@ -325,6 +326,7 @@ impl<O: PartialEq + Send + Sync + 'static> Store<O> {
         let listed: BTreeSet<&ObjectKey> = items.iter().map(|(key, _)| key).collect();
         let gone: Vec<ObjectKey> = self.keys().into_iter().filter(|key| backwards || !listed.contains(key)).collect();
         let until = if backwards { u64::MAX } else { revision };
+        let gone = if is_awake(Mutant::DeleteLostInGap) { Vec::new() } else { gone };
         let mut changes: Vec<_> = gone.iter().filter_map(|key| self.remove(key, until)).collect();
         changes.extend(items.into_iter().flat_map(|(key, held)| self.put(key, held)));
         changes

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use skiff_client::ObjectKey;
 use skiff_proto::metav1::{LabelSelector, ObjectMeta, OwnerReference};
+use skiff_world::mutants::{Mutant, is_awake};
 
 /// The controller of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,7 @@ pub fn claim(
     matches: impl Fn(&BTreeMap<String, String>) -> bool,
 ) -> Claim {
     match object.owner() {
+        Some(_) if is_awake(Mutant::LabelsAlone) && matches(object.labels()) => Claim::Ours,
         Some(owner) if owner.uid != uid => Claim::NotOurs,
         Some(_) if matches(object.labels()) => Claim::Ours,
         Some(_) if deleting => Claim::NotOurs,

@@ -10,6 +10,7 @@ use skiff_client::{ActError, Api, Client, Held, ObjectKey, Patch, Store, Trigger
 use skiff_proto::Time;
 use skiff_proto::corev1::Pod;
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use crate::pod::PodInfo;
 
@@ -60,7 +61,7 @@ impl Complaints {
     /// Has a pod say why it has no node.
     pub fn complain(&self, pod: &PodInfo, message: String, trigger: Trigger) {
         let key = ObjectKey::new(pod.namespace.as_str(), pod.name.as_str());
-        if pod.complaint.as_ref() == Some(&message) {
+        if pod.complaint.as_ref() == Some(&message) || is_awake(Mutant::ReasonsThrownAway) {
             self.wanted().remove(&key);
             return;
         }

@@ -22,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 use crate::pod::PodInfo;
 
 /// The wait after a first failure; it doubles with each, up to `MAX_BACKOFF`.
@@ -123,6 +125,7 @@ impl Queue {
     /// The pod in hand found no node.
     pub fn unschedulable(&mut self, uid: &str) {
         if self.in_hand(uid)
+            && !is_awake(Mutant::NeverAgain)
             && let Some(entry) = self.entries.get(uid)
         {
             let due = entry.tried + PATIENCE;

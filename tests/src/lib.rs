@@ -1,3 +1,4 @@
 //! Skiff's tests.
 
 pub mod simulation;
+pub mod traps;

@@ -14,6 +14,7 @@ mod disk;
 pub mod exposition;
 mod host;
 mod identity;
+pub mod mutants;
 mod pipe;
 mod process;
 mod real;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use skiff_world::mutants::{Mutant, is_awake};
 use tokio::sync::mpsc;
 
 use super::entry::Entry;
@@ -60,6 +61,7 @@ impl Interest {
             (false, None) => return None,
             (false, Some(entry)) => (WatchKind::Added, entry.clone()),
             (true, Some(entry)) => (WatchKind::Modified, entry.clone()),
+            (true, None) if is_awake(Mutant::LostDelete) => return None,
             (true, None) => (WatchKind::Deleted, change.last_seen()?),
         };
         Some(ObjectEvent { kind, entry })

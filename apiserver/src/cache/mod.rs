@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 use skiff_world::watch as signal;
 
 pub use entry::{CachedResource, Entry, HISTORY, ToJson};
@@ -349,5 +350,6 @@ fn page(objects: &Objects, revision: u64, options: &ListOptions) -> ListPage {
     let more = selected.next().is_some();
     let remaining = (more && options.filter.is_none()).then(|| selected.count() + 1);
     let next = entries.last().filter(|_| more).map(|entry| entry.key().to_owned());
+    let revision = if is_awake(Mutant::EmptyListAhead) && entries.is_empty() { revision + 1 } else { revision };
     ListPage { entries, revision, next, remaining }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use imbl::OrdMap;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use super::entry::{CachedResource, Entry, HISTORY, StoredState};
 use crate::store::{self, Event, EventKind, ROOT, Revision, StoreError, resource_prefix};
@@ -29,6 +30,9 @@ impl Change {
     /// The object before, under this change's revision: what a DELETED event shows. `None` for a creation.
     pub(super) fn last_seen(&self) -> Option<Arc<Entry>> {
         let previous = self.previous.as_ref()?;
+        if is_awake(Mutant::OldDelete) {
+            return Some(previous.clone());
+        }
         Some(self.last_seen.get_or_init(|| Arc::new(previous.last_seen_at(self.revision))).clone())
     }
 

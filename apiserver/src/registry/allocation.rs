@@ -13,6 +13,7 @@ use crate::store::{Compare, Op, Txn, TxnResult};
 use bytes::Bytes;
 use ipnet::Ipv4Net;
 use skiff_proto::corev1::Service;
+use skiff_world::mutants::{Mutant, is_awake};
 use std::net::Ipv4Addr;
 
 /// The range of node ports.
@@ -243,7 +244,8 @@ impl Registry {
         self.wait_for(read_at).await?;
         let current = self.current(&resource, namespace, name)?;
         let found = current.as_ref().and_then(|c| service(c.object.as_ref()));
-        if found.is_some_and(|s| s.metadata.uid == uid && holds(s).contains(key)) {
+        let holds_it = found.is_some_and(|s| s.metadata.uid == uid && holds(s).contains(key));
+        if holds_it || is_awake(Mutant::ReservedForEver) {
             return Ok(Holder::Somebody(format!("{namespace}/{name}")));
         }
         // Its owner may be about to be written: taking the key over stands on the owner's not being there.

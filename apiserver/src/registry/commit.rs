@@ -12,6 +12,7 @@ use prost::Message;
 use skiff_proto::coordinationv1::Lease;
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1;
+use skiff_world::mutants::{Mutant, is_awake};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,7 +178,7 @@ impl Registry {
         };
         txn.ops.extend(beside.op);
         txn.compare.extend(beside.compare);
-        if let Some(fence) = &request.fence {
+        if let Some(fence) = request.fence.as_ref().filter(|_| !is_awake(Mutant::NoFence)) {
             txn.compare.push(self.fence(fence).await?);
         }
         if request.dry_run() {

@@ -12,6 +12,7 @@ use crate::resources::{JSON, PROTOBUF};
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::metav1::PartialObjectMetadata;
+use skiff_world::mutants::{Mutant, is_awake};
 
 impl Registry {
     /// Reads a page of a collection.
@@ -58,6 +59,7 @@ impl Registry {
         let wanted = options.resource_version_match.as_str();
         let invalid = |why: &str| Err(ApiError::invalid_options(why));
         match (wanted, version) {
+            ("", "") if is_awake(Mutant::ReadsBehind) => Ok(None),
             ("", "") => self.catch_up().await.map(|()| None),
             (_, "") => invalid("resourceVersionMatch is forbidden unless resourceVersion is provided"),
             ("Exact", "0") => {

@@ -11,6 +11,7 @@ use super::selection::Selection;
 use crate::cache::{self, CacheError, WatchFrom, WatchKind};
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
+use skiff_world::mutants::{Mutant, is_awake};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -151,6 +152,8 @@ impl WatchReply {
                     Ok(content) => content,
                     Err(error) => return Some(self.error(error)),
                 };
+                let nameless = is_awake(Mutant::NamelessDelete) && event.kind == WatchKind::Deleted;
+                let object = if nameless { Bytes::new() } else { object };
                 let kind = match event.kind {
                     WatchKind::Added => WatchEventKind::Added,
                     WatchKind::Modified => WatchEventKind::Modified,

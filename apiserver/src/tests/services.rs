@@ -1,7 +1,10 @@
 //! Services: addresses and node ports are given once, kept, and given back.
 
 use super::*;
+use crate::store::embedded::Embedded;
+use crate::store::{Store, Txn};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 const SERVICES: &str = "v1:services:default";
 
@@ -125,5 +128,26 @@ fn headless_and_external_services_have_no_address() {
                 admin.create(SERVICES, json!({"metadata": {"name": "bad"}, "spec": spec})).await.expect_err("refused");
             assert!(refused.message().contains(words), "{spec}: {}", refused.message());
         }
+    });
+}
+
+#[test]
+fn what_a_crash_left_reserved_is_given_out_again() {
+    Simulation::new(1).run(|sim: Sim| async move {
+        let machine = sim.machine("server");
+        let world = machine.world("apiserver", Some(Identity::new("system:apiserver", &["system:masters"])));
+        let opened = Embedded::open(&world, EmbeddedOptions::new("/store")).await;
+        let store: Arc<dyn Store> = Arc::new(opened.expect("it opens"));
+        // A server reserved a port and an address for Services, and died before it wrote them.
+        for key in ["/skiff/-/service-node-ports/TCP/30080", "/skiff/-/service-addresses/10.96.0.77"] {
+            store.txn(Txn::create(key, "default/never/0-1-2")).await.expect("it is written");
+        }
+        let handle = crate::run_on(world.clone(), options(), store).await.expect("the server starts");
+        let admin = Server { machine, world, handle }.admin();
+        let mut wanted = service("again", "NodePort");
+        wanted["spec"]["ports"][0]["nodePort"] = json!(30080);
+        wanted["spec"]["clusterIP"] = json!("10.96.0.77");
+        let made = admin.create(SERVICES, wanted).await.expect("both are free");
+        assert_eq!(made["spec"]["clusterIP"], "10.96.0.77");
     });
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 use tracing::Instrument;
 
 pub use gate::{Gate, HeldGate, Standing};
@@ -75,7 +76,8 @@ pub async fn run<R: Reconciler>(
             span.in_scope(|| finish(work, outcome));
         }
     };
-    futures::future::join_all((0..workers.max(1)).map(|_| worker())).await;
+    let workers = if is_awake(Mutant::OneAtATime) { 1 } else { workers.max(1) };
+    futures::future::join_all((0..workers).map(|_| worker())).await;
 }
 
 struct Driver<R: Reconciler> {

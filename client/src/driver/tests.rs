@@ -428,3 +428,53 @@ fn under_faults_it_converges_and_one_seed_is_one_run() {
         }
     }
 }
+
+/// Works on the key `slow` for an hour, and on others at once.
+struct Sleeper {
+    world: World,
+    done: std::sync::Mutex<Vec<String>>,
+}
+
+impl Reconciler for Sleeper {
+    type Key = String;
+    type Observed = String;
+    type Action = String;
+    const NAME: &'static str = "sleeper";
+
+    fn observe(&self, key: &String) -> Option<String> {
+        Some(key.clone())
+    }
+
+    fn plan(&self, key: &String, _: jiff::Timestamp) -> Plan<String> {
+        let mut plan = Plan::nothing();
+        plan.step(key.clone(), "it was asked for");
+        plan
+    }
+
+    async fn act(&self, key: &String, _: &String) -> Result<(), ActError> {
+        if key == "slow" {
+            self.world.sleep(Duration::from_secs(3600)).await;
+        }
+        self.done.lock().expect("nobody panics").push(key.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn a_key_that_takes_an_hour_holds_up_nobody_else() {
+    simulate(async |sim: Sim| {
+        let world = sim.machine("node").world("sleeper", None);
+        let queue = WorkQueue::new(&world, "sleeper");
+        let sleeper = Arc::new(Sleeper { world: world.clone(), done: Default::default() });
+        for key in ["slow", "quick", "nimble"] {
+            queue.add(key.to_string(), Trigger::Start("test".into()));
+        }
+        let driver = run(world.clone(), sleeper.clone(), queue, Gate::new("sleeper"), 2);
+        tokio::select! {
+            biased;
+            () = driver => {}
+            () = world.sleep(Duration::from_secs(1)) => {}
+        }
+        assert_eq!(*sleeper.done.lock().expect("nobody panics"), ["quick", "nimble"]);
+    });
+}

@@ -13,6 +13,7 @@ use skiff_proto::Kind;
 use skiff_proto::metav1::{ObjectMeta, PartialObjectMetadata};
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use crate::api::{ListOptions, Page, RawEvent, RawWatch};
 use crate::client::Client;
@@ -226,6 +227,9 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         let Some(open) = watch else {
             return Heard::Failed { lived: Duration::ZERO };
         };
+        if is_awake(Mutant::Polling) {
+            self.world.sleep(Duration::from_secs(30)).await;
+        }
         let heard = match tokio::time::timeout_at(open.until, open.events.next()).await {
             Ok(Some(Ok(event))) => self.event(event),
             Ok(Some(Err(error))) => self.trouble("watch", &error),

@@ -17,6 +17,8 @@
 
 use std::time::Duration;
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 /// A watch that lived so long was no failure, however it ended.
 const LIVED: Duration = Duration::from_secs(10);
 /// A list older than what is known is refused so often, before history is believed to have gone back.
@@ -82,7 +84,7 @@ impl State {
     pub(crate) fn step<T>(self, heard: Heard<T>) -> (State, Effect<T>) {
         match (self, heard) {
             (State::Listing { seen, failures }, Heard::Listed { items, revision }) => {
-                if revision < seen && failures < BACKWARDS {
+                if revision < seen && failures < BACKWARDS && !is_awake(Mutant::TimeTravel) {
                     // A server that is behind. To believe it would be travelling back in time.
                     return State::Listing { seen, failures }.again();
                 }
@@ -103,12 +105,12 @@ impl State {
             (
                 State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Expired,
-            ) => State::Listing { seen, failures }.again(),
+            ) if !is_awake(Mutant::SpinsOnExpired) => State::Listing { seen, failures }.again(),
             // A server that catches up is waited for; after so long, only a list can say what is true.
             (
                 State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
                 Heard::Ahead,
-            ) if failures >= BACKWARDS => State::Listing { seen, failures }.again(),
+            ) if failures >= BACKWARDS && !is_awake(Mutant::AheadForEver) => State::Listing { seen, failures }.again(),
             (state @ (State::Listing { .. } | State::Opening { .. }), Heard::Unreachable) => {
                 (state, Effect::Wait { failures: 1 })
             }

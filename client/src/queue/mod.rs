@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -267,8 +268,7 @@ impl<K: QueueKey> WorkQueue<K> {
 
 impl<K: QueueKey> State<K> {
     fn mark(&mut self, key: K, triggers: TriggerSet, now: Instant) {
-        #[cfg(feature = "mutants")]
-        if crate::mutants::is_awake(crate::mutants::Mutant::DroppedKey) && self.in_flight.contains_key(&key) {
+        if is_awake(Mutant::DroppedKey) && self.in_flight.contains_key(&key) {
             return;
         }
         if let Some(waiting) = self.dirty.get_mut(&key) {
@@ -376,8 +376,12 @@ impl<K: QueueKey> Work<K> {
         let failures = state.failures.entry(self.key.clone()).or_insert(0);
         *failures = failures.saturating_add(1);
         let delay = KEY_BACKOFF.delay(*failures).min(at_most).max(at_least);
+        let given_up = is_awake(Mutant::GivenUp) && *failures >= 5;
         state.release(&self.key);
         drop(state);
+        if given_up {
+            return delay;
+        }
         self.queue.set_timer(self.key.clone(), std::mem::take(&mut self.triggers), delay);
         self.queue.shared.changed.notify_one();
         delay

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use skiff_client::driver::{Plan, Reconciler};
 use skiff_client::{ActError, Change, Client, Resource, WorkQueue};
+use skiff_world::mutants::{Mutant, is_awake};
 
 use crate::inventory::{Inventory, Item, MetaView, ObjectId, OwnerView};
 use plan::{Action, Dependent, Observed, Presence};
@@ -96,7 +97,8 @@ pub fn object_changed(
         Some(new) if new.deleting || !new.owners.is_empty() => queue.add(id, change.trigger()),
         Some(_) => {}
         None => {
-            for dependent in inventory.dependents(&change.latest().uid) {
+            let most = if is_awake(Mutant::OnlyTheFirst) { 1 } else { usize::MAX };
+            for dependent in inventory.dependents(&change.latest().uid).into_iter().take(most) {
                 queue.add(dependent.id, change.trigger());
             }
         }

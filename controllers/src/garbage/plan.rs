@@ -18,6 +18,7 @@
 use std::fmt;
 
 use skiff_client::driver::Plan;
+use skiff_world::mutants::{Mutant, is_awake};
 
 pub use crate::inventory::FOREGROUND;
 use crate::inventory::{Item, ObjectId, OwnerView};
@@ -144,7 +145,10 @@ pub fn plan(observed: &Observed) -> Plan<Action> {
         return plan;
     }
     let gone = unseen(&observed.owners);
-    if gone.is_empty() || observed.owners.iter().any(|(_, presence)| *presence == Presence::Void) {
+    if gone.is_empty()
+        || is_awake(Mutant::LeftBehind)
+        || observed.owners.iter().any(|(_, presence)| *presence == Presence::Void)
+    {
         return plan;
     }
     if gone.len() == observed.owners.len() {

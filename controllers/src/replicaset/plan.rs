@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use skiff_client::driver::Plan;
 use skiff_client::{ObjectKey, Resource};
 use skiff_proto::appsv1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
+use skiff_world::mutants::{Mutant, is_awake};
 
 use crate::ownership::{Claim, claim, selects};
 use crate::pods::{PodView, deletion_order};
@@ -116,7 +117,9 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan<Action> {
     if !deleting {
         match wanted(set) {
             wanted if wanted > active.len() => create(wanted, active.len(), &mut plan),
-            wanted if wanted < active.len() => delete(wanted, active.clone(), observed, &mut plan),
+            wanted if wanted < active.len() && !is_awake(Mutant::SurplusStays) => {
+                delete(wanted, active.clone(), observed, &mut plan)
+            }
             _ => {}
         }
     }

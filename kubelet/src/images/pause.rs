@@ -1,5 +1,7 @@
 //! The sandbox's image: pause (kubelet/pause/main.rs), compiled with the kubelet and embedded in it.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -30,14 +32,16 @@ pub fn reference() -> String {
 
 /// Makes sure that the engine has the image: from the kubelet's own bytes, never from a registry.
 pub async fn ensure(runtime: &dyn ContainerRuntime) -> Result<String, RuntimeError> {
-    let archive = archive();
+    // The program does not change while it runs.
+    static ARCHIVE: LazyLock<ImageArchive> = LazyLock::new(archive);
+    let archive = &*ARCHIVE;
     if runtime.image(&archive.reference).await?.is_some() {
-        return Ok(archive.reference);
+        return Ok(archive.reference.clone());
     }
     let bytes = archive.to_tar().map_err(|error| RuntimeError::Refused {
         operation: "make the pause image".into(),
         message: error.to_string(),
     })?;
     runtime.load(bytes).await?;
-    Ok(archive.reference)
+    Ok(archive.reference.clone())
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use skiff_client::{Plan, Resource};
 use skiff_proto::corev1::{Container, Pod};
+use skiff_world::mutants::{Mutant, is_awake};
 
 use super::containers::{self, Next, is_sidecar, latest, sandbox};
 use super::{Action, Observed};
@@ -106,7 +107,9 @@ impl Planner<'_> {
             Some(report) if report.is_running() => None,
             Some(report) if report.state == RunState::Created => {
                 let attempt = report.identity.attempt;
-                self.step(Action::StartSandbox { attempt }, "it was made but not started");
+                if !is_awake(Mutant::MadeNotStarted) {
+                    self.step(Action::StartSandbox { attempt }, "it was made but not started");
+                }
                 None
             }
             lost => {

@@ -8,6 +8,7 @@ use skiff_client::{Api, Client, Error};
 use skiff_proto::coordinationv1::{Lease, LeaseSpec};
 use skiff_proto::corev1::Node;
 use skiff_proto::metav1::{MicroTime, ObjectMeta, OwnerReference};
+use skiff_world::mutants::{Mutant, is_awake};
 
 use super::object::{self, Facts, Health};
 use crate::network::NodeNetwork;
@@ -93,7 +94,8 @@ pub async fn keep_status(pods: Arc<Pods>, client: Client, mut facts: Facts) {
     let world = pods.shared.world.clone();
     let mut written_at = None;
     loop {
-        let due = written_at.is_none_or(|at| world.now().saturating_duration_since(at) >= STATUS_EVERY);
+        let every = if is_awake(Mutant::ChattyNode) { CHECK } else { STATUS_EVERY };
+        let due = written_at.is_none_or(|at| world.now().saturating_duration_since(at) >= every);
         let wait = match sync(&api, &pods, &mut facts, due).await {
             Ok(wrote) => {
                 if wrote {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use skiff_client::{Change, Trigger, WorkQueue};
 use skiff_proto::corev1::Pod;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use super::Pods;
 use crate::lifecycle::PodKey;
@@ -90,11 +91,17 @@ impl Pods {
     pub async fn look_at_everything(&self) -> Result<(), RuntimeError> {
         let mut by_pod: BTreeMap<PodKey, Vec<ContainerReport>> = BTreeMap::new();
         for report in self.shared.runtime.containers(None).await? {
-            by_pod.entry(self.owner(&report)).or_default().push(report);
+            let key = self.owner(&report);
+            if !is_awake(Mutant::LeftoversStay) || self.is_listed(&key.uid) {
+                by_pod.entry(key).or_default().push(report);
+            }
         }
         let networks = self.shared.network.pods().await.unwrap_or_default();
         let files: BTreeSet<String> = self.shared.volumes.pods().await.into_iter().collect();
-        let uids: BTreeSet<&String> = networks.keys().chain(&files).collect();
+        let mut uids: BTreeSet<&String> = networks.keys().chain(&files).collect();
+        if is_awake(Mutant::HalfMade) {
+            uids.clear();
+        }
         for uid in uids {
             if !by_pod.keys().any(|key| key.uid == **uid) {
                 by_pod.entry(self.by_uid(uid)).or_default();

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 
 use super::docker_convert as convert;
 use super::{
@@ -368,6 +369,7 @@ async fn within<T>(
     limit: Duration,
     call: impl Future<Output = Result<T, bollard::errors::Error>>,
 ) -> Result<T, RuntimeError> {
+    let limit = if is_awake(Mutant::HungEngine) { Duration::from_secs(1 << 30) } else { limit };
     match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(|error| convert::error(operation, error)),
         Err(_) => Err(RuntimeError::Timeout { operation: operation.to_string(), after: limit }),
@@ -386,5 +388,25 @@ fn ignore_unchanged(result: Result<(), RuntimeError>) -> Result<(), RuntimeError
     match result {
         Err(RuntimeError::Refused { message, .. }) if message == convert::NOT_MODIFIED => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon that hangs still takes connections: the kernel does that for it.
+    #[tokio::test(start_paused = true)]
+    async fn an_engine_that_takes_connections_and_never_answers_is_given_up() {
+        let place = tempfile::tempdir().expect("a directory");
+        let socket = place.path().join("docker.sock");
+        let _hung = tokio::net::UnixListener::bind(&socket).expect("nobody has that socket");
+        let world = World::real("hung-engine");
+        let options = DockerOptions { socket, cluster: "test".into(), node: "node-1".into() };
+        let engine = DockerRuntime::new(&world, options);
+        let began = world.now();
+        let error = engine.info().await.expect_err("it does not answer");
+        assert!(error.is_engine_down(), "{error}");
+        assert_eq!(world.now() - began, QUICK, "{error}");
     }
 }

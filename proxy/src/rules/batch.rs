@@ -8,6 +8,8 @@
 use std::fmt::{self, Write};
 use std::sync::Arc;
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 use super::diff::Difference;
 use super::{ChainName, RuleSet, Table};
 
@@ -151,10 +153,24 @@ impl Writer {
         &mut self.current.tables[table as usize]
     }
 
+    /// Each line a restore of its own, as it would be without any.
+    fn finish_by_line(&mut self, draft: &Draft) {
+        for table in Table::ALL {
+            let lines = &draft.tables[table as usize];
+            for line in lines.declare.lines().chain(lines.rules.lines()) {
+                let text = format!("*{table}\n{line}\nCOMMIT\n").into();
+                self.done.push(Batch { text, chains: Arc::new([]), written: 0, rules: 1, removed: 0, jumps: 0 });
+            }
+        }
+    }
+
     fn finish(&mut self) {
         let draft = std::mem::take(&mut self.current);
         if draft.size() == 0 {
             return;
+        }
+        if is_awake(Mutant::RuleByRule) {
+            return self.finish_by_line(&draft);
         }
         let mut text = String::new();
         for table in Table::ALL {

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 use super::names::{ChainName, Names};
 use super::parse::split;
 use super::rule::Rule;
@@ -84,7 +86,8 @@ pub fn diff(wanted: &RuleSet, present: &Present<'_>) -> Difference {
     }
     let there = present.chains.keys().map(|(table, name)| (*table, ChainName::new(name)));
     difference.dead = there.filter(|key| !wanted.chains.contains_key(key)).collect();
-    let mut there: Vec<_> = present.jumps.iter().map(Some).collect();
+    let known: &[_] = if is_awake(Mutant::RulesDoubled) { &[] } else { &present.jumps };
+    let mut there: Vec<_> = known.iter().map(Some).collect();
     for (at, jump) in wanted.jumps.iter().enumerate() {
         let found = there.iter_mut().find(|slot| {
             slot.is_some_and(|(table, base, rule)| {

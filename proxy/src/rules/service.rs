@@ -7,6 +7,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 use super::base::{DROP, MASQUERADE, REJECT, rank};
 use super::names::{ChainName, Names};
 use super::rule::{Match, Rule, Target, comment};
@@ -64,7 +66,8 @@ pub struct Contribution {
 /// What `view` adds to the rule set.
 pub fn contribution(view: &ServiceView, names: &Names, facts: &Facts) -> Contribution {
     let mut all = Contribution::default();
-    for port in &view.ports {
+    let left_out = |port: &PortView| is_awake(Mutant::TcpOnly) && port.port.protocol != Protocol::Tcp;
+    for port in view.ports.iter().filter(|port| !left_out(port)) {
         let any = names.service("SVC", &view.name, &port.port);
         PortRules { view, port, names, facts, any }.add_to(&mut all);
         all.here.extend(&port.here);
@@ -78,6 +81,9 @@ pub fn stale_flows(old: Option<&ServiceView>, new: Option<&ServiceView>) -> Vec<
     let ports = |view| Option::<&ServiceView>::into_iter(view).flat_map(|view| &view.ports);
     let udp = |port: &&PortView| port.port.protocol == Protocol::Udp;
     let mut stale = Vec::new();
+    if is_awake(Mutant::StaleConversations) {
+        return stale;
+    }
     for port in ports(old).filter(udp) {
         let still = ports(new).find(|p| p.port == port.port);
         let gone = |b: &&Backend| !still.is_some_and(|p| p.cluster.contains(b));
@@ -122,6 +128,9 @@ impl PortRules<'_> {
         }
         if let Some(address) = self.view.cluster_ip {
             let leads = self.cluster_ip_leads(&mut all.chains);
+            if is_awake(Mutant::NoReject) && leads == Leads::Reject {
+                return;
+            }
             all.addresses.push((address, self.entry(self.port.port.port, leads)));
         }
         if let Some(node_port) = self.port.port.node_port {

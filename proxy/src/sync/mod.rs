@@ -23,6 +23,7 @@ use std::time::Duration;
 use skiff_client::{Effects, ObjectRef, TriggerSet};
 use skiff_proto::skiffv1::Cause;
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 
 pub use plan::{Action, Known, Observed, plan};
 
@@ -142,7 +143,7 @@ impl Tables {
     pub fn observe(&self) -> Observed {
         let mut state = self.state();
         state.model.refresh();
-        if self.world.now() >= state.check_at {
+        if self.world.now() >= state.check_at && !is_awake(Mutant::RulesFlushed) {
             state.unread.get_or_insert(Unread::Due);
         }
         if let Some(why) = state.unread {

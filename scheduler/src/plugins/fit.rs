@@ -1,5 +1,7 @@
 //! Does it fit? And the emptier the node, the better (least allocated).
 
+use skiff_world::mutants::{Mutant, is_awake};
+
 use crate::framework::{Filter, MAX_SCORE, Scale, Score};
 use crate::snapshot::NodeView;
 use crate::template::Template;
@@ -25,6 +27,9 @@ impl Filter for NodeResourcesFit {
 
     fn check(&self, pod: &Template, node: NodeView<'_>) -> bool {
         let (asked, taken, has) = (&pod.requests, node.requested(), &node.info.allocatable);
+        if is_awake(Mutant::Overcommit) {
+            return true;
+        }
         node.pods() < node.info.max_pods
             && !lacks(asked.cpu, taken.cpu, has.cpu)
             && !lacks(asked.memory, taken.memory, has.memory)

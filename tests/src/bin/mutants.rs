@@ -1,57 +1,163 @@
-//! Shows that the simulation finds faults: puts a deliberate one into the client, runs seeds until one complains, and
-//! fails if none does.
+//! Shows that the tests find faults: wakes each deliberate fault of `docs/traps.md`, one after the other, and looks
+//! whether what the page says kills it. Fails if one survives, or if a test fails without any.
+//!
+//! A mutant of the simulation is awake in this process, while its seed runs. For one of a test the test's own program is
+//! run, twice: with all asleep it must pass, with `SKIFF_MUTANT` it must fail.
 
-use std::process::ExitCode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
 
+use anyhow::{Context, Result, bail};
 use clap::Parser;
-use skiff_client::mutants::{self, Mutant};
-use skiff_tests::simulation::{self, Size};
+use skiff_tests::simulation::{Size, complaints, law_of};
+use skiff_tests::traps::{self, Killer, Row, Verdict, verdict};
+use skiff_world::mutants::{self, Mutant};
 
-/// Runs the simulation with each mutant until it is caught.
+/// Wakes each mutant and looks what kills it.
 #[derive(Parser)]
 struct Arguments {
-    /// How many seeds a mutant may survive.
+    /// Only these mutants.
+    only: Vec<String>,
+    /// How many seeds a mutant may survive, where the one that the page names does not kill it.
     #[arg(long, default_value_t = 50)]
     seeds: u64,
-    /// Run all seeds, and say how many catch each mutant.
-    #[arg(long)]
-    all: bool,
+    /// A test that takes longer than this many seconds hangs, and that is a failure.
+    #[arg(long, default_value_t = 300)]
+    patience: u64,
 }
 
-fn main() -> ExitCode {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
-    // What a caught mutant makes panic is expected, and said below in one line.
+    // What a mutant makes panic is expected, and said below in one line.
     std::panic::set_hook(Box::new(|_| {}));
+    let rows = traps::table().map_err(anyhow::Error::msg)?;
+    let asked = |row: &&Row| arguments.only.is_empty() || arguments.only.contains(&format!("{:?}", row.mutant));
+    let rows: Vec<&Row> = rows.iter().filter(asked).collect();
+    if rows.is_empty() {
+        bail!("there is no such mutant");
+    }
+    let programs = if rows.iter().any(|row| matches!(row.killer, Killer::Test { .. })) {
+        test_programs(&rows)?
+    } else {
+        Programs::new()
+    };
     let mut survivors = 0;
-    for mutant in Mutant::ALL {
-        let mut caught = Vec::new();
-        for seed in 0..arguments.seeds {
-            if let Some(complaint) = complaint(mutant, seed) {
-                caught.push((seed, complaint));
-                if !arguments.all {
-                    break;
-                }
-            }
-        }
-        match caught.first() {
-            Some((seed, complaint)) if arguments.all => {
-                println!(
-                    "{mutant:?}: caught by {} of {} seeds, first by {seed}: {complaint}",
-                    caught.len(),
-                    arguments.seeds
-                );
-            }
-            Some((seed, complaint)) => println!("{mutant:?}: caught by seed {seed}: {complaint}"),
-            None => {
-                println!("{mutant:?}: survived {} seeds", arguments.seeds);
+    for row in &rows {
+        let (sign, words) = match try_to_kill(row, &programs, &arguments)? {
+            Ok(how) => ("killed  ", how),
+            Err(why) => {
                 survivors += 1;
+                ("SURVIVES", why)
+            }
+        };
+        println!("{sign} {:<18} {words}\n         {}", format!("{:?}", row.mutant), row.trap);
+    }
+    println!("{} mutants, {survivors} survive", rows.len());
+    Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// How it was killed, or why it was not.
+fn try_to_kill(row: &Row, programs: &Programs, arguments: &Arguments) -> Result<Result<String, String>> {
+    match &row.killer {
+        Killer::Seed { seed, law } => Ok(by_seed(row.mutant, *seed, law, arguments.seeds)),
+        Killer::Test { name, file } => by_test(row.mutant, name, file, programs, arguments.patience),
+    }
+}
+
+fn by_seed(mutant: Mutant, named: u64, law: &str, most: u64) -> Result<String, String> {
+    for seed in std::iter::once(named).chain(0..most) {
+        let found = mutants::with(mutant, || complaints(seed, Size::default()));
+        if let Some(complaint) = found.iter().find(|complaint| law_of(complaint) == law) {
+            return Ok(format!("by seed {seed}: {complaint}"));
+        }
+    }
+    Err(format!("seed {named} and seeds 0 to {} keep the law {law:?}", most.saturating_sub(1)))
+}
+
+/// The test programs, by the folder of their crate.
+type Programs = BTreeMap<String, Vec<PathBuf>>;
+
+/// Builds the tests of the crates that the rows name, and finds their programs. This crate is built with them, which
+/// is what turns the mutants on.
+fn test_programs(rows: &[&Row]) -> Result<Programs> {
+    let folder = |row: &&Row| match &row.killer {
+        Killer::Test { file, .. } => Some(format!("--package=skiff-{}", Killer::folder(file))),
+        Killer::Seed { .. } => None,
+    };
+    let packages: BTreeSet<String> =
+        rows.iter().filter_map(folder).chain(["--package=skiff-tests".to_owned()]).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate lies in the workspace")?;
+    let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+        .args(["test", "--no-run", "--quiet", "--message-format=json"])
+        .args(packages)
+        .current_dir(root)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo to build the tests")?;
+    if !built.status.success() {
+        bail!("the tests cannot be built: {}", built.status);
+    }
+    let mut programs = Programs::new();
+    for line in String::from_utf8_lossy(&built.stdout).lines() {
+        let Ok(message) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+        let (Some(program), Some(manifest)) = (message["executable"].as_str(), message["manifest_path"].as_str())
+        else {
+            continue;
+        };
+        if message["profile"]["test"] == true
+            && let Some(folder) = Path::new(manifest).parent().and_then(|path| path.strip_prefix(root).ok())
+        {
+            programs.entry(folder.to_string_lossy().into_owned()).or_default().push(program.into());
+        }
+    }
+    Ok(programs)
+}
+
+fn by_test(
+    mutant: Mutant,
+    name: &str,
+    file: &Path,
+    programs: &Programs,
+    patience: u64,
+) -> Result<Result<String, String>> {
+    let folder = Killer::folder(file);
+    let mut found = Vec::new();
+    for program in programs.get(&folder).into_iter().flatten() {
+        let listed = Command::new(program).args(["--list", "--format", "terse"]).output()?;
+        for line in String::from_utf8_lossy(&listed.stdout).lines() {
+            let path = line.strip_suffix(": test").unwrap_or_default();
+            if path.rsplit("::").next() == Some(name) {
+                found.push((program.clone(), path.to_owned()));
             }
         }
     }
-    if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if found.is_empty() {
+        return Ok(Err(format!("no test of {folder}/ is called {name}")));
+    }
+    // The crate's folder, as cargo does it: tests find their files from there.
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);
+    for (program, path) in &found {
+        let asleep = run_test(program, path, &folder, None, patience)?;
+        if asleep != Verdict::Passed {
+            return Ok(Err(format!("the test {path} does not pass without it: {asleep:?}")));
+        }
+        if run_test(program, path, &folder, Some(mutant), patience)? == Verdict::Failed {
+            return Ok(Ok(format!("by the test {path} ({})", file.display())));
+        }
+    }
+    Ok(Err(format!("the test {name} passes with it")))
 }
 
-/// What a seed has to complain of first while the mutant is awake.
-fn complaint(mutant: Mutant, seed: u64) -> Option<String> {
-    mutants::with(mutant, || simulation::complaints(seed, Size::default())).into_iter().next()
+/// Runs one test in a process of its own; whether it passed. One that hangs, or whose process dies, has failed.
+fn run_test(program: &Path, path: &str, folder: &Path, mutant: Option<Mutant>, patience: u64) -> Result<Verdict> {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=1", &patience.to_string()]).arg(program).args(["--exact", path]).current_dir(folder);
+    if let Some(mutant) = mutant {
+        command.env("SKIFF_MUTANT", format!("{mutant:?}"));
+    }
+    let done = command.output().with_context(|| format!("cannot run {}", program.display()))?;
+    let told = verdict(&String::from_utf8_lossy(&done.stdout));
+    let died = told == Verdict::NotRun && !done.status.success();
+    Ok(if died { Verdict::Failed } else { told })
 }

@@ -1,11 +1,16 @@
 //! Runs the whole control plane under many seeds: `simulate --seeds 1000`, or one of them: `simulate --seed 7 --trace`.
+//! A seed that fails is made smaller and told as a story; `simulate --minimise 7` does just that.
 
-use std::collections::BTreeMap;
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use clap::Parser;
-use skiff_tests::simulation::{self, Size};
+use skiff_tests::simulation::minimise::minimise;
+use skiff_tests::simulation::plan::Plan;
+use skiff_tests::simulation::{self, Size, story};
+use skiff_world::World;
 
 /// Simulates a cluster, a user and everything that can go wrong, from seeds.
 #[derive(Parser)]
@@ -16,10 +21,16 @@ struct Arguments {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
+    /// So many seeds at a time, each on a processor of its own; 0: one for each processor.
+    #[arg(long, default_value_t = 0)]
+    jobs: usize,
     /// Run this one seed only.
     #[arg(long)]
     seed: Option<u64>,
-    /// Print the trace of every run that fails; with --seed, of that one.
+    /// Run this one seed, make it smaller as long as it fails, and tell its story.
+    #[arg(long)]
+    minimise: Option<u64>,
+    /// With --seed, print the trace.
     #[arg(long)]
     trace: bool,
     /// Show the components' logs (RUST_LOG says which), with the time inside the simulation.
@@ -34,7 +45,10 @@ struct Arguments {
     /// Troubles, beside the network's.
     #[arg(long, default_value_t = Size::default().troubles)]
     troubles: usize,
-    /// Run each seed twice, and once without faults, and compare.
+    /// Run each seed once without faults too, and compare how both end.
+    #[arg(long)]
+    ideal: bool,
+    /// Run each seed twice, and compare both runs.
     #[arg(long)]
     twice: bool,
 }
@@ -45,54 +59,95 @@ fn main() -> ExitCode {
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
     }
+    // What panics is told with its run.
+    std::panic::set_hook(Box::new(|_| {}));
     let size = Size { nodes: arguments.nodes, acts: arguments.acts, troubles: arguments.troubles };
-    let seeds = match arguments.seed {
-        Some(seed) => seed..seed + 1,
-        None => arguments.from..arguments.from + arguments.seeds,
+    let clean = match (arguments.minimise, arguments.seed) {
+        (Some(seed), _) => is_clean(seed, size, &arguments),
+        (None, Some(seed)) => show(seed, size, &arguments),
+        (None, None) => run_all(size, &arguments),
     };
-    let (count, first) = (seeds.end - seeds.start, seeds.start);
-    let mut failures: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    for seed in seeds {
-        let complaints = complaints(seed, size, &arguments);
-        if !complaints.is_empty() {
-            println!("seed {seed}: {} complaints", complaints.len());
-            complaints.iter().take(20).for_each(|complaint| println!("  {complaint}"));
-            failures.insert(seed, complaints);
-        } else if (seed - first + 1).is_multiple_of(50) {
-            println!("{} of {count} seeds, {} failed", seed - first + 1, failures.len());
-        }
-    }
-    println!("{count} seeds, {} failed: {:?}", failures.len(), failures.keys().collect::<Vec<_>>());
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Everything that is wrong with a seed; a panic is a complaint like any other.
-fn complaints(seed: u64, size: Size, arguments: &Arguments) -> Vec<String> {
-    let attempt = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let run = simulation::run(seed, size);
-        let mut complaints = run.value.complaints();
-        if arguments.trace && (arguments.seed.is_some() || !complaints.is_empty()) {
-            run.trace.iter().for_each(|line| println!("{line}"));
+/// One seed, with what there is to know about its run.
+fn show(seed: u64, size: Size, arguments: &Arguments) -> bool {
+    let run = simulation::run(seed, size);
+    if arguments.trace {
+        run.trace.iter().for_each(|line| println!("{line}"));
+    }
+    let (seconds, versions) = (run.elapsed.as_secs_f64(), run.value.versions);
+    println!("digest {:016x}, {seconds:.0} s inside, {versions} versions", run.digest);
+    is_clean(seed, size, arguments)
+}
+
+/// Many seeds, on all processors.
+fn run_all(size: Size, arguments: &Arguments) -> bool {
+    let world = World::real("simulate");
+    let (began, until) = (world.now(), arguments.from + arguments.seeds);
+    let next = AtomicU64::new(arguments.from);
+    let failed = Mutex::new(Vec::new());
+    let done = AtomicU64::new(0);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = if arguments.jobs == 0 { processors } else { arguments.jobs };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= until {
+                        return;
+                    }
+                    let clean = is_clean(seed, size, arguments);
+                    let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                    if !clean {
+                        failed.push(seed);
+                    }
+                    let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if done.is_multiple_of(100) {
+                        let took = told(world.now() - began);
+                        println!("{done} of {} seeds after {took}, {} failed", arguments.seeds, failed.len());
+                    }
+                }
+            });
         }
-        if arguments.seed.is_some() {
-            println!(
-                "digest {:016x}, {:.0} s inside, {} versions",
-                run.digest,
-                run.elapsed.as_secs_f64(),
-                run.value.versions
-            );
+    });
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_unstable();
+    let (seeds, from, took) = (arguments.seeds, arguments.from, told(world.now() - began));
+    println!("{seeds} seeds from {from} on {jobs} processors in {took}, {} failed: {failed:?}", failed.len());
+    failed.is_empty()
+}
+
+fn told(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Runs a seed; if it breaks a law, makes it smaller and tells the story.
+fn is_clean(seed: u64, size: Size, arguments: &Arguments) -> bool {
+    let plan = Plan::of_seed(seed, size);
+    let run = simulation::run_plan(&plan);
+    let complaints = run.value.complaints();
+    if let Some(first) = complaints.first() {
+        let law = simulation::law_of(first).to_owned();
+        let small = minimise(&plan, &law);
+        let last = simulation::run_plan(&small.plan);
+        let told = story::tell(&small.plan, &last.trace, &last.value.complaints());
+        println!("seed {seed} fails: {first}\nAs small as it still fails, after {} runs:\n\n{told}", small.runs);
+        return false;
+    }
+    if arguments.twice {
+        let again = simulation::run_plan(&plan);
+        if again.digest != run.digest {
+            let differ = run.trace.iter().zip(&again.trace).find(|(one, two)| one != two);
+            println!("seed {seed}: a second run differs: {differ:?}");
+            return false;
         }
-        if arguments.twice {
-            let again = simulation::run(seed, size);
-            if again.digest != run.digest {
-                let differ = run.trace.iter().zip(&again.trace).find(|(one, two)| one != two);
-                complaints.push(format!("a second run differs: {differ:?}"));
-            }
-            if complaints.is_empty() && run.value.picture != simulation::ideal(seed, size) {
-                complaints.push("ends otherwise than without faults".to_owned());
-            }
-        }
-        complaints
-    }));
-    attempt.unwrap_or_else(|panic| vec![simulation::panic_text(panic.as_ref())])
+    }
+    if arguments.ideal && run.value.picture != simulation::ideal(seed, size) {
+        println!("seed {seed} ends otherwise than without faults");
+        return false;
+    }
+    true
 }

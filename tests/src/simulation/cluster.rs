@@ -2,12 +2,15 @@
 //! with kubelet and proxy. The components are the real ones; what stands in for Docker and the kernel are their fakes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::Ipv4Net;
+use skiff_apiserver::store::Store;
+use skiff_apiserver::store::embedded::Embedded;
 use skiff_apiserver::{EmbeddedOptions, Retention, StoreOptions};
 use skiff_client::{Client, ClientConfig, Controls};
 use skiff_kubelet::network::fake::FakeNetwork;
@@ -20,14 +23,22 @@ use skiff_proxy::apply::fake::FakeApplier;
 use skiff_world::sim::{Machine, Sim};
 use skiff_world::{Address, Identity, World};
 
+use super::weather::{Place, Weather, Weathered};
+
 /// The machine of the API server, and the pipe it listens on.
 pub const SERVER: &str = "server";
+
+/// The machine of the second API server, and the pipe it listens on.
+pub const STANDBY: &str = "standby";
+
+/// The machine of the store, where the servers don't have it themselves.
+const STORE: &str = "etcd";
 
 /// Where all Pods are.
 const CLUSTER_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 244, 0, 0), 16);
 
 /// How many Pods a node takes. Three nodes have room for all that the user ever wants, and not for much more.
-pub const MOST_PODS: i64 = 14;
+pub const MOST_PODS: i64 = 10;
 
 /// How long whoever watches over the components waits before starting one again that ended.
 const RESTART: Duration = Duration::from_secs(1);
@@ -37,12 +48,29 @@ const RESTART: Duration = Duration::from_secs(1);
 pub enum Part {
     /// The API server.
     Server,
+    /// The second one.
+    Standby,
+    /// The store that two servers share.
+    Store,
     /// All controllers.
     Controllers,
     /// The scheduler.
     Scheduler,
     /// A node's kubelet and proxy; its containers and rules go on without them.
     Node(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Server => f.write_str(SERVER),
+            Part::Standby => f.write_str(STANDBY),
+            Part::Store => f.write_str(STORE),
+            Part::Controllers => f.write_str("controllers"),
+            Part::Scheduler => f.write_str("scheduler"),
+            Part::Node(number) => write!(f, "node-{}", number + 1),
+        }
+    }
 }
 
 /// A node, as far as it outlives its agent.
@@ -57,11 +85,23 @@ pub struct SimulatedNode {
     pub rules: Arc<FakeApplier>,
 }
 
+/// How a cluster is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Layout {
+    /// How much history the store keeps.
+    pub retention: Retention,
+    /// Two API servers on one store, which is on a machine of its own; else one that has its store with it.
+    pub two_servers: bool,
+}
+
 /// A cluster in a simulation. Cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
     sim: Sim,
-    retention: Retention,
+    layout: Layout,
+    /// The shared store, while it runs.
+    place: Place,
+    weathers: [Weather; 2],
     nodes: Arc<Vec<SimulatedNode>>,
     /// What is running. Troubles overlap: a part may be stopped twice, and is then started twice.
     up: Arc<Mutex<BTreeSet<Part>>>,
@@ -70,13 +110,13 @@ pub struct Cluster {
 impl Cluster {
     /// A cluster of so many nodes, of which nothing runs yet.
     pub fn new(sim: &Sim, nodes: usize) -> Cluster {
-        Cluster::with_retention(sim, nodes, Retention::default())
+        Cluster::laid_out(sim, nodes, Layout::default())
     }
 
-    /// A cluster whose store keeps so much history.
-    pub fn with_retention(sim: &Sim, nodes: usize, retention: Retention) -> Cluster {
+    /// A cluster that is made in a certain way.
+    pub fn laid_out(sim: &Sim, nodes: usize, layout: Layout) -> Cluster {
         let node = |number: usize| {
-            let name = format!("node-{}", number + 1);
+            let name = Part::Node(number).to_string();
             let kernel = sim.machine(&format!("{name} kernel")).world("kernel", None);
             SimulatedNode {
                 engine: FakeRuntime::new(&kernel),
@@ -85,7 +125,9 @@ impl Cluster {
                 name,
             }
         };
-        Cluster { sim: sim.clone(), retention, nodes: Arc::new((0..nodes).map(node).collect()), up: Arc::default() }
+        let nodes = Arc::new((0..nodes).map(node).collect());
+        let (place, weathers, up) = (Place::default(), Default::default(), Arc::default());
+        Cluster { sim: sim.clone(), layout, place, weathers, nodes, up }
     }
 
     /// The nodes.
@@ -96,23 +138,37 @@ impl Cluster {
     /// All parts.
     pub fn parts(&self) -> Vec<Part> {
         let nodes = (0..self.nodes.len()).map(Part::Node);
-        [Part::Server, Part::Controllers, Part::Scheduler].into_iter().chain(nodes).collect()
+        let shared: &[Part] = if self.layout.two_servers { &[Part::Store, Part::Standby] } else { &[] };
+        let parts = shared.iter().copied().chain([Part::Server, Part::Controllers, Part::Scheduler]);
+        parts.chain(nodes).collect()
+    }
+
+    /// The machines of the API servers.
+    pub fn servers(&self) -> &'static [&'static str] {
+        if self.layout.two_servers { &[SERVER, STANDBY] } else { &[SERVER] }
+    }
+
+    /// What the store is like for the servers, in the same order.
+    pub fn weathers(&self) -> &[Weather] {
+        &self.weathers[..self.servers().len()]
     }
 
     /// The machine on which a part runs.
     pub fn machine_of(&self, part: Part) -> String {
-        match part {
-            Part::Server => SERVER.to_owned(),
-            Part::Controllers => "controllers".to_owned(),
-            Part::Scheduler => "scheduler".to_owned(),
-            Part::Node(node) => self.nodes[node].name.clone(),
-        }
+        part.to_string()
     }
 
     /// A client of the API server, for somebody on a machine of their own.
     pub fn client(&self, machine: &str, identity: Identity) -> (World, Client) {
         let world = self.sim.machine(machine).world(machine, Some(identity));
-        let client = client_of(&world);
+        let client = client_of(&world, self.servers());
+        (world, client)
+    }
+
+    /// A client of one API server only.
+    pub fn client_of_server(&self, machine: &str, identity: Identity, server: &str) -> (World, Client) {
+        let world = self.sim.machine(machine).world(machine, Some(identity));
+        let client = client_of(&world, &[server]);
         (world, client)
     }
 
@@ -129,16 +185,26 @@ impl Cluster {
         let machine = self.sim.machine(&self.machine_of(part));
         match part {
             Part::Server => {
-                let retention = self.retention;
-                let identity = Identity::new("system:apiserver", &[]);
-                supervise(&machine, "apiserver", identity, move |world| server(world, retention));
+                let (cluster, identity) = (self.clone(), Identity::new("system:apiserver", &[]));
+                supervise(&machine, "apiserver", identity, move |world| server(world, cluster.clone(), 0));
+            }
+            Part::Standby => {
+                let (cluster, identity) = (self.clone(), Identity::new("system:apiserver", &[]));
+                supervise(&machine, "apiserver", identity, move |world| server(world, cluster.clone(), 1));
+            }
+            Part::Store => {
+                let (place, retention) = (self.place.clone(), self.layout.retention);
+                let identity = Identity::new("etcd", &[]);
+                supervise(&machine, "etcd", identity, move |world| keep_store(world, place.clone(), retention));
             }
             Part::Controllers => {
                 let identity = Identity::new("system:kube-controller-manager", &[]);
-                supervise(&machine, "controllers", identity, controllers);
+                let servers = self.servers();
+                supervise(&machine, "controllers", identity, move |world| controllers(world, servers));
             }
             Part::Scheduler => {
-                supervise(&machine, "scheduler", Identity::new("system:kube-scheduler", &[]), scheduler);
+                let (servers, identity) = (self.servers(), Identity::new("system:kube-scheduler", &[]));
+                supervise(&machine, "scheduler", identity, move |world| scheduler(world, servers));
             }
             Part::Node(number) => self.start_node(&machine, number),
         }
@@ -146,25 +212,29 @@ impl Cluster {
 
     fn start_node(&self, machine: &Machine, number: usize) {
         let name = &self.nodes[number].name;
-        let nodes = self.nodes.clone();
+        let cluster = self.clone();
         let identity = Identity::new(&format!("system:node:{name}"), &["system:nodes"]);
-        supervise(machine, "kubelet", identity, move |world| kubelet(world, nodes.clone(), number));
-        let nodes = self.nodes.clone();
+        supervise(machine, "kubelet", identity, move |world| kubelet(world, cluster.clone(), number));
+        let cluster = self.clone();
         let identity = Identity::new(&format!("system:kube-proxy:{name}"), &["system:node-proxier"]);
-        supervise(machine, "proxy", identity, move |world| proxy(world, nodes.clone(), number));
+        supervise(machine, "proxy", identity, move |world| proxy(world, cluster.clone(), number));
     }
 
     /// Stops a part at once: with its machine's power, or killed.
     pub async fn stop(&self, part: Part, power: bool) {
         self.up().remove(&part);
         let machine = self.sim.machine(&self.machine_of(part));
+        if part == Part::Store {
+            *self.place.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        }
         if power { machine.crash().await } else { machine.kill().await }
     }
 
-    /// Fills the server's disk, or makes room again.
+    /// Fills the store's disk, or makes room again.
     pub fn fill_disk(&self, full: bool) {
-        self.sim.trace(format_args!("disk of {SERVER} is {}", if full { "full" } else { "free again" }));
-        self.sim.machine(SERVER).fill_disk(full);
+        let machine = if self.layout.two_servers { STORE } else { SERVER };
+        self.sim.trace(format_args!("disk of {machine} is {}", if full { "full" } else { "free again" }));
+        self.sim.machine(machine).fill_disk(full);
     }
 
     /// Ends one of the containers that run on a node, if there is one.
@@ -214,20 +284,51 @@ where
     });
 }
 
-fn client_of(world: &World) -> Client {
+fn client_of(world: &World, servers: &[&str]) -> Client {
     let agent = format!("skiff-{}/simulated", world.component());
-    Client::new(world, ClientConfig::pipe(SERVER, &agent)).expect("the configuration is a good one")
+    let servers = servers.iter().map(|server| Address::Pipe((*server).to_owned())).collect();
+    let config = ClientConfig { servers, ..ClientConfig::pipe(SERVER, &agent) };
+    Client::new(world, config).expect("the configuration is a good one")
 }
 
-async fn server(world: World, retention: Retention) {
-    let store = StoreOptions::Embedded(EmbeddedOptions { retention, ..EmbeddedOptions::new("/var/lib/skiff/store") });
+fn store_options(retention: Retention) -> EmbeddedOptions {
+    EmbeddedOptions { retention, ..EmbeddedOptions::new("/var/lib/skiff/store") }
+}
+
+/// The store that two servers share, until it ends.
+async fn keep_store(world: World, place: Place, retention: Retention) {
+    let at = |store| *place.lock().unwrap_or_else(PoisonError::into_inner) = store;
+    let store = match Embedded::open(&world, store_options(retention)).await {
+        Ok(store) => Arc::new(store),
+        Err(error) => return tracing::warn!(%error, "the store cannot be opened"),
+    };
+    at(Some(store.clone()));
+    // A watch of nothing: its end is the store's.
+    if let Ok(mut end) = store.watch(b"/nothing", store.head().await.unwrap_or(1)).await {
+        while let Some(Ok(_)) = end.next().await {}
+    }
+    at(None);
+}
+
+/// One of the API servers, by its place among them.
+async fn server(world: World, cluster: Cluster, number: usize) {
+    let (name, weather) = (cluster.servers()[number], cluster.weathers()[number].clone());
+    let embedded = store_options(cluster.layout.retention);
     let options = skiff_apiserver::Options {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
         lost_node_tolerance: Duration::from_secs(60),
         recorder_dir: Some("/var/lib/skiff/recorder".into()),
-        ..skiff_apiserver::Options::new(vec![Address::Pipe(SERVER.to_owned())], store)
+        ..skiff_apiserver::Options::new(vec![Address::Pipe(name.to_owned())], StoreOptions::Embedded(embedded.clone()))
     };
-    let ended = match skiff_apiserver::run(world, options).await {
+    let store = if cluster.layout.two_servers {
+        Weathered::apart(&world, cluster.place.clone(), weather)
+    } else {
+        match Embedded::open(&world, embedded).await {
+            Ok(store) => Weathered::own(&world, Arc::new(store), weather),
+            Err(error) => return tracing::warn!(%error, "the store cannot be opened"),
+        }
+    };
+    let ended = match skiff_apiserver::run_on(world, options, Arc::new(store)).await {
         Ok(handle) => handle.stopping().await,
         Err(error) => Err(error),
     };
@@ -237,19 +338,19 @@ async fn server(world: World, retention: Retention) {
     }
 }
 
-async fn controllers(world: World) {
-    let client = client_of(&world);
+async fn controllers(world: World, servers: &'static [&'static str]) {
+    let client = client_of(&world, servers);
     skiff_controllers::run(world, client, skiff_controllers::Options::default()).await;
 }
 
-async fn scheduler(world: World) {
-    let client = client_of(&world);
+async fn scheduler(world: World, servers: &'static [&'static str]) {
+    let client = client_of(&world, servers);
     skiff_scheduler::run(world, client, skiff_scheduler::Options::default()).await;
 }
 
-async fn kubelet(world: World, nodes: Arc<Vec<SimulatedNode>>, number: usize) {
-    let client = client_of(&world);
-    let node = &nodes[number];
+async fn kubelet(world: World, cluster: Cluster, number: usize) {
+    let client = client_of(&world, cluster.servers());
+    let node = &cluster.nodes[number];
     let options = skiff_kubelet::Options {
         cluster: "skiff".into(),
         node_name: node.name.clone(),
@@ -273,9 +374,9 @@ fn address_of(number: usize) -> IpAddr {
     IpAddr::from([10, 89, 0, u8::try_from(number + 2).expect("a simulated cluster is small")])
 }
 
-async fn proxy(world: World, nodes: Arc<Vec<SimulatedNode>>, number: usize) {
-    let client = client_of(&world);
-    let node = &nodes[number];
+async fn proxy(world: World, cluster: Cluster, number: usize) {
+    let client = client_of(&world, cluster.servers());
+    let node = &cluster.nodes[number];
     let options = skiff_proxy::Options::new("skiff", &node.name, CLUSTER_CIDR, node.rules.clone());
     skiff_proxy::run(world, client, options).await;
 }

@@ -1,4 +1,5 @@
-//! What must hold at every revision, whatever goes wrong: read off the history that the witness wrote.
+//! What must hold at every revision, whatever goes wrong: read off the history that the witness wrote. Every breach
+//! begins with the name of its law.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,23 @@ use skiff_proto::metav1::ObjectMeta;
 use super::cluster::MOST_PODS;
 use super::user::Receipt;
 use super::witness::{Gap, Object, Record};
+
+/// No revision of an object comes after a later one; nor does anything of it go back.
+pub const REVISIONS: &str = "revisions only grow";
+/// At most one controller owns an object.
+pub const CONTROLLER: &str = "one controller per object";
+/// A Pod is bound once, and ends once.
+pub const BOUND: &str = "no Pod is bound twice";
+/// No two Pods have one address.
+pub const ADDRESS: &str = "an address is one Pod's";
+/// No node has more Pods than it takes.
+pub const ROOM: &str = "no node is overcommitted";
+/// A Deployment's ReplicaSets want no more Pods than replicas and maxSurge.
+pub const SURGE: &str = "never more than maxSurge above";
+/// They keep as many available as replicas less maxUnavailable.
+pub const UNAVAILABLE: &str = "never more than maxUnavailable below";
+/// What a user was told to be written is in the history.
+pub const ACKNOWLEDGED: &str = "no acknowledged write is lost";
 
 type Key = (&'static str, String, String);
 
@@ -43,21 +61,22 @@ pub fn breaches(history: &[Record], receipts: &[Receipt], gaps: &[Gap]) -> Vec<S
     for record in history {
         let before = state.objects.get(&key_of(record)).cloned();
         let mut found = Vec::new();
-        found.extend(revisions_grow(record, &state));
+        let mut find = |law, what: Option<String>| found.extend(what.map(|what| (law, what)));
+        find(REVISIONS, revisions_grow(record, &state));
         if let Some(before) = &before {
-            found.extend(identity_stays(before, record));
+            find(REVISIONS, identity_stays(before, record));
         }
         state.take(record);
         if !record.gone {
-            found.extend(one_controller(record.object.metadata()));
+            find(CONTROLLER, one_controller(record.object.metadata()));
             if let Object::Pod(pod) = &record.object {
                 let earlier = before.as_ref().and_then(|record| match &record.object {
                     Object::Pod(pod) => Some(pod),
                     _ => None,
                 });
-                found.extend(earlier.and_then(|earlier| bound_once(earlier, pod)));
-                found.extend(address_is_its_own(pod, &state));
-                found.extend(node_has_room(pod, &state));
+                find(BOUND, earlier.and_then(|earlier| bound_once(earlier, pod)));
+                find(ADDRESS, address_is_its_own(pod, &state));
+                find(ROOM, node_has_room(pod, &state));
             }
             // What the Deployment asked for meanwhile is known only where nothing was missed.
             let unknown =
@@ -65,14 +84,14 @@ pub fn breaches(history: &[Record], receipts: &[Receipt], gaps: &[Gap]) -> Vec<S
             if let Object::ReplicaSet(set) = &record.object
                 && !unknown
             {
-                found.extend(within_surge(set, before.as_ref(), &state));
-                found.extend(enough_stay(set, before.as_ref(), &state));
+                find(SURGE, within_surge(set, before.as_ref(), &state));
+                find(UNAVAILABLE, enough_stay(set, before.as_ref(), &state));
             }
         }
         let (kind, namespace, name) = record.key();
         let place =
             format!("revision {} ({:.3} s): {kind} {namespace}/{name}", record.revision, record.at.as_secs_f64());
-        breaches.extend(found.into_iter().map(|what| format!("{place}: {what}")));
+        breaches.extend(found.into_iter().map(|(law, what)| format!("{law}: {place}: {what}")));
     }
     breaches.extend(nothing_acknowledged_is_lost(history, receipts, gaps));
     breaches
@@ -257,7 +276,7 @@ fn nothing_acknowledged_is_lost(history: &[Record], receipts: &[Receipt], gaps: 
     };
     let words = |receipt: &Receipt| {
         let Receipt { kind, name, revision, .. } = receipt;
-        format!("{kind} {name} was acknowledged at revision {revision} and is not in the history")
+        format!("{ACKNOWLEDGED}: {kind} {name} was acknowledged at revision {revision} and is not in the history")
     };
     receipts.iter().filter(lost).map(words).collect()
 }

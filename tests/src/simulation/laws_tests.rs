@@ -136,7 +136,7 @@ fn a_node_with_too_many_pods_is_found() {
     };
     let many = |phase| (0..=MOST_PODS).map(|number| on(number, phase)).collect::<Vec<_>>();
     assert_eq!(found(&many("Running")[1..]), "");
-    assert!(found(&many("Running")).contains("is one of 15 on one, which takes 14"));
+    assert!(found(&many("Running")).contains("is one of 11 on one, which takes 10"));
     assert_eq!(found(&many("Failed")), "");
 }
 

@@ -5,29 +5,43 @@
 //! version of every object down. Then everything turns calm, and:
 //!
 //! - [`laws`]: no revision of the history breaks what must always hold;
-//! - [`rest`]: the cluster comes to rest, with exactly what the user asked for, down to containers and packets;
+//! - [`rest`]: the cluster comes to rest, with exactly what the user asked for, down to containers and packets, and with
+//!   nothing left in any queue;
 //! - a run of the same script without any trouble ends in the same picture;
 //! - the same seed is the same run, to the last chunk on the wire.
+//!
+//! [`minimise`] makes a run that fails smaller, and [`story`] tells it.
 
 pub mod cluster;
+pub mod draws;
 pub mod laws;
+pub mod minimise;
+pub mod plan;
+mod queues;
 pub mod rest;
 pub mod script;
+pub mod story;
 pub mod trouble;
 pub mod user;
+pub mod weather;
 pub mod witness;
 
 use std::time::Duration;
 
-use skiff_apiserver::Retention;
 use skiff_client::Client;
 use skiff_world::sim::{Faults, Run, Sim, Simulation};
 use skiff_world::{Identity, World};
 
 use cluster::Cluster;
+use plan::Plan;
 use rest::{Listing, Picture};
-use script::{Script, Wanted};
-use witness::History;
+use script::Wanted;
+use witness::{History, Record};
+
+/// No part of the program panics, hangs or spins.
+pub const PANICS: &str = "nobody panics or hangs";
+/// Who has nothing to do writes nothing.
+pub const RESTS: &str = "nobody writes at rest";
 
 /// How much happens in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,19 +88,36 @@ impl Outcome {
 
 /// Runs one seed.
 pub fn run(seed: u64, size: Size) -> Run<Outcome> {
-    let faults = if size.troubles == 0 { Faults::none() } else { Faults::default() };
-    Simulation::new(seed)
-        .faults(faults)
-        .time_limit(Duration::from_secs(4 * 3600))
-        .run(move |sim| async move { scenario(&sim, size).await })
+    run_plan(&Plan::of_seed(seed, size))
 }
 
-/// Everything that a seed has to complain of; a panic is a complaint like any other.
+/// Runs a plan. A panic is a breach like any other.
+pub fn run_plan(plan: &Plan) -> Run<Outcome> {
+    let faults = if plan.network_fails { Faults::default() } else { Faults::none() };
+    let (seed, plan) = (plan.seed, plan.clone());
+    let simulation = Simulation::new(seed).faults(faults).time_limit(Duration::from_secs(4 * 3600));
+    let Run { value, trace, digest, elapsed } =
+        simulation.attempt(move |sim| async move { scenario(&sim, plan).await });
+    let value = value.unwrap_or_else(|panic| {
+        let breaches = vec![format!("{PANICS}: {}", panic_text(panic.as_ref()))];
+        Outcome { picture: Ok(Picture::new()), breaches, versions: 0 }
+    });
+    Run { value, trace, digest, elapsed }
+}
+
+/// Everything that a plan's run has to complain of.
+pub fn complaints_of(plan: &Plan) -> Vec<String> {
+    run_plan(plan).value.complaints()
+}
+
+/// The law that a complaint is about.
+pub fn law_of(complaint: &str) -> &str {
+    complaint.split(": ").next().unwrap_or(complaint)
+}
+
+/// Everything that a seed has to complain of.
 pub fn complaints(seed: u64, size: Size) -> Vec<String> {
-    match std::panic::catch_unwind(|| run(seed, size).value.complaints()) {
-        Ok(complaints) => complaints,
-        Err(panic) => vec![panic_text(panic.as_ref())],
-    }
+    complaints_of(&Plan::of_seed(seed, size))
 }
 
 /// What a panic said.
@@ -97,11 +128,11 @@ pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 
 /// The picture in which a seed must end, whatever goes wrong: that of a run in which nothing does.
 pub fn ideal(seed: u64, size: Size) -> Result<Picture, Vec<String>> {
-    run(seed, Size { troubles: 0, ..size }).value.picture
+    run_plan(&Plan::of_seed(seed, size).without_troubles()).value.picture
 }
 
-async fn scenario(sim: &Sim, size: Size) -> Outcome {
-    let cluster = Cluster::with_retention(sim, size.nodes, retention(sim.seed()));
+async fn scenario(sim: &Sim, plan: Plan) -> Outcome {
+    let cluster = Cluster::laid_out(sim, plan.nodes, plan.layout());
     for part in cluster.parts() {
         cluster.start(part);
     }
@@ -109,31 +140,28 @@ async fn scenario(sim: &Sim, size: Size) -> Outcome {
     let (witness_world, witness_client) = cluster.client("witness", admin());
     let history = witness::start(&witness_world, &witness_client, sim);
 
-    let script = Script::from_seed(sim.seed(), size.acts);
     let (user_world, user_client) = cluster.client("user", admin());
     let (receipts, ()) = tokio::join!(
-        user::perform(&user_world, &user_client, &script, sim),
-        trouble::make(&cluster, sim, size.troubles)
+        user::perform(&user_world, &user_client, &plan.script, sim),
+        trouble::make(&cluster, sim, &plan.troubles)
     );
     sim.calm();
-    let picture = rest(&user_world, &user_client, &cluster, &script.wanted(), &history, sim).await;
+    let mut picture = rest(&user_world, &user_client, &cluster, &plan.script.wanted(), &history, sim).await;
     let records = history.records();
     let mut breaches = history.complaints();
     breaches.extend(laws::breaches(&records, &receipts, &history.gaps()));
+    if picture.is_ok() {
+        let clients: Vec<Client> =
+            cluster.servers().iter().map(|server| cluster.client_of_server("user", admin(), server).1).collect();
+        let undrained = queues::undrained(&user_world, &clients, &cluster).await;
+        if !undrained.is_empty() {
+            picture = Err(undrained);
+        }
+    }
     for line in picture.iter().flatten() {
         sim.trace(line);
     }
     Outcome { picture, breaches, versions: records.len() }
-}
-
-/// How much history the store keeps: in every third run so little that whoever is away for a moment has to list again.
-fn retention(seed: u64) -> Retention {
-    let usual = Retention::default();
-    if seed.is_multiple_of(3) {
-        Retention { revisions: 24, always: 8, age: Duration::from_secs(10), ..usual }
-    } else {
-        usual
-    }
 }
 
 /// Waits until everything is as it should be, and then whether it stays so without anybody writing anything.
@@ -162,9 +190,13 @@ async fn rest(
     let before = history.len();
     world.sleep(REST_FOR).await;
     let picture = look().await?;
-    let restless: Vec<String> = (history.records().iter().skip(before))
-        .filter(|record| record.object.kind() != "Node")
-        .map(|record| format!("not at rest: {:?} changed at revision {}", record.key(), record.revision))
+    let records = history.records();
+    let later = || records.iter().skip(before);
+    // A node says now and then that it is still what it was.
+    let once_more = |record: &&Record| later().filter(|other| other.key() == record.key()).count() < 2;
+    let restless: Vec<String> = later()
+        .filter(|record| record.object.kind() != "Node" || !once_more(record))
+        .map(|record| format!("{RESTS}: {:?} changed at revision {}", record.key(), record.revision))
         .collect();
     if restless.is_empty() { Ok(picture) } else { Err(restless) }
 }

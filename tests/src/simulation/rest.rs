@@ -16,6 +16,13 @@ use super::cluster::SimulatedNode;
 use super::script::{Wanted, Wish};
 use super::user::NAMESPACE;
 
+/// Once all faults are over, what is there is what was asked for.
+pub const END: &str = "the end is the one that was asked for";
+/// Once all faults are over, nobody has anything left to do.
+pub const DRAINED: &str = "every queue drains";
+/// A Pod without a node says why.
+pub const REASON: &str = "every pending Pod has a reason";
+
 /// What a cluster at rest looks like, line by line.
 pub type Picture = BTreeSet<String>;
 
@@ -32,7 +39,7 @@ pub struct Listing {
 async fn all<K: Kind>(client: &Client, namespace: &str) -> Result<Vec<K>, String> {
     match Api::<K>::new(client).list(namespace, &ListOptions::default()).await {
         Ok(list) => Ok(list.items),
-        Err(error) => Err(format!("cannot list {}: {error}", K::RESOURCE)),
+        Err(error) => Err(format!("{END}: cannot list {}: {error}", K::RESOURCE)),
     }
 }
 
@@ -58,7 +65,10 @@ impl Listing {
             self.check_deployment(wish, &mut wrong);
             picture.insert(format!("{}: {} of {}", wish.name, wish.replicas, wish.image));
         }
-        self.check_pods(&mut wrong);
+        self.check_pods(wanted, &mut wrong);
+        for name in &wanted.asked {
+            picture.extend(self.check_waiting(name, nodes.len(), &mut wrong));
+        }
         for name in &wanted.services {
             let endpoints = self.check_service(name, nodes, &mut wrong);
             picture.insert(format!("service {name}: {endpoints} endpoints"));
@@ -67,7 +77,11 @@ impl Listing {
             self.check_node(node, &mut wrong);
         }
         picture.insert(format!("{} nodes", self.nodes.len()));
-        if wrong.is_empty() { Ok(picture) } else { Err(wrong) }
+        if wrong.is_empty() {
+            return Ok(picture);
+        }
+        let named = |what: String| if what.starts_with(REASON) { what } else { format!("{END}: {what}") };
+        Err(wrong.into_iter().map(named).collect())
     }
 
     fn check_names(&self, wanted: &Wanted, wrong: &mut Vec<String>) {
@@ -106,7 +120,20 @@ impl Listing {
         }
     }
 
-    fn check_pods(&self, wrong: &mut Vec<String>) {
+    /// A Pod that no node can take waits, and says why. Gives what it says.
+    fn check_waiting(&self, name: &str, nodes: usize, wrong: &mut Vec<String>) -> Option<String> {
+        let pod = self.pods.iter().find(|pod| pod.metadata.name == name)?;
+        let why = pod.status.conditions.iter().find(|c| c.r#type == "PodScheduled" && c.status == "False");
+        let (reason, message) = why.map_or(("", ""), |c| (c.reason.as_str(), c.message.as_str()));
+        // Of every node, and of nothing that is over.
+        let true_now = format!("0/{nodes} nodes are available: {nodes} Insufficient cpu.");
+        if !pod.spec.node_name.is_empty() || reason != "Unschedulable" || !message.starts_with(&true_now) {
+            wrong.push(format!("{REASON}: {name} on {:?}: {reason:?}, {message:?}", pod.spec.node_name));
+        }
+        Some(format!("{name} waits: {message}"))
+    }
+
+    fn check_pods(&self, wanted: &Wanted, wrong: &mut Vec<String>) {
         let sets: BTreeMap<&str, &ReplicaSet> = self.sets.iter().map(|set| (set.metadata.uid.as_str(), set)).collect();
         let deployments: BTreeSet<&str> = self.deployments.iter().map(|d| d.metadata.uid.as_str()).collect();
         for set in sets.values() {
@@ -115,7 +142,7 @@ impl Listing {
             }
         }
         let mut count: BTreeMap<&str, i32> = BTreeMap::new();
-        for pod in &self.pods {
+        for pod in self.pods.iter().filter(|pod| !wanted.asked.contains(&pod.metadata.name)) {
             let name = &pod.metadata.name;
             match owner(&pod.metadata).filter(|uid| sets.contains_key(uid)) {
                 Some(uid) => *count.entry(uid).or_default() += 1,

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use super::draws::Draws;
+
 /// One thing the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
@@ -30,6 +32,10 @@ pub enum Act {
     Expose(String),
     /// That Service goes.
     Unexpose(String),
+    /// A Pod of this name that no node can take.
+    Ask(String),
+    /// That Pod goes.
+    Withdraw(String),
 }
 
 /// A Deployment as the user wants it.
@@ -56,6 +62,8 @@ impl fmt::Display for Act {
             Act::Delete(name) => write!(f, "delete {name}"),
             Act::Expose(name) => write!(f, "expose {name}"),
             Act::Unexpose(name) => write!(f, "unexpose {name}"),
+            Act::Ask(name) => write!(f, "ask for the Pod {name}, which is too large for any node"),
+            Act::Withdraw(name) => write!(f, "withdraw the Pod {name}"),
         }
     }
 }
@@ -74,6 +82,8 @@ pub struct Wanted {
     pub deployments: BTreeMap<String, Wish>,
     /// Services by name.
     pub services: BTreeSet<String>,
+    /// Pods that no node can take, by name.
+    pub asked: BTreeSet<String>,
 }
 
 impl Wanted {
@@ -101,34 +111,39 @@ impl Wanted {
             Act::Unexpose(name) => {
                 self.services.remove(name);
             }
+            Act::Ask(name) => {
+                self.asked.insert(name.clone());
+            }
+            Act::Withdraw(name) => {
+                self.asked.remove(name);
+            }
+        }
+    }
+
+    /// Whether an act is possible now.
+    pub fn allows(&self, act: &Act) -> bool {
+        let there = |name: &String| self.deployments.contains_key(name);
+        match act {
+            Act::Create(wish) => !there(&wish.name) && wish.surge + wish.unavailable > 0,
+            Act::Scale { name, .. } | Act::Roll { name, .. } | Act::Delete(name) => there(name),
+            Act::Expose(name) => !self.services.contains(name),
+            Act::Unexpose(name) => self.services.contains(name),
+            Act::Ask(name) => !self.asked.contains(name),
+            Act::Withdraw(name) => self.asked.contains(name),
         }
     }
 }
 
+/// The name of the Pod that no node can take.
+const TOO_LARGE: &str = "whale";
+
 /// The names the user knows.
 const NAMES: [&str; 4] = ["web", "api", "db", "queue"];
-
-/// A small generator of the script's own (SplitMix64): what the user wants must not shift with anybody else's draws.
-struct Draws(u64);
-
-impl Draws {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % n.max(1)
-    }
-
-    fn number(&mut self, from: i32, to: i32) -> i32 {
-        from + self.below((to - from + 1).unsigned_abs().into()) as i32
-    }
-}
 
 impl Script {
     /// The script of a seed, with so many acts.
     pub fn from_seed(seed: u64, length: usize) -> Script {
-        let mut draws = Draws(seed ^ 0x5c21_7074);
+        let mut draws = Draws::new(seed, 0x5c21_7074);
         let mut wanted = Wanted::default();
         let mut images = 0;
         let mut acts = Vec::with_capacity(length);
@@ -142,6 +157,16 @@ impl Script {
         Script { acts }
     }
 
+    /// Whether each act is possible when its turn comes.
+    pub fn makes_sense(&self) -> bool {
+        let mut wanted = Wanted::default();
+        self.acts.iter().all(|(_, act)| {
+            let possible = wanted.allows(act);
+            wanted.take(act);
+            possible
+        })
+    }
+
     /// What must be there in the end.
     pub fn wanted(&self) -> Wanted {
         let mut wanted = Wanted::default();
@@ -153,6 +178,10 @@ impl Script {
 }
 
 fn next(draws: &mut Draws, wanted: &Wanted, images: &mut u32) -> Act {
+    if draws.below(12) == 0 {
+        let name = TOO_LARGE.to_owned();
+        return if wanted.asked.contains(&name) { Act::Withdraw(name) } else { Act::Ask(name) };
+    }
     let name = NAMES[draws.below(NAMES.len() as u64) as usize].to_owned();
     let mut image = || {
         *images += 1;
@@ -188,23 +217,16 @@ mod tests {
             .flat_map(|seed| Script::from_seed(seed, 30).acts)
             .map(|(_, act)| act.to_string().split(' ').next().unwrap_or_default().to_owned())
             .collect();
-        assert_eq!(verbs.len(), 6, "{verbs:?}");
+        assert_eq!(verbs.len(), 8, "{verbs:?}");
     }
 
     #[test]
     fn every_act_is_possible_when_its_turn_comes() {
         for seed in 0..200 {
-            let mut wanted = Wanted::default();
-            for (_, act) in Script::from_seed(seed, 40).acts {
-                let there = |name: &String| wanted.deployments.contains_key(name);
-                match &act {
-                    Act::Create(wish) => assert!(!there(&wish.name) && wish.surge + wish.unavailable > 0),
-                    Act::Scale { name, .. } | Act::Roll { name, .. } | Act::Delete(name) => assert!(there(name)),
-                    Act::Expose(name) => assert!(!wanted.services.contains(name)),
-                    Act::Unexpose(name) => assert!(wanted.services.contains(name)),
-                }
-                wanted.take(&act);
-            }
+            let script = Script::from_seed(seed, 40);
+            assert!(script.makes_sense(), "seed {seed}");
         }
+        let scale = (Duration::ZERO, Act::Scale { name: "web".into(), replicas: 2 });
+        assert!(!Script { acts: vec![scale] }.makes_sense(), "nothing is there to be scaled");
     }
 }

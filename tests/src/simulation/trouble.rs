@@ -1,5 +1,8 @@
-//! What goes wrong in a run, beside the network's own faults: crashes, partitions, hung engines, wrong clocks.
+//! What goes wrong in a run, beside the network's own faults: crashes, partitions, hung engines, wrong clocks, a store
+//! that is slow or has lost its leader. All of it follows from the seed before the run begins, so that a run can be
+//! repeated with some of it left out.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::SignedDuration;
@@ -7,17 +10,31 @@ use skiff_kubelet::runtime::fake::Health;
 use skiff_world::World;
 use skiff_world::sim::Sim;
 
-use super::cluster::{Cluster, Part, SERVER};
+use super::cluster::{Cluster, Part};
+use super::draws::Draws;
 
-/// Makes so many troubles, one after the other and partly at the same time; returns when the last is over and every
-/// component is up again.
-pub async fn make(cluster: &Cluster, sim: &Sim, count: usize) {
+/// How long somebody lies in wait for a write.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A trouble, and when it strikes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Planned {
+    /// From the beginning of the run.
+    pub at: Duration,
+    /// What.
+    pub trouble: Trouble,
+}
+
+/// Makes these troubles, each at its time and partly at the same time; returns when the last is over and every component
+/// is up again.
+pub async fn make(cluster: &Cluster, sim: &Sim, troubles: &[Planned]) {
     // Nobody's machine: what makes trouble is never in trouble itself.
     let world = sim.machine("fate").world("fate", None);
+    let began = world.now();
     let mut under_way = Vec::new();
-    for _ in 0..count {
-        world.sleep(Duration::from_millis(300 + sim.random_below(12_000))).await;
-        let trouble = Trouble::draw(sim, cluster);
+    for Planned { at, trouble } in troubles.iter().cloned() {
+        world.sleep((began + at).saturating_duration_since(world.now())).await;
+        sim.trace(format_args!("trouble: {trouble}"));
         let (cluster, sim, inside) = (cluster.clone(), sim.clone(), world.clone());
         under_way.push(world.spawn("trouble", async move { trouble.happen(&cluster, &sim, &inside).await }));
     }
@@ -27,17 +44,21 @@ pub async fn make(cluster: &Cluster, sim: &Sim, count: usize) {
 }
 
 /// One trouble.
-enum Trouble {
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Trouble {
     /// A component loses its power, or is killed, and comes back after a while.
     Crash { part: Part, power: bool, back_after: Duration },
+    /// The same at the very moment at which a write has happened, and before anybody is told: the one after so many.
+    CrashAtWrite { part: Part, server: usize, after: u64, back_after: Duration },
     /// A machine is cut off.
     Unplug { part: Part, lasts: Duration },
-    /// Nothing passes between a part and the API server; everybody else goes on.
-    Partition { part: Part, lasts: Duration },
+    /// Nothing passes between a part and an API server; everybody else goes on.
+    Partition { part: Part, server: usize, lasts: Duration },
     /// Its connections break, once.
     Cut { part: Part },
     /// A container ends by itself.
-    End { node: usize },
+    End { node: usize, which: u64 },
     /// A node's engine does not answer.
     Engine { node: usize, health: Health, lasts: Duration },
     /// A whole node loses its power: its agent and every container.
@@ -46,47 +67,131 @@ enum Trouble {
     Wipe { node: usize, back_after: Duration },
     /// Everything loses its power and comes back, containers as they ran.
     Blackout { back_after: Duration },
-    /// The API server's disk is full.
+    /// The store's disk is full.
     Full { lasts: Duration },
+    /// The store answers late.
+    Slow { server: usize, longest: Duration, lasts: Duration },
+    /// A server hears late of what is in the store, and shows what was.
+    Late { server: usize, longest: Duration, lasts: Duration },
+    /// The store has no leader: watches end, reads fail, and of what is written nobody knows whether it was done.
+    Leaderless { server: usize, lasts: Duration },
     /// A clock is set.
     Clock { part: Part, by: SignedDuration },
 }
 
-impl Trouble {
-    fn draw(sim: &Sim, cluster: &Cluster) -> Trouble {
-        let seconds = |most: u64| Duration::from_millis(sim.random_below(most * 1000));
-        let node = sim.random_below(cluster.nodes().len() as u64) as usize;
-        let part = match sim.random_below(5) {
-            0 => Part::Server,
-            1 => Part::Controllers,
-            2 => Part::Scheduler,
-            _ => Part::Node(node),
-        };
-        match sim.random_below(16) {
-            0..=3 => Trouble::Crash { part, power: sim.random_below(2) == 0, back_after: seconds(6) },
-            4 | 5 => Trouble::Unplug { part, lasts: seconds(if sim.random_below(3) == 0 { 150 } else { 15 }) },
-            6 => Trouble::Cut { part },
-            7 | 8 => Trouble::End { node },
-            9 => {
-                let health = if sim.random_below(2) == 0 { Health::Hung } else { Health::Down };
-                Trouble::Engine { node, health, lasts: seconds(60) }
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let s = |time: &Duration| format!("{:.1} s", time.as_secs_f64());
+        match self {
+            Trouble::Crash { part, power, back_after } => {
+                let how = if *power { "loses its power" } else { "is killed" };
+                write!(f, "{part} {how}, back after {}", s(back_after))
             }
-            10 => Trouble::Power { node, back_after: seconds(30) },
-            11 => Trouble::Wipe { node, back_after: seconds(4) },
-            12 => Trouble::Blackout { back_after: seconds(8) },
-            13 => Trouble::Full { lasts: seconds(20) },
-            14 => Trouble::Partition { part, lasts: seconds(60) },
-            _ => {
-                let by = SignedDuration::from_secs(sim.random_below(120) as i64 - 60);
-                Trouble::Clock { part, by }
+            Trouble::CrashAtWrite { part, after, back_after, .. } => {
+                write!(f, "{part} is killed at a write, {after} writes from now, back after {}", s(back_after))
             }
+            Trouble::Unplug { part, lasts } => write!(f, "{part} is cut off for {}", s(lasts)),
+            Trouble::Partition { part, server, lasts } => {
+                write!(f, "nothing passes between {part} and {} for {}", server_name(*server), s(lasts))
+            }
+            Trouble::Cut { part } => write!(f, "the connections of {part} break"),
+            Trouble::End { node, .. } => write!(f, "a container on {} ends", Part::Node(*node)),
+            Trouble::Engine { node, health, lasts } => {
+                write!(f, "the engine of {} is {health:?} for {}", Part::Node(*node), s(lasts))
+            }
+            Trouble::Power { node, back_after } => {
+                write!(f, "{} and its containers lose power, back after {}", Part::Node(*node), s(back_after))
+            }
+            Trouble::Wipe { node, back_after } => {
+                write!(f, "{} loses its containers, back after {}", Part::Node(*node), s(back_after))
+            }
+            Trouble::Blackout { back_after } => write!(f, "everything loses power, back after {}", s(back_after)),
+            Trouble::Full { lasts } => write!(f, "the store's disk is full for {}", s(lasts)),
+            Trouble::Slow { server, longest, lasts } => {
+                write!(f, "the store takes up to {} for {}, {}", s(longest), server_name(*server), s(lasts))
+            }
+            Trouble::Late { server, longest, lasts } => {
+                write!(f, "{} hears up to {} late of the store, for {}", server_name(*server), s(longest), s(lasts))
+            }
+            Trouble::Leaderless { server, lasts } => {
+                write!(f, "{} finds the store without a leader for {}", server_name(*server), s(lasts))
+            }
+            Trouble::Clock { part, by } => write!(f, "the clock of {part} is set by {} s", by.as_secs()),
         }
     }
+}
 
+fn server_name(server: usize) -> Part {
+    if server == 0 { Part::Server } else { Part::Standby }
+}
+
+/// The troubles of a seed, in a cluster of so many nodes.
+pub fn of_seed(seed: u64, count: usize, nodes: usize, two_servers: bool) -> Vec<Planned> {
+    let mut draws = Draws::new(seed, 0x7472_6f75);
+    let mut at = Duration::ZERO;
+    let planned = |_| {
+        at += Duration::from_millis(300 + draws.below(12_000));
+        Planned { at, trouble: draw(&mut draws, nodes as u64, two_servers) }
+    };
+    (0..count).map(planned).collect()
+}
+
+fn draw(draws: &mut Draws, nodes: u64, two_servers: bool) -> Trouble {
+    fn seconds(draws: &mut Draws, most: u64) -> Duration {
+        Duration::from_millis(draws.below(most * 1000))
+    }
+    let node = draws.below(nodes) as usize;
+    let server = if two_servers { draws.below(2) as usize } else { 0 };
+    let part = match draws.below(if two_servers { 7 } else { 5 }) {
+        0 => Part::Server,
+        1 => Part::Controllers,
+        2 => Part::Scheduler,
+        5 => Part::Standby,
+        6 => Part::Store,
+        _ => Part::Node(node),
+    };
+    match draws.below(24) {
+        0..=3 => Trouble::Crash { part, power: draws.below(2) == 0, back_after: seconds(draws, 6) },
+        4 | 5 => {
+            let most = if draws.below(3) == 0 { 150 } else { 15 };
+            Trouble::Unplug { part, lasts: seconds(draws, most) }
+        }
+        6 => Trouble::Cut { part },
+        7 | 8 => Trouble::End { node, which: draws.below(1 << 32) },
+        9 => {
+            let health = if draws.below(2) == 0 { Health::Hung } else { Health::Down };
+            Trouble::Engine { node, health, lasts: seconds(draws, 60) }
+        }
+        10 => Trouble::Power { node, back_after: seconds(draws, 30) },
+        11 => Trouble::Wipe { node, back_after: seconds(draws, 4) },
+        12 => Trouble::Blackout { back_after: seconds(draws, 8) },
+        13 => Trouble::Full { lasts: seconds(draws, 20) },
+        14 => Trouble::Partition { part, server, lasts: seconds(draws, 60) },
+        15 => {
+            let by = SignedDuration::from_secs(draws.below(120) as i64 - 60);
+            Trouble::Clock { part, by }
+        }
+        16..=18 => Trouble::CrashAtWrite { part, server, after: draws.below(30), back_after: seconds(draws, 4) },
+        19 => Trouble::Slow { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
+        20 | 21 => Trouble::Late { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
+        _ => Trouble::Leaderless { server, lasts: seconds(draws, 8) },
+    }
+}
+
+impl Trouble {
     async fn happen(self, cluster: &Cluster, sim: &Sim, world: &World) {
         match self {
             Trouble::Crash { part, power, back_after } => {
                 cluster.stop(part, power).await;
+                world.sleep(back_after).await;
+                cluster.start(part);
+            }
+            Trouble::CrashAtWrite { part, server, after, back_after } => {
+                let ambush = cluster.weathers()[server].ambush(after);
+                // If hardly anybody writes, it strikes all the same.
+                let _ = tokio::time::timeout(PATIENCE, ambush.struck()).await;
+                cluster.stop(part, false).await;
+                ambush.end();
                 world.sleep(back_after).await;
                 cluster.start(part);
             }
@@ -95,11 +200,13 @@ impl Trouble {
                 world.sleep(lasts).await;
                 sim.link_up(&cluster.machine_of(part));
             }
-            Trouble::Partition { part: Part::Server, .. } => {}
-            Trouble::Partition { part, lasts } => {
-                sim.partition(SERVER, &cluster.machine_of(part));
-                world.sleep(lasts).await;
-                sim.heal(SERVER, &cluster.machine_of(part));
+            Trouble::Partition { part, server, lasts } => {
+                let (server, machine) = (cluster.servers()[server], cluster.machine_of(part));
+                if machine != server {
+                    sim.partition(server, &machine);
+                    world.sleep(lasts).await;
+                    sim.heal(server, &machine);
+                }
             }
             Trouble::Blackout { back_after } => {
                 for part in cluster.parts() {
@@ -115,11 +222,29 @@ impl Trouble {
                 world.sleep(lasts).await;
                 cluster.fill_disk(false);
             }
-            Trouble::Cut { part } => sim.cut(SERVER, &cluster.machine_of(part)),
-            Trouble::End { node } => cluster.end_a_container(node, sim.random_below(1 << 32)),
+            Trouble::Slow { server, longest, lasts } => {
+                cluster.weathers()[server].slow(longest);
+                world.sleep(lasts).await;
+                cluster.weathers()[server].slow(Duration::ZERO);
+            }
+            Trouble::Late { server, longest, lasts } => {
+                cluster.weathers()[server].late(longest);
+                world.sleep(lasts).await;
+                cluster.weathers()[server].late(Duration::ZERO);
+            }
+            Trouble::Leaderless { server, lasts } => {
+                cluster.weathers()[server].lose_leader();
+                world.sleep(lasts).await;
+                cluster.weathers()[server].find_leader();
+            }
+            Trouble::Cut { part } => {
+                for server in cluster.servers() {
+                    sim.cut(server, &cluster.machine_of(part));
+                }
+            }
+            Trouble::End { node, which } => cluster.end_a_container(node, which),
             Trouble::Engine { node, health, lasts } => {
                 let node = &cluster.nodes()[node];
-                sim.trace(format_args!("engine of {} is {health:?}", node.name));
                 node.engine.set_health(health);
                 world.sleep(lasts).await;
                 sim.trace(format_args!("engine of {} is well", node.name));

@@ -7,7 +7,7 @@ use serde_json::json;
 use skiff_client::{Api, Client, DeleteOptions, Error, Patch};
 use skiff_proto::Kind;
 use skiff_proto::appsv1::Deployment;
-use skiff_proto::corev1::Service;
+use skiff_proto::corev1::{Pod, Service};
 use skiff_world::World;
 use skiff_world::sim::Sim;
 
@@ -75,6 +75,8 @@ async fn attempt(client: &Client, act: &Act, number: usize) -> Result<Option<Rec
         }
         Act::Delete(name) => delete(&deployments, name).await,
         Act::Unexpose(name) => delete(&services, name).await,
+        Act::Ask(name) => create(&Api::<Pod>::new(client), &too_large(name, number), number).await.map(Some),
+        Act::Withdraw(name) => delete(&Api::<Pod>::new(client), name).await,
     }
 }
 
@@ -148,4 +150,21 @@ fn service(name: &str, number: usize) -> Service {
         "spec": { "selector": { "app": name }, "ports": [{ "port": 80, "targetPort": 8080 }] }
     });
     serde_json::from_value(object).expect("the user writes valid Services")
+}
+
+/// A Pod that asks for more than any node has.
+fn too_large(name: &str, number: usize) -> Pod {
+    let object = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": { "name": name, "namespace": NAMESPACE, "annotations": { ACT: number.to_string() } },
+        "spec": {
+            "containers": [{
+                "name": "app",
+                "image": "registry.test/app:1",
+                "resources": { "requests": { "cpu": "100" } }
+            }]
+        }
+    });
+    serde_json::from_value(object).expect("the user writes valid Pods")
 }

@@ -15,6 +15,8 @@ use skiff_proto::metav1::ObjectMeta;
 use skiff_world::World;
 use skiff_world::sim::Sim;
 
+use super::laws::REVISIONS;
+
 /// A watch that has been silent for so long is opened anew; its server may have gone without a word.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -256,7 +258,7 @@ impl<K: Kind> Following<K> {
         let (object, revision, gone) = match event {
             WatchEvent::Bookmark { revision, .. } => {
                 if revision < known {
-                    self.history.complain(format!("{}: bookmark {revision} after {known}", K::KIND));
+                    self.history.complain(format!("{REVISIONS}: {}: bookmark {revision} after {known}", K::KIND));
                 }
                 self.since = Some(known.max(revision));
                 self.seen_until = known.max(revision);
@@ -268,7 +270,7 @@ impl<K: Kind> Following<K> {
             WatchEvent::Deleted { object, revision } => (object, revision, true),
         };
         if revision <= known {
-            self.history.complain(format!("{}: an event at {revision} after {known}", K::KIND));
+            self.history.complain(format!("{REVISIONS}: {}: an event at {revision} after {known}", K::KIND));
         }
         (self.since, self.seen_until) = (Some(revision), revision);
         self.note(object, revision, gone, false);

@@ -96,6 +96,26 @@ impl Simulation {
         S: FnOnce(Sim) -> F,
         F: Future,
     {
+        let seed = self.seed;
+        let Run { value, trace, digest, elapsed } = self.attempt(scenario);
+        match value {
+            Ok(value) => Run { value, trace, digest, elapsed },
+            Err(panic) => {
+                eprintln!("seed {seed} failed; the end of its trace:");
+                for line in &trace[trace.len().saturating_sub(TAIL)..] {
+                    eprintln!("  {line}");
+                }
+                std::panic::resume_unwind(panic)
+            }
+        }
+    }
+
+    /// The same, with a panic as its value: what happened until then can be read.
+    pub fn attempt<S, F>(self, scenario: S) -> Run<std::thread::Result<F::Output>>
+    where
+        S: FnOnce(Sim) -> F,
+        F: Future,
+    {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
@@ -109,30 +129,18 @@ impl Simulation {
         let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
             runtime.block_on(async {
                 let value = supervised(&sim, limit, scenario(sim.clone())).await;
-                let elapsed = sim.elapsed();
                 for machine in sim.machines() {
                     machine.shut_down().await;
                 }
-                (value, elapsed)
+                value
             })
         }));
+        let elapsed = runtime.block_on(async { sim.elapsed() });
         let trace = std::mem::take(&mut *locked(&sim.shared.trace));
         // The machines and the simulation know each other; without this they would live for ever.
         locked(&sim.shared.machines).clear();
-        match outcome {
-            Ok((value, elapsed)) => {
-                let (trace, digest) = trace.finish();
-                Run { value, trace, digest, elapsed }
-            }
-            Err(panic) => {
-                let (lines, _) = trace.finish();
-                eprintln!("seed {} failed; the end of its trace:", self.seed);
-                for line in &lines[lines.len().saturating_sub(TAIL)..] {
-                    eprintln!("  {line}");
-                }
-                std::panic::resume_unwind(panic)
-            }
-        }
+        let (trace, digest) = trace.finish();
+        Run { value: outcome, trace, digest, elapsed }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use skiff_world::World;
+use skiff_world::mutants::{Mutant, is_awake};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -243,13 +244,17 @@ impl Writer {
     }
 
     fn forget(&mut self, below: u64) {
+        if is_awake(Mutant::HistoryForEver) {
+            return;
+        }
         let mut machine = self.shared.machine.write().unwrap_or_else(PoisonError::into_inner);
         self.dead.extend(machine.compact(below));
     }
 
     /// Replaces everything, above every revision that was ever given out.
     async fn restore(&mut self, snapshot: Snapshot) -> Result<u64, StoreError> {
-        let floor = snapshot.floor.max(self.shared.read().head());
+        let head = self.shared.read().head();
+        let floor = if is_awake(Mutant::RestoreGoesBack) { 1 } else { snapshot.floor.max(head) };
         let mut machine = Machine::new(floor, floor);
         let puts = snapshot.entries.into_iter().map(|(key, value)| Txn::create(key, value));
         let planned = machine.plan(&puts.collect::<Vec<_>>(), self.now());
