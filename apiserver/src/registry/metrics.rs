@@ -44,6 +44,7 @@ impl Asked {
             Operation::Patch { kind: PatchKind::Apply, .. } => "APPLY",
             Operation::Patch { .. } => "PATCH",
             Operation::Delete(_) => "DELETE",
+            Operation::DeleteCollection { .. } => "DELETECOLLECTION",
         };
         let scope = match () {
             () if !request.name.is_empty() || verb == "POST" => "resource",

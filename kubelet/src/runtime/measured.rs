@@ -97,8 +97,8 @@ impl ContainerRuntime for Measured {
         self.call("exec", self.runtime.exec(id, config)).await
     }
 
-    async fn attach(&self, id: &str, stdin: bool) -> Result<Session, RuntimeError> {
-        self.call("attach", self.runtime.attach(id, stdin)).await
+    async fn attach(&self, id: &str, stdin: bool, replay: bool) -> Result<Session, RuntimeError> {
+        self.call("attach", self.runtime.attach(id, stdin, replay)).await
     }
 
     async fn exit_code(&self, target: &SessionTarget) -> Result<Option<i32>, RuntimeError> {

@@ -173,15 +173,7 @@ fn of_plain(kind: &str) -> Columns {
             columns(const { &[NAME, column("AddressType"), column("Ports"), column("Endpoints"), AGE] }, endpoint_slice)
         }
         "PodDisruptionBudget" => columns(
-            const {
-                &[
-                    NAME,
-                    column("Min Available"),
-                    column("Max Unavailable"),
-                    number_column("Allowed Disruptions"),
-                    AGE,
-                ]
-            },
+            const { &[NAME, column("Min Available"), column("Max Unavailable"), number_column("Allowed Disruptions"), AGE] },
             disruption_budget,
         ),
         // As Kubernetes has it for kinds without columns of their own.

@@ -51,6 +51,8 @@ impl Rest {
             stdin: query.is_on("stdin"),
             tty: query.is_on("tty"),
             attach: place.subresource == "attach",
+            // As Kubernetes has it: whoever attaches sees what comes from now on.
+            replay: false,
             pod_uid: String::new(),
         };
         let mut needed = vec![OUTCOME];
