@@ -233,9 +233,11 @@ impl Drop for Prometheus {
 
 #[test]
 fn prometheus_sees_all_of_a_cluster() {
-    let cluster = Cluster::up_with("monitoring", &["--nodes", "2"]);
+    let cluster = Cluster::up_with("monitoring", &["--nodes", "2", "--log-format", "json", "--event-ttl", "30"]);
     cluster.apply(WEB);
     cluster.ctl(&["rollout", "status", "deployment/web", "--timeout", "90s"]);
+    let started = || cluster.get(&["events"]).iter().filter(|event| event["reason"] == "Started").count();
+    eventually("the Pods' starts are told", || (started() >= 2).then_some(()));
     let folder = Folder::prepare(&cluster);
 
     // What there is to scrape can be scraped, and promtool has nothing against it.
@@ -298,6 +300,22 @@ fn prometheus_sees_all_of_a_cluster() {
     signal("-CONT");
     seen.unwrap();
     eventually("it is up again", || prometheus.targets().filter(|(up, _)| *up == all));
+
+    // Logs are objects, and those of a reconcile have its id.
+    let (mut lines, mut of_reconciles) = (0, 0);
+    for name in ["supervisor", "server", "agent-node-1", "agent-node-2"] {
+        let log = std::fs::read_to_string(cluster.dir().join("logs").join(format!("{name}.log"))).unwrap();
+        for line in log.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{name}: {e}: {line}"));
+            lines += 1;
+            if line["span"]["name"] == "reconcile" {
+                assert_eq!(line["span"]["id"].as_str().map(str::len), Some(10), "{line}");
+                of_reconciles += 1;
+            }
+        }
+    }
+    assert!(lines > 10 && of_reconciles > 2, "{of_reconciles} of {lines} lines are a reconcile's");
+    eventually("Events run out", || (started() == 0).then_some(()));
 }
 
 #[test]

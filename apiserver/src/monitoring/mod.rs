@@ -52,11 +52,10 @@ impl Monitoring {
     ) -> Option<Response<Body>> {
         let path = uri.path();
         let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-        let ours = match segments.as_slice() {
-            ["livez" | "readyz" | "healthz", ..] | ["metrics", ..] => true,
-            ["api", "v1", "nodes", _, "proxy", ..] => true,
-            _ => false,
-        };
+        let ours = matches!(
+            segments.as_slice(),
+            ["livez" | "readyz" | "healthz" | "metrics", ..] | ["api", "v1", "nodes", _, "proxy", ..]
+        );
         if !ours {
             return None;
         }

@@ -151,7 +151,7 @@ fn a_large_page_comes_whole() {
             // More than the credit that a stream begins with.
             for n in 0..16 {
                 component.send(id, tunnel_frame::Body::Data(data(&[b'x'; 32 * 1024]))).await;
-                if n >= 7 && n < 14 && n % 2 == 1 {
+                if (7..14).contains(&n) && n % 2 == 1 {
                     assert!(matches!(component.next().await, (_, tunnel_frame::Body::Window(_))));
                 }
             }

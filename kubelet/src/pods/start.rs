@@ -113,7 +113,7 @@ mod tests {
 
     fn status(phase: &str, running: bool, ready: bool) -> PodStatus {
         let state = ContainerState {
-            running: running.then(|| Box::new(ContainerStateRunning::default()).into()),
+            running: running.then(|| Box::new(ContainerStateRunning::default())),
             ..ContainerState::default()
         };
         let ready = PodCondition {
@@ -124,7 +124,7 @@ mod tests {
         PodStatus {
             phase: phase.into(),
             conditions: vec![ready],
-            container_statuses: vec![ContainerStatus { state: state.into(), ..ContainerStatus::default() }],
+            container_statuses: vec![ContainerStatus { state, ..ContainerStatus::default() }],
             ..PodStatus::default()
         }
     }
