@@ -28,6 +28,7 @@ if [ "${1:-}" = tests ]; then
     need strace strace
     need pgrep procps
     need curl curl
+    need kubectl kubernetes-client
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
