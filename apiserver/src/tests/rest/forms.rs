@@ -67,7 +67,7 @@ fn protobuf_goes_in_and_comes_out_in_its_envelope() {
         let (meta, raw) = open(&list.body);
         let list = PodList::decode(raw.as_slice()).expect("a list");
         assert!(meta.contains("PodList") && !list.metadata.resource_version.is_empty());
-        assert_eq!(list.items, [pod.clone()]);
+        assert_eq!(list.items, std::slice::from_ref(&pod));
 
         let mut body = http.send("GET", &format!("{PODS}?watch=1"), &headers[1..], "").await;
         assert_eq!(body.headers()["content-type"], "application/vnd.kubernetes.protobuf;stream=watch");
