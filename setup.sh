@@ -29,6 +29,7 @@ if [ "${1:-}" = tests ]; then
     need pgrep procps
     need curl curl
     need promtool prometheus
+    need kubectl kubernetes-client
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

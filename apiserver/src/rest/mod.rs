@@ -76,6 +76,13 @@ impl Rest {
     }
 
     async fn route(&self, identity: Identity, request: http::Request<Body>) -> ApiResult<Answer> {
+        // Who asks as somebody else must not be answered as themselves.
+        if request.headers().keys().any(|name| name.as_str().starts_with("impersonate-")) {
+            return Err(ApiError::forbidden_here(format!(
+                "User {:?} cannot impersonate anybody: impersonation is not supported; use a certificate of that user",
+                identity.user
+            )));
+        }
         let path = request.uri().path().to_string();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         match path.trim_end_matches('/') {
@@ -89,10 +96,9 @@ impl Rest {
         if let Some(document) = path.strip_prefix("/openapi/v3/").filter(|_| reads) {
             return self.openapi.document(self.registry.table(), document);
         }
-        if let Some(group) = path.strip_prefix("/apis/").map(|rest| rest.trim_end_matches('/')) {
-            if reads && !group.contains('/') {
-                return discovery::group(self.registry.table(), group);
-            }
+        let group = path.strip_prefix("/apis/").map(|rest| rest.trim_end_matches('/'));
+        if let Some(group) = group.filter(|group| reads && !group.contains('/')) {
+            return discovery::group(self.registry.table(), group);
         }
         let Some(place) = path::parse(&path) else { return Err(nothing_here(&path)) };
         if place.resource.is_empty() {

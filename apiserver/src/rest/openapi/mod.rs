@@ -28,7 +28,9 @@ struct Made {
 }
 
 /// The media type of OpenAPI v2 in protobuf.
-const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+const V2_PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+/// As older clients ask for it. It is no media type (an `@` may not stand there), so they cannot read it in an answer.
+const V2_ASKED: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 impl Documents {
     /// `/openapi/v3`.
@@ -56,7 +58,7 @@ impl Documents {
     pub fn v2(&self, table: &Table, headers: &HeaderMap) -> Answer {
         let made = self.made(table);
         let document = made.v2.get_or_init(|| v2::make(made.documents.values().map(|(text, _)| text)));
-        match media::takes(headers, V2_PROTOBUF) {
+        match [V2_PROTOBUF, V2_ASKED].iter().any(|kind| media::takes(headers, kind)) {
             true => respond::document(OK, V2_PROTOBUF, document.protobuf.clone()),
             false => respond::document(OK, crate::resources::JSON, document.json.clone()),
         }

@@ -67,10 +67,10 @@ impl Rest {
             event = wire.next() => Some(event),
             () = self.world.sleep(FIRST) => None,
         };
-        if let Some(Event::Closed(close)) = &first {
-            if close.failed {
-                return Err(refusal(close));
-            }
+        if let Some(Event::Closed(close)) = &first
+            && close.failed
+        {
+            return Err(refusal(close));
         }
         let left = query.number("limitBytes")?.and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX);
         let logs = Logs { wire, first, left };

@@ -186,6 +186,10 @@ fn identities_limits_and_rights_are_those_of_the_other_face() {
         );
         let refused = someone.ask("DELETE", PODS, &[], "").await.json();
         assert!(refused["message"].as_str().unwrap_or_default().contains("cannot deletecollection resource \"pods\""));
+        for header in ["impersonate-user: someone", "impersonate-group: system:nodes", "impersonate-extra-a: b"] {
+            let refused = server.http().ask("GET", "/api/v1/pods", &[header], "").await;
+            assert_eq!(refused.code, 403, "nobody is answered as themselves when asking as another");
+        }
         // A node reads only what is its own, here too.
         let node = server.http_as(Identity::new("system:node:n1", &["system:nodes"]));
         assert_eq!(node.get("/api/v1/pods").await.code, 403);

@@ -1,0 +1,297 @@
+//! A conversation with the real kubectl on a real cluster: what a person types, and what a person sees. It must hold for
+//! whatever kubectl the machine has: Debian's is years older than the newest.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::cluster::{Cluster, eventually, expect_success, http_get};
+
+const GUESTBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/guestbook.yaml");
+
+/// kubectl with a home of its own, so that nothing of it is left behind.
+struct Kubectl<'c> {
+    cluster: &'c Cluster,
+    home: tempfile::TempDir,
+    minor: u32,
+}
+
+impl<'c> Kubectl<'c> {
+    fn new(cluster: &'c Cluster) -> Self {
+        let home = tempfile::Builder::new().prefix("skiff-kubectl-").tempdir().unwrap();
+        let mut kubectl = Kubectl { cluster, home, minor: 0 };
+        let version: Value = serde_json::from_str(&kubectl.ok(&["version", "--client", "-o", "json"])).unwrap();
+        let minor = version["clientVersion"]["minor"].as_str().unwrap_or_default();
+        kubectl.minor = minor.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        kubectl
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("kubectl");
+        // The very file that skiffctl uses.
+        command.args(words).env("HOME", self.home.path()).env("KUBECONFIG", self.cluster.kubeconfig());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().expect("kubectl is installed: ./setup.sh tests")
+    }
+
+    /// Runs it, which must succeed; its standard output.
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        expect_success(&format!("kubectl {}", words.join(" ")), &output);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs it, which must fail; its standard error.
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(!output.status.success(), "kubectl {}: it was taken", words.join(" "));
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// Runs it with something to read, which must succeed.
+    fn fed(&self, words: &[&str], input: &str) -> String {
+        let mut command = self.command(words);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        expect_success(&format!("kubectl {}", words.join(" ")), &output);
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// One field of one object.
+    fn field(&self, object: &str, path: &str) -> String {
+        self.ok(&["get", object, "-o", &format!("jsonpath={{{path}}}")])
+    }
+
+    /// A first Pod with a label.
+    fn pod(&self, label: &str) -> String {
+        self.ok(&["get", "pods", "-l", label, "-o", "jsonpath={.items[0].metadata.name}"])
+    }
+}
+
+fn has(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in\n{text}");
+    }
+}
+
+#[test]
+fn kubectl_works_unchanged() {
+    let cluster = Cluster::up_with("kubectl", &["--nodes", "2"]);
+    let k = Kubectl::new(&cluster);
+    looking_around(&k);
+    applying(&k);
+    reading(&k);
+    streams(&k);
+    making(&k);
+    changing(&k);
+    rolling(&k);
+    nodes(&k);
+    deleting(&k);
+}
+
+fn looking_around(k: &Kubectl<'_>) {
+    has(&k.ok(&["version"]), &["v1.36.0+skiff"]);
+    has(&k.ok(&["cluster-info"]), &["https://10."]);
+    has(&k.ok(&["api-resources"]), &["deployments", "deploy", "endpointslices"]);
+    has(&k.ok(&["api-versions"]), &["apps/v1\n", "v1\n"]);
+    has(&k.ok(&["get", "nodes", "-o", "wide"]), &["NAME", "STATUS", "INTERNAL-IP", "node-1", "Ready", "docker://"]);
+    has(&k.ok(&["get", "namespaces"]), &["default", "kube-system", "Active"]);
+    has(&k.ok(&["explain", "deployment.spec.strategy"]), &["rollingUpdate", "type"]);
+    assert_eq!(k.ok(&["auth", "can-i", "delete", "nodes"]), "yes\n");
+    has(&k.ok(&["auth", "can-i", "--list"]), &["*.*"]);
+    if k.minor >= 28 {
+        has(&k.ok(&["auth", "whoami"]), &["kubernetes-admin", "system:masters"]);
+    }
+    has(&k.refused(&["get", "pods", "none"]), &["Error from server (NotFound): pods \"none\" not found"]);
+    has(&k.refused(&["get", "widgets"]), &["the server doesn't have a resource type \"widgets\""]);
+}
+
+fn applying(k: &Kubectl<'_>) {
+    let applied = k.ok(&["apply", "-f", GUESTBOOK]);
+    has(&applied, &["service/counter created", "deployment.apps/guestbook created"]);
+    let again = k.ok(&["apply", "-f", GUESTBOOK]);
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    has(&k.ok(&["rollout", "status", "deployment/guestbook", "--timeout", "90s"]), &["successfully rolled out"]);
+    k.ok(&["wait", "deployment/counter", "--for=condition=Available", "--timeout=60s"]);
+    assert_eq!(k.ok(&["diff", "-f", GUESTBOOK]), "", "nothing differs");
+    let text = std::fs::read_to_string(GUESTBOOK).unwrap();
+    let more = text.replacen("replicas: 3", "replicas: 2", 1);
+    assert_ne!(text, more);
+    let file = k.home.path().join("more.yaml");
+    std::fs::write(&file, &more).unwrap();
+    let file = file.to_str().unwrap();
+    let differs = k.run(&["diff", "-f", file]);
+    assert_eq!(differs.status.code(), Some(1));
+    has(&String::from_utf8_lossy(&differs.stdout), &["-  replicas: 3", "+  replicas: 2"]);
+    has(&k.ok(&["apply", "-f", file]), &["deployment.apps/guestbook configured"]);
+    let wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: wrong}\ndada: {a: b}\n";
+    std::fs::write(k.home.path().join("wrong.yaml"), wrong).unwrap();
+    has(&k.refused(&["create", "-f", k.home.path().join("wrong.yaml").to_str().unwrap()]), &["unknown field", "dada"]);
+    let out = k.refused(&["apply", "--server-side", "-f", file]);
+    has(&out, &["server-side apply is not supported yet"]);
+}
+
+fn reading(k: &Kubectl<'_>) {
+    let table = k.ok(&["get", "pods", "-l", "app=guestbook"]);
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
+    has(&k.ok(&["get", "pods", "-o", "wide"]), &["NOMINATED NODE", "10.244."]);
+    has(&k.ok(&["get", "all"]), &["pod/guestbook-", "service/kubernetes", "replicaset.apps/counter-"]);
+    has(&k.ok(&["get", "pods", "-A", "--show-labels"]), &["NAMESPACE", "app=guestbook"]);
+    assert_eq!(k.ok(&["get", "deploy", "-o", "name"]), "deployment.apps/counter\ndeployment.apps/guestbook\n");
+    has(&k.ok(&["get", "service", "guestbook", "-o", "yaml"]), &["kind: Service\n", "nodePort: 30080"]);
+    let list: Value = serde_json::from_str(&k.ok(&["get", "pods", "-o", "json"])).unwrap();
+    assert_eq!(list["kind"], "List");
+    assert_eq!(k.field("service/guestbook", ".spec.ports[0].nodePort"), "30080");
+    has(&k.ok(&["get", "pods", "--sort-by=.metadata.creationTimestamp"]), &["guestbook-"]);
+    has(&k.ok(&["get", "pods", "--field-selector=status.phase=Running"]), &["guestbook-"]);
+    has(&k.ok(&["get", "pods", "--chunk-size=1"]), &["counter-", "guestbook-"]);
+    let pod = k.pod("app=guestbook");
+    has(&k.ok(&["describe", "pod", &pod]), &["Controlled By:", "Image:", "Scheduled", "Started"]);
+    has(&k.ok(&["describe", "deployment", "guestbook"]), &["2 desired", "ScalingReplicaSet"]);
+    let service = k.ok(&["describe", "service", "guestbook"]);
+    has(&service, &["Endpoints:", "NodePort:"]);
+    if k.minor >= 30 {
+        // Older ones look for Endpoints, which nobody makes of EndpointSlices here.
+        has(&service, &[":8080"]);
+    }
+    has(&k.ok(&["describe", "node", "node-1"]), &["Conditions:", "Capacity:", "Non-terminated Pods:"]);
+    has(&k.ok(&["describe", "namespace", "default"]), &["Active"]);
+    has(&k.ok(&["get", "events"]), &["LAST SEEN", "ScalingReplicaSet"]);
+    if k.minor >= 26 {
+        has(&k.ok(&["events"]), &["ScalingReplicaSet"]);
+    }
+    watching(k);
+}
+
+/// `get -w` shows what is, and then what happens.
+fn watching(k: &Kubectl<'_>) {
+    let mut child = k.command(&["get", "configmaps", "-w"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.next().unwrap().starts_with("NAME"));
+    k.ok(&["create", "configmap", "watched", "--from-literal=a=b"]);
+    let seen = lines.find(|line| line.starts_with("watched"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(seen.unwrap().split_whitespace().nth(1), Some("1"));
+}
+
+fn streams(k: &Kubectl<'_>) {
+    let pod = k.pod("app=guestbook");
+    has(&k.ok(&["logs", &pod]), &["serving on 0.0.0.0:8080"]);
+    has(&k.ok(&["logs", "deployment/guestbook", "--tail=1", "--timestamps"]), &["Z serving on"]);
+    has(&k.refused(&["logs", &pod, "--previous"]), &["previous"]);
+    has(&k.ok(&["exec", &pod, "--", "/demo", "env"]), &["KUBERNETES_SERVICE_HOST=10."]);
+    let failed = k.run(&["exec", &pod, "--", "/demo", "exit", "7"]);
+    assert_eq!(failed.status.code(), Some(7), "the command's exit code is ours");
+    let text = "a line\n".repeat(20_000);
+    assert_eq!(k.fed(&["exec", "-i", &pod, "--", "/demo", "copy"], &text), text);
+    has(&k.refused(&["exec", &pod, "-c", "none", "--", "ls"]), &["none"]);
+
+    let mut child = k.command(&["port-forward", &pod, ":8080"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.next().expect("it says what it forwards");
+    let address = line.split_whitespace().nth(2).unwrap_or_default().to_owned();
+    let page = eventually("the Pod answers through the forwarded port", || http_get(&address, "/plain").ok());
+    let again = http_get(&address, "/plain");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!page.is_empty() && again.is_ok(), "{line}: {page:?} {again:?}");
+}
+
+fn making(k: &Kubectl<'_>) {
+    k.ok(&["create", "namespace", "other"]);
+    k.ok(&["create", "secret", "generic", "sesame", "--from-literal=word=open", "-n", "other"]);
+    assert_eq!(k.ok(&["get", "secret", "sesame", "-n", "other", "-o", "jsonpath={.data.word}"]), "b3Blbg==");
+    has(
+        &k.ok(&["run", "one", "--image=skiff/demo", "--image-pull-policy=IfNotPresent", "--", "front"]),
+        &["pod/one created"],
+    );
+    k.ok(&["wait", "pod/one", "--for=condition=Ready", "--timeout=60s"]);
+    has(&k.ok(&["expose", "pod", "one", "--port=80", "--target-port=8080"]), &["service/one exposed"]);
+    k.ok(&["create", "deployment", "made", "--image=skiff/demo", "--dry-run=server"]);
+    has(&k.refused(&["get", "deployment", "made"]), &["not found"]);
+    has(&k.refused(&["create", "configmap", "watched"]), &["configmaps \"watched\" already exists"]);
+    has(&k.refused(&["run", "Bad_Name", "--image=x"]), &["is invalid", "metadata.name"]);
+}
+
+fn changing(k: &Kubectl<'_>) {
+    k.ok(&["label", "pod", "one", "color=red"]);
+    k.ok(&["annotate", "pod", "one", "note=this"]);
+    assert_eq!(k.field("pod/one", ".metadata.labels.color"), "red");
+    has(&k.refused(&["label", "pod", "one", "color=blue"]), &["overwrite"]);
+    k.ok(&["label", "pod", "one", "color-"]);
+    for (kind, patch) in [
+        ("strategic", r#"{"data":{"b":"1"}}"#),
+        ("merge", r#"{"data":{"c":"2"}}"#),
+        ("json", r#"[{"op":"remove","path":"/data/b"}]"#),
+    ] {
+        has(&k.ok(&["patch", "configmap", "watched", "--type", kind, "-p", patch]), &["patched"]);
+    }
+    let data: Value = serde_json::from_str(&k.field("configmap/watched", ".data")).unwrap();
+    assert_eq!(data, serde_json::json!({"a": "b", "c": "2"}));
+    let edited =
+        k.command(&["edit", "configmap", "watched"]).env("EDITOR", "sed -i s/a:.b/a:\\ edited/").output().unwrap();
+    expect_success("kubectl edit", &edited);
+    assert_eq!(k.field("configmap/watched", ".data.a"), "edited");
+    let mut object: Value = serde_json::from_str(&k.ok(&["get", "configmap", "watched", "-o", "json"])).unwrap();
+    object["data"] = serde_json::json!({"replaced": "yes"});
+    k.fed(&["replace", "-f", "-"], &object.to_string());
+    assert_eq!(k.field("configmap/watched", ".data.replaced"), "yes");
+    object["metadata"]["resourceVersion"] = "1".into();
+    let file = k.home.path().join("stale.json");
+    std::fs::write(&file, object.to_string()).unwrap();
+    has(&k.refused(&["replace", "-f", file.to_str().unwrap()]), &["(Conflict)", "the object has been modified"]);
+}
+
+fn rolling(k: &Kubectl<'_>) {
+    let deployment = "deployment/guestbook";
+    k.ok(&["scale", deployment, "--replicas=3"]);
+    has(&k.refused(&["scale", deployment, "--current-replicas=9", "--replicas=1"]), &["9"]);
+    let container = k.field(deployment, ".spec.template.spec.containers[0].name");
+    k.ok(&["set", "env", deployment, "RELEASE=two"]);
+    k.ok(&["rollout", "status", deployment, "--timeout", "90s"]);
+    k.ok(&["set", "image", deployment, &format!("{container}=skiff/demo:latest")]);
+    has(&k.ok(&["rollout", "history", deployment]), &["REVISION", "1 ", "2 ", "3 "]);
+    has(&k.ok(&["rollout", "history", deployment, "--revision=2"]), &["RELEASE"]);
+    has(&k.ok(&["rollout", "undo", deployment, "--to-revision=1"]), &["rolled back"]);
+    k.ok(&["rollout", "restart", deployment]);
+    k.ok(&["rollout", "pause", deployment]);
+    assert_eq!(k.field(deployment, ".spec.paused"), "true");
+    k.ok(&["rollout", "resume", deployment]);
+    has(&k.ok(&["rollout", "status", deployment, "--timeout", "90s"]), &["successfully rolled out"]);
+}
+
+fn nodes(k: &Kubectl<'_>) {
+    k.ok(&["taint", "node", "node-1", "a=b:PreferNoSchedule"]);
+    k.ok(&["taint", "node", "node-1", "a-"]);
+    k.ok(&["cordon", "node-2"]);
+    has(&k.ok(&["get", "node", "node-2"]), &["Ready,SchedulingDisabled"]);
+    let drained = k.run(&["drain", "node-2", "--force", "--ignore-daemonsets", "--timeout=90s"]);
+    expect_success("kubectl drain", &drained);
+    let left = k.ok(&["get", "pods", "-A", "--field-selector=spec.nodeName=node-2", "-o", "name"]);
+    assert_eq!(left, "", "the node is empty");
+    k.ok(&["uncordon", "node-2"]);
+}
+
+fn deleting(k: &Kubectl<'_>) {
+    k.ok(&["create", "configmap", "other"]);
+    has(&k.ok(&["delete", "configmap", "other", "watched"]), &["\"other\" deleted", "\"watched\" deleted"]);
+    // The owner goes, what it owned stays; then that goes too, at once.
+    let set = k.ok(&["get", "rs", "-l", "app=counter", "-o", "jsonpath={.items[0].metadata.name}"]);
+    k.ok(&["delete", "deployment", "counter", "--cascade=orphan"]);
+    assert_eq!(k.field(&format!("rs/{set}"), ".metadata.ownerReferences"), "");
+    k.ok(&["delete", "rs", &set]);
+    k.ok(&["delete", "pods", "-l", "app=counter", "--grace-period=1", "--ignore-not-found"]);
+    let deleted = k.ok(&["delete", "-f", GUESTBOOK, "--ignore-not-found"]);
+    has(&deleted, &["deployment.apps \"guestbook\" deleted"]);
+    k.ok(&["delete", "pods", "--all", "--force", "--grace-period=0", "--ignore-not-found"]);
+    k.ok(&["delete", "namespace", "other", "--timeout=60s"]);
+    has(&k.refused(&["get", "namespace", "other"]), &["not found"]);
+    eventually("all Pods are gone", || k.ok(&["get", "pods", "-o", "name"]).is_empty().then_some(()));
+}
