@@ -1,7 +1,5 @@
 //! A PodDisruptionBudget between a drain and the Pods of a node.
 
-use serde_json::Value;
-
 use crate::cluster::{Cluster, eventually};
 use crate::web::Web;
 
@@ -26,7 +24,7 @@ fn a_drain_takes_no_more_than_a_budget_gives() {
     );
     let counted = |healthy: i64, allowed: i64| {
         let status = cluster.get(&["pdb", "web"]).remove(0)["status"].clone();
-        let is = |field: &str, n: i64| status[field] == Value::from(n);
+        let is = |field: &str, n: i64| status[field] == n;
         (is("currentHealthy", healthy) && is("disruptionsAllowed", allowed) && is("expectedPods", 2)).then_some(())
     };
     eventually("the budget is counted", || counted(2, 0));
