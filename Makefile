@@ -66,13 +66,13 @@ faults: build image
 bench: build image
 	cargo run -q --release -p skiff-tests --bin bench -- $(WHAT)
 
-## The whole control plane under N seeds.
+## The whole control plane under N seeds, on all processors; a seed that fails is told as a story.
 simulate:
 	cargo run -q --release -p skiff-tests --bin simulate -- --seeds $(SEEDS)
 
-## Which deliberate mutant the simulation catches.
+## Wakes each deliberate fault of docs/traps.md, and shows which test kills it; fails if one survives.
 mutants:
-	cargo run -q --release -p skiff-tests --bin mutants
+	cargo run -q -p skiff-tests --bin mutants
 
 clean:
 	cargo clean

@@ -239,3 +239,23 @@ fn one_seed_is_one_run() {
     };
     assert_eq!(simulate(42, story), simulate(42, story));
 }
+
+#[test]
+fn what_is_left_of_pods_that_went_meanwhile_is_cleared_away() {
+    // With its containers; and with nothing but its address and files, as a crash leaves a Pod that is being made.
+    for with_containers in [true, false] {
+        simulate(5, move |cluster| async move {
+            cluster.create("web", "demo:1", "Always").await;
+            cluster.until("ready", async || cluster.is_ready("web").await).await;
+            cluster.machine.kill().await;
+            let now = DeleteOptions { grace_period_seconds: Some(0), ..DeleteOptions::default() };
+            cluster.pods().delete("default", "web", &now).await.expect("deleted");
+            if !with_containers {
+                cluster.engine.remove_all();
+            }
+            cluster.start_kubelet();
+            let nothing = async || cluster.engine.all().is_empty() && cluster.network.taken().is_empty();
+            cluster.until("nothing is left", nothing).await;
+        });
+    }
+}

@@ -5,6 +5,7 @@ mod nodes;
 mod overlap;
 mod patience;
 mod prompt;
+mod stale;
 mod why;
 
 use skiff_tests::simulation::minimise::minimise;

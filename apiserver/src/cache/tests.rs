@@ -129,6 +129,22 @@ fn entering_a_selection_is_added_and_leaving_it_is_deleted() {
 }
 
 #[test]
+fn a_watch_from_a_list_of_nothing_sees_the_first_write() {
+    run(|f| async move {
+        let nothing = f.list(ListOptions::default());
+        assert!(nothing.entries.is_empty());
+        let mut watch = f.cache.watch(f.pods, f.watch(WatchFrom::After(nothing.revision))).unwrap();
+        let written = f.put("ns/a", "web", "").await;
+        match watch.next().await.unwrap() {
+            WatchEvent::Object(event) => {
+                assert_eq!((event.kind, event.entry.mod_revision), (WatchKind::Added, written))
+            }
+            other => panic!("the first write comes first, and not {other:?}"),
+        }
+    });
+}
+
+#[test]
 fn a_watch_with_state_shows_it_then_marks_its_end() {
     run(|f| async move {
         f.put("ns/b", "web", "").await;

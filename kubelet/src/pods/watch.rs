@@ -91,10 +91,7 @@ impl Pods {
     pub async fn look_at_everything(&self) -> Result<(), RuntimeError> {
         let mut by_pod: BTreeMap<PodKey, Vec<ContainerReport>> = BTreeMap::new();
         for report in self.shared.runtime.containers(None).await? {
-            let key = self.owner(&report);
-            if !is_awake(Mutant::LeftoversStay) || self.is_listed(&key.uid) {
-                by_pod.entry(key).or_default().push(report);
-            }
+            by_pod.entry(self.owner(&report)).or_default().push(report);
         }
         let networks = self.shared.network.pods().await.unwrap_or_default();
         let files: BTreeSet<String> = self.shared.volumes.pods().await.into_iter().collect();
@@ -106,6 +103,9 @@ impl Pods {
             if !by_pod.keys().any(|key| key.uid == **uid) {
                 by_pod.entry(self.by_uid(uid)).or_default();
             }
+        }
+        if is_awake(Mutant::LeftoversStay) {
+            by_pod.retain(|key, _| self.is_listed(&key.uid));
         }
         for key in by_pod.keys() {
             self.with(key, |record| {

@@ -66,7 +66,7 @@ fn try_to_kill(row: &Row, programs: &Programs, arguments: &Arguments) -> Result<
 }
 
 fn by_seed(mutant: Mutant, named: u64, law: &str, most: u64) -> Result<String, String> {
-    for seed in std::iter::once(named).chain(0..most) {
+    for seed in std::iter::once(named).chain((0..most).filter(|seed| *seed != named)) {
         let found = mutants::with(mutant, || complaints(seed, Size::default()));
         if let Some(complaint) = found.iter().find(|complaint| law_of(complaint) == law) {
             return Ok(format!("by seed {seed}: {complaint}"));

@@ -30,6 +30,9 @@ struct Arguments {
     /// Run this one seed, make it smaller as long as it fails, and tell its story.
     #[arg(long)]
     minimise: Option<u64>,
+    /// Of a seed that fails, tell only what it complains of first.
+    #[arg(long)]
+    brief: bool,
     /// With --seed, print the trace.
     #[arg(long)]
     trace: bool,
@@ -129,6 +132,10 @@ fn is_clean(seed: u64, size: Size, arguments: &Arguments) -> bool {
     let plan = Plan::of_seed(seed, size);
     let run = simulation::run_plan(&plan);
     let complaints = run.value.complaints();
+    if let (Some(first), true) = (complaints.first(), arguments.brief) {
+        println!("seed {seed} fails: {first}");
+        return false;
+    }
     if let Some(first) = complaints.first() {
         let law = simulation::law_of(first).to_owned();
         let small = minimise(&plan, &law);

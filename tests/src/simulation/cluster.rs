@@ -40,6 +40,9 @@ const CLUSTER_CIDR: Ipv4Net = Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 24
 /// How many Pods a node takes. Three nodes have room for all that the user ever wants, and not for much more.
 pub const MOST_PODS: i64 = 10;
 
+/// The processor time that a node has.
+pub const CPU_MILLI: i64 = 4_000;
+
 /// How long whoever watches over the components waits before starting one again that ended.
 const RESTART: Duration = Duration::from_secs(1);
 
@@ -362,7 +365,7 @@ async fn kubelet(world: World, cluster: Cluster, number: usize) {
         dns: DnsSettings::default(),
         labels: BTreeMap::new(),
         taints: Vec::new(),
-        capacity: Capacity { cpu_milli: 4_000, memory: 8 << 30, ephemeral_storage: 64 << 30, pods: MOST_PODS },
+        capacity: Capacity { cpu_milli: CPU_MILLI, memory: 8 << 30, ephemeral_storage: 64 << 30, pods: MOST_PODS },
         machine: NodeSystemInfo::default(),
         controls: Controls::new(),
     };

@@ -7,7 +7,7 @@ use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::Pod;
 use skiff_proto::metav1::ObjectMeta;
 
-use super::cluster::MOST_PODS;
+use super::cluster::{CPU_MILLI, MOST_PODS};
 use super::user::Receipt;
 use super::witness::{Gap, Object, Record};
 
@@ -193,18 +193,30 @@ fn owner_uid(metadata: &ObjectMeta) -> Option<&str> {
     Some(&owner.uid)
 }
 
-/// No node is given more Pods than it takes.
+/// No node is given more Pods than it takes, nor more than it has.
 fn node_has_room(pod: &Pod, state: &State) -> Option<String> {
     let node = &pod.spec.node_name;
     if node.is_empty() || !is_live(pod) {
         return None;
     }
-    let there = state.objects.values().filter(|record| match &record.object {
-        Object::Pod(other) => other.spec.node_name == *node && is_live(other),
-        _ => false,
-    });
-    let count = i64::try_from(there.count()).unwrap_or(i64::MAX);
-    (count > MOST_PODS).then(|| format!("is one of {count} on {node}, which takes {MOST_PODS}"))
+    let there = || {
+        state.objects.values().filter_map(|record| match &record.object {
+            Object::Pod(other) if other.spec.node_name == *node && is_live(other) => Some(other),
+            _ => None,
+        })
+    };
+    let count = i64::try_from(there().count()).unwrap_or(i64::MAX);
+    if count > MOST_PODS {
+        return Some(format!("is one of {count} on {node}, which takes {MOST_PODS}"));
+    }
+    let asked: i128 = there().map(cpu_milli).sum();
+    (asked > CPU_MILLI.into()).then(|| format!("is one of those that ask {asked}m of {node}, which has {CPU_MILLI}m"))
+}
+
+/// The processor time that a Pod asks for.
+fn cpu_milli(pod: &Pod) -> i128 {
+    let asked = pod.spec.containers.iter().filter_map(|container| container.resources.requests.get("cpu"));
+    asked.map(|quantity| quantity.milli()).sum()
 }
 
 /// When a ReplicaSet is made smaller, enough Pods stay that were available when it was last heard of them: as many as

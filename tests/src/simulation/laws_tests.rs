@@ -138,6 +138,12 @@ fn a_node_with_too_many_pods_is_found() {
     assert_eq!(found(&many("Running")[1..]), "");
     assert!(found(&many("Running")).contains("is one of 11 on one, which takes 10"));
     assert_eq!(found(&many("Failed")), "");
+    let large = |revision, name, cpu: &str| {
+        let container = json!({ "name": "app", "resources": { "requests": { "cpu": cpu } } });
+        pod(revision, name, json!({ "spec": { "nodeName": "one", "containers": [container] } }))
+    };
+    assert_eq!(found(&[large(1, "p", "1500m"), large(2, "q", "2500m")]), "");
+    assert!(found(&[large(1, "p", "2"), large(2, "q", "2001m")]).contains("ask 4001m of one, which has 4000m"));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::law_of;
 use super::plan::Plan;
 
 /// Longer stories lose lines in their middle.
-const LONGEST: usize = 80;
+const LONGEST: usize = 40;
 
 /// One line of a trace.
 struct Line<'a> {
@@ -33,8 +33,8 @@ impl<'a> Line<'a> {
         let version = || {
             let (revision, rest) = rest.split_once(' ')?;
             revision.parse::<u64>().ok()?;
-            let (gone, rest) =
-                rest.strip_prefix('+').map(|rest| (false, rest)).or(Some((true, rest.strip_prefix('-')?)))?;
+            let gone = rest.starts_with('-');
+            let rest = rest.strip_prefix(['+', '-'])?;
             let (kind, rest) = rest.split_once(' ')?;
             let (name, rest) = rest.split_once(' ').unwrap_or((rest, ""));
             Some(What::Version { revision, gone, kind, name, rest: rest.trim() })
@@ -47,7 +47,8 @@ impl<'a> Line<'a> {
             What::Event(event) => format!("{:>9} s  {event}", self.at),
             What::Version { revision, gone, kind, name, rest } => {
                 let gone = if gone { " is gone; it was" } else { "" };
-                format!("{:>9} s      revision {revision}: {kind} {name}{gone} {rest}", self.at)
+                let told = format!("{:>9} s      revision {revision}: {kind} {name}{gone} {rest}", self.at);
+                told.trim_end().to_owned()
             }
         }
     }
