@@ -68,9 +68,9 @@ fn a_run_that_fails_is_made_small_and_told() {
     });
     assert!(small.troubles.is_empty() && !small.network_fails, "that takes no trouble: {small:?}");
     assert!(small.script.acts.len() <= 2, "one makes something, and at most one more deletes it: {told}");
-    assert!(told.contains("   1. ") && told.contains("user: "), "{told}");
+    assert!(told.contains("user: "), "{told}");
     assert!(told.contains("Broken: revisions only grow.\n"), "{told}");
-    assert!(told.lines().count() < 60, "{told}");
+    assert!(told.lines().count() < 70, "{told}");
     assert!(complaints_without(&small).is_empty(), "without the fault all is well");
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::law_of;
 use super::plan::Plan;
 
-/// Longer stories lose lines in their middle.
+/// So many versions of objects are told at most, the last ones.
 const LONGEST: usize = 40;
 
 /// One line of a trace.
@@ -62,7 +62,7 @@ pub fn tell(plan: &Plan, trace: &[String], complaints: &[String]) -> String {
         What::Event(event) => !SMALL_THINGS.iter().any(|small| event.starts_with(small)),
         What::Version { name, .. } => named.is_empty() || named.contains(name),
     };
-    let told: Vec<String> = lines.iter().filter(matters).map(Line::tell).collect();
+    let told: Vec<&Line<'_>> = lines.iter().filter(matters).collect();
     let network = if plan.network_fails { "a network that fails" } else { "a network that does not fail" };
     let mut story = format!(
         "Seed {}: {} acts of the user, {} troubles, {network}, {} nodes{}.\n\n",
@@ -72,23 +72,23 @@ pub fn tell(plan: &Plan, trace: &[String], complaints: &[String]) -> String {
         plan.nodes,
         if plan.layout().two_servers { ", two API servers" } else { "" },
     );
+    // What was done and what went wrong is told whole; of what became of objects the end matters most.
+    let is_version = |line: &&&Line<'_>| matches!(line.what, What::Version { .. });
+    let mut left_out = told.iter().filter(is_version).count().saturating_sub(LONGEST);
     for (number, line) in told.iter().enumerate() {
-        // The end matters most.
-        let left_out = told.len().saturating_sub(LONGEST);
-        match number.checked_sub(LONGEST / 4) {
-            Some(at) if at == 0 && left_out > 0 => {
-                let _ = writeln!(story, "      ... {left_out} lines ...");
+        if is_version(&line) && left_out > 0 {
+            left_out -= 1;
+            if left_out == 0 {
+                let _ = writeln!(story, "      ... and more of these objects until then ...");
             }
-            Some(at) if at < left_out => {}
-            _ => {
-                let _ = writeln!(story, "{:>4}. {line}", number + 1);
-            }
+            continue;
         }
+        let _ = writeln!(story, "{:>4}. {}", number + 1, line.tell());
     }
     let laws: BTreeSet<&str> = complaints.iter().map(|complaint| law_of(complaint)).collect();
     for law in laws {
         let _ = writeln!(story, "\nBroken: {law}.");
-        for complaint in complaints.iter().filter(|complaint| law_of(complaint) == law).take(10) {
+        for complaint in complaints.iter().filter(|complaint| law_of(complaint) == law).take(5) {
             let what = complaint.strip_prefix(law).unwrap_or(complaint).trim_start_matches(": ");
             let _ = writeln!(story, "  {what}");
         }
