@@ -196,11 +196,12 @@ impl Applied {
     }
 
     /// Whether what is contested was written by the same program in another way: by client-side apply (kubectl, and
-    /// what it noted down about it), or by the other verbs of skiffctl. Whoever scales and then applies means it.
+    /// what it noted down about it), or by the other verbs of skiffctl. Whoever scales and then applies means it; and
+    /// what stood there before anybody's fields were remembered may have been made by the same hands.
     fn is_its_own(&self, resource: &Resource, old: &dyn Object, conflict: &Conflict) -> bool {
         let other = &conflict.with.who;
         match self.who.name.as_str() {
-            SKIFFCTL if other.name == SKIFFCTL && other.how == How::Update => true,
+            SKIFFCTL if other.how == How::Update => matches!(other.name.as_str(), SKIFFCTL | BEFORE_FIRST_APPLY),
             KUBECTL if other.how == How::Update => {
                 last_applied(resource, old).is_some_and(|last| conflict.fields.difference(&last).is_empty())
             }

@@ -132,6 +132,20 @@ fn what_the_client_itself_applied_before_is_no_conflict() {
         admin.apply(MAP, "cd", false, map(json!({"a": "2"}))).await.expect_err("of another client");
         let now = admin.apply(MAP, "kubectl", false, map(json!({"a": "2"}))).await.expect("its own");
         assert_eq!(now["data"], json!({"a": "2"}));
+        // skiffctl takes over what stood there before, and nothing that others are known to hold.
+        admin
+            .create("v1:configmaps:default", json!({"metadata": {"name": "old"}, "data": {"a": "1"}}))
+            .await
+            .expect("made");
+        let old = |value: &str| {
+            let mut object = map(json!({ "a": value }));
+            object["metadata"]["name"] = json!("old");
+            object
+        };
+        let path = "v1:configmaps:default/old";
+        admin.apply(path, "skiffctl", false, old("2")).await.expect("nobody's");
+        admin.apply(path, "cd", true, old("3")).await.expect("by force");
+        admin.apply(path, "skiffctl", false, old("4")).await.expect_err("another's");
     });
 }
 

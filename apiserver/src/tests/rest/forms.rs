@@ -131,7 +131,14 @@ fn discovery_is_told_in_all_three_forms() {
             groups["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
         assert_eq!(
             names,
-            ["apps", "authentication.k8s.io", "authorization.k8s.io", "coordination.k8s.io", "discovery.k8s.io"]
+            [
+                "apps",
+                "authentication.k8s.io",
+                "authorization.k8s.io",
+                "coordination.k8s.io",
+                "discovery.k8s.io",
+                "policy"
+            ]
         );
         assert_eq!(http.get("/apis/apps/").await.json()["preferredVersion"]["groupVersion"], "apps/v1");
         let core = http.get("/api/v1").await.json();
