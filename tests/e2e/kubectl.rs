@@ -132,8 +132,23 @@ fn applying(k: &Kubectl<'_>) {
     let wrong = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: wrong}\ndada: {a: b}\n";
     std::fs::write(k.home.path().join("wrong.yaml"), wrong).unwrap();
     has(&k.refused(&["create", "-f", k.home.path().join("wrong.yaml").to_str().unwrap()]), &["unknown field", "dada"]);
-    let out = k.refused(&["apply", "--server-side", "-f", file]);
-    has(&out, &["server-side apply is not supported yet"]);
+    applying_by_the_server(k, &more, file);
+}
+
+/// The same objects, by whom their fields are managed.
+fn applying_by_the_server(k: &Kubectl<'_>, text: &str, file: &str) {
+    let applied = "deployment.apps/guestbook serverside-applied";
+    has(&k.ok(&["apply", "--server-side", "-f", file]), &[applied]);
+    let theirs = k.home.path().join("theirs.yaml");
+    std::fs::write(&theirs, text.replacen("replicas: 2", "replicas: 4", 1)).unwrap();
+    let theirs = ["apply", "--server-side", "--field-manager=cd", "-f", theirs.to_str().unwrap()];
+    has(&k.refused(&theirs), &["conflict with \"kubectl\"", ".spec.replicas"]);
+    has(&k.ok(&[&theirs[..], &["--force-conflicts"]].concat()), &[applied]);
+    assert_eq!(k.field("deployment/guestbook", ".spec.replicas"), "4");
+    assert_eq!(k.field("deployment/guestbook", ".metadata.managedFields[?(@.manager==\"cd\")].operation"), "Apply");
+    has(&k.refused(&["apply", "--server-side", "-f", file]), &["conflict with \"cd\""]);
+    has(&k.ok(&["apply", "--server-side", "--force-conflicts", "-f", file]), &[applied]);
+    assert_eq!(k.field("deployment/guestbook", ".spec.replicas"), "2");
 }
 
 fn reading(k: &Kubectl<'_>) {
