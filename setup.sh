@@ -30,6 +30,8 @@ if [ "${1:-}" = tests ]; then
     need curl curl
     need promtool prometheus
     need kubectl kubernetes-client
+    # The system's own Python, whichever else is on the PATH: the tests ask for it by its path.
+    has /usr/lib/python3/dist-packages/kubernetes/__init__.py python3-kubernetes
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -162,7 +162,8 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
     if let Some(answer) = front.monitoring.answer(caller.0.as_ref(), method, uri, request.headers()).await {
         return answer;
     }
-    if (method == Method::GET || method == Method::HEAD) && uri.path() == "/version" {
+    let reads = method == Method::GET || method == Method::HEAD;
+    if reads && uri.path().trim_end_matches('/') == "/version" {
         return json(StatusCode::OK, version());
     }
     front.rest.answer(caller.0, request.map(Body::new)).await
@@ -173,6 +174,12 @@ fn version() -> String {
         "major": "1",
         "minor": "36",
         "gitVersion": format!("v1.36.0+skiff.{}", crate::VERSION),
+        // Clients refuse an answer without these.
+        "gitCommit": "",
+        "gitTreeState": "",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": "",
+        "compiler": "rustc",
         "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
     })
     .to_string()

@@ -149,6 +149,10 @@ fn applying_by_the_server(k: &Kubectl<'_>, text: &str, file: &str) {
     has(&k.refused(&["apply", "--server-side", "-f", file]), &["conflict with \"cd\""]);
     has(&k.ok(&["apply", "--server-side", "--force-conflicts", "-f", file]), &[applied]);
     assert_eq!(k.field("deployment/guestbook", ".spec.replicas"), "2");
+    eventually("the Pods beyond two are gone", || {
+        let pods = k.ok(&["get", "pods", "-l", "app=guestbook", "-o", "name"]);
+        (pods.lines().count() == 2).then_some(())
+    });
 }
 
 fn reading(k: &Kubectl<'_>) {

@@ -18,6 +18,7 @@ mod leftovers;
 mod links;
 mod monitoring;
 mod processes;
+mod python;
 mod rollout;
 mod security;
 mod web;

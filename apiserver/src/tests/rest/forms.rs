@@ -126,6 +126,12 @@ fn discovery_is_told_in_all_three_forms() {
         let paths = http.get("/").await.json();
         assert!(paths["paths"].as_array().expect("paths").contains(&json!("/apis/apps/v1")), "{paths}");
         assert_eq!(http.get("/api").await.json()["versions"], json!(["v1"]));
+        // The Python client ends paths with a slash.
+        let version = http.get("/version").await.json();
+        assert_eq!(http.get("/version/").await.json(), version);
+        for needed in ["major", "minor", "gitVersion", "gitCommit", "buildDate", "goVersion", "compiler", "platform"] {
+            assert!(version[needed].is_string(), "{needed}: {version}");
+        }
         let groups = http.get("/apis").await.json();
         let names: Vec<&str> =
             groups["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
