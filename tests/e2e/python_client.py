@@ -109,9 +109,7 @@ def streams(core, pod):
     socket = forward.socket(8080)
     socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
     socket.settimeout(30)
-    answer = b""
-    while len(answer) < len(b"HTTP/1.1 200"):
-        answer += socket.recv(1024)
+    answer = b"".join(iter(lambda: socket.recv(1024), b""))
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert forward.error(8080) is None, forward.error(8080)
 

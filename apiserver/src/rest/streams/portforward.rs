@@ -79,7 +79,7 @@ impl Rest {
             let Some(socket) = opened.await else { return };
             let speech = match protocol {
                 TUNNELLED => Speech::Spdy(Box::new(Streams::new(Pipe::Socket(Box::new(socket))))),
-                _ => Speech::Channels(Box::new(Numbered { socket, ports, begun: 0 })),
+                _ => Speech::Channels(Box::new(Numbered { socket, ports, begun: 0, over: 0 })),
             };
             forward(speech, dialer).await;
         });
@@ -132,7 +132,7 @@ async fn forward(mut speech: Speech, dialer: Dialer) {
                 }
                 match speech.tell(&key, output).await {
                     Some(()) => continue,
-                    None => return,
+                    None => return speech.close().await,
                 }
             }
             () = room(&mut held) => continue,
@@ -352,6 +352,8 @@ struct Numbered {
     ports: Vec<u16>,
     /// As many ports have been opened.
     begun: usize,
+    /// As many connections are over.
+    over: usize,
 }
 
 impl Numbered {
@@ -377,9 +379,14 @@ impl Numbered {
         let index: u8 = key.parse().ok()?;
         match output {
             Output::Data(data) => self.socket.send(2 * index, &data).await,
-            Output::Closed(Some(words)) => self.socket.send(2 * index + 1, words.as_bytes()).await,
-            // There is no way to close a channel here: the user reads on until all is over.
-            Output::Closed(None) => Some(()),
+            Output::Closed(words) => {
+                if let Some(words) = words {
+                    self.socket.send(2 * index + 1, words.as_bytes()).await?;
+                }
+                // There is no way to close one channel here: the user reads on until all connections are over.
+                self.over += 1;
+                (self.over < self.ports.len()).then_some(())
+            }
         }
     }
 }

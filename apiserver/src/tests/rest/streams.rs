@@ -164,6 +164,9 @@ fn ports_are_forwarded_over_numbered_channels() {
         node.send(ids[0], closed(None, Some(("InternalError", "refused")))).await;
         let words = socket.next().await.expect("words").expect("no error").into_data();
         assert!(words[0] == 1 && words.ends_with(b"refused"), "{words:?}");
+        // With the last connection the WebSocket ends: a client that reads to the end comes to it.
+        node.send(ids[1], closed(None, None)).await;
+        assert!(matches!(socket.next().await, None | Some(Ok(Said::Close(_)))), "it is over");
         for (path, code) in [("portforward?ports=none", 400), ("portforward", 400)] {
             let got = http.ask("GET", &format!("{POD}/{path}"), &headers, "").await;
             assert_eq!(got.code, code, "{path}");
