@@ -19,7 +19,7 @@ fn mistakes_are_named_and_nothing_is_applied() {
         (pod("  containers: [{name: a, image: i, ports: [{containerPort: eighty}]}]"), vec!["spec.containers[0].ports[0].containerPort"]),
         (pod("  containers: [{name: a, image: i, ports: [{containerPort: 70000}]}]"), vec!["spec.containers[0].ports[0].containerPort", "70000", "65535"]),
         (pod("  containers: [{name: a}]"), vec!["spec.containers[0].image", "Required"]),
-        (pod("  containers: [{name: a, image: i}, {name: a, image: i}]"), vec!["spec.containers[1].name", "Duplicate"]),
+        (pod("  containers: [{name: a, image: i}, {name: a, image: i}]"), vec!["spec.containers[1]", "Duplicate"]),
         (pod("  containers: [{name: a, image: i, resources: {requests: {cpu: lots}}}]"), vec!["cpu", "lots"]),
         (pod("  containers: [{name: A_b, image: i}]"), vec!["spec.containers[0].name", "A_b", "lower case"]),
         (pod("  containers: [{name: a, image: i}]\n  volumes: [{name: v, emptyDir: {mediumm: Memory}}]"), vec!["spec.volumes[0].emptyDir.mediumm"]),

@@ -222,7 +222,8 @@ impl Registry {
         let node = crate::auth::node_name(&request.identity).unwrap_or_default().into();
         let user = request.identity.user.clone();
         cause.actor = Some(skiffv1::Actor { user, component, node, process_start });
-        cause.verb = request.verb().into();
+        // An apply that finds no object makes one.
+        cause.verb = if replaced == 0 { "create".into() } else { request.verb().into() };
         if !request.subresource.is_empty() {
             cause.verb = format!("{} {}", cause.verb, request.subresource);
         }

@@ -61,7 +61,7 @@ fn a_document_that_names_an_item_twice_or_not_at_all_is_refused() {
     let told = |items| fields_of(&with(items), &deployment()).unwrap_err().to_string();
     assert_eq!(
         told(json!([{"name": "a"}, {"name": "a"}])),
-        "spec.template.spec.containers: more than one item is [name=\"a\"]"
+        "spec.template.spec.containers[1]: Duplicate value: an item before it is [name=\"a\"] too"
     );
     assert_eq!(
         told(json!([{"image": "a"}])),

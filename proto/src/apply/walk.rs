@@ -1,6 +1,6 @@
 //! Walking documents by their Schema: what a document names, and what two of them differ in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -182,10 +182,13 @@ fn identified(items: &[Value], children: &[Child], path: &[Step]) -> Result<(), 
     if children.len() < items.len() {
         return Err(bad(path, "an item lacks the fields that identify it"));
     }
-    let mut steps: Vec<&Step> = children.iter().map(|c| &c.step).collect();
-    steps.sort();
-    match steps.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(twice) => Err(bad(path, format!("more than one item is {}", twice[0]))),
+    let mut seen = BTreeSet::new();
+    match children.iter().position(|child| !seen.insert(&child.step)) {
+        Some(place) => {
+            let mut item = path.to_vec();
+            item.push(Step::Index(place));
+            Err(bad(&item, format!("Duplicate value: an item before it is {} too", children[place].step)))
+        }
         None => Ok(()),
     }
 }
