@@ -80,7 +80,7 @@ async fn start(
     world: &World,
 ) -> Result<Running> {
     let own = |component: &str, user: &str| {
-        let identity = shared.then(|| Identity { user: user.to_owned(), groups: vec![] });
+        let identity = shared.then(|| Identity::new(user, &[]));
         world.child(component, identity)
     };
     Ok(match part {

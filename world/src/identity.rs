@@ -1,18 +1,25 @@
-//! Who somebody is: the user and groups that a certificate or a pipe presents.
+//! Who somebody is: the user and groups that a certificate, a bearer token or a pipe presents.
 
-/// A user and the groups it is in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+use std::collections::BTreeMap;
+
+/// A user, the groups it is in, and what else its credentials say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The user's name, as in `system:node:one`.
     pub user: String,
     /// The groups, as in `system:nodes`.
     pub groups: Vec<String>,
+    /// What tells this user from an earlier one of its name; empty where the credentials do not say.
+    pub uid: String,
+    /// What else the credentials say, as in `authentication.kubernetes.io/pod-name`.
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 impl Identity {
     /// An identity from its parts.
     pub fn new(user: &str, groups: &[&str]) -> Identity {
-        Identity { user: user.to_owned(), groups: groups.iter().map(|group| (*group).to_owned()).collect() }
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        Identity { user: user.to_owned(), groups, ..Identity::default() }
     }
 }
 

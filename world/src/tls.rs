@@ -166,7 +166,7 @@ pub fn identity_of(certificate: &[u8]) -> io::Result<Identity> {
         }
     };
     let groups = subject.iter_organization().map(text).collect::<io::Result<Vec<_>>>()?;
-    Ok(Identity { user, groups })
+    Ok(Identity { user, groups, ..Identity::default() })
 }
 
 /// Something made from files, made again when they have changed.

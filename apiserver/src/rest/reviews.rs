@@ -187,10 +187,18 @@ impl Rest {
 }
 
 fn who(ask: &Ask) -> Value {
+    let who = &ask.identity;
+    let mut user = json!({"username": who.user, "groups": who.groups});
+    if !who.uid.is_empty() {
+        user["uid"] = who.uid.as_str().into();
+    }
+    if !who.extra.is_empty() {
+        user["extra"] = json!(who.extra);
+    }
     json!({
         "kind": "SelfSubjectReview",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"creationTimestamp": null},
-        "status": {"userInfo": {"username": ask.identity.user, "groups": ask.identity.groups}},
+        "status": {"userInfo": user},
     })
 }
