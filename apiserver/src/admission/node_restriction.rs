@@ -1,8 +1,9 @@
-//! What a node may write, beyond the table of `auth::rules`: its own Node and Lease, the status and the end of the Pods
+//! NodeRestriction: what a node may write, beyond the table of `auth::rules`: its own Node and Lease, the status and the end of the Pods
 //! bound to it, and Events about what happens on it. No owner references
 //! (but a Lease's, to its own Node), never another node's.
 
-use crate::registry::{ApiError, ApiResult, Operation, Request};
+use super::{Facts, Plugin, Verb};
+use crate::registry::{ApiError, ApiResult, Beside};
 use crate::resources::{Object, Typed};
 use skiff_proto::corev1::{Event, Node, Pod};
 use skiff_proto::metav1::OwnerReference;
@@ -11,10 +12,18 @@ use skiff_proto::metav1::OwnerReference;
 const RESERVED_LABELS: &str = "node-restriction.kubernetes.io/";
 const LEASES: &str = "kube-node-lease";
 
+pub struct NodeRestriction;
+
+impl Plugin for NodeRestriction {
+    fn check(&self, facts: &Facts<'_>, new: Option<&dyn Object>, _beside: &mut Beside) -> ApiResult<()> {
+        crate::auth::node_name(facts.identity).map_or(Ok(()), |node| its_own(node, facts, new))
+    }
+}
+
 /// Refuses a node's write of anything that is not its own.
-pub fn check(node: &str, request: &Request, new: Option<&dyn Object>, old: Option<&dyn Object>) -> ApiResult<()> {
-    let resource = &request.resource;
-    let refuse = |why: String| Err(ApiError::forbidden(resource, &request.name, format!("node {node:?} {why}")));
+fn its_own(node: &str, facts: &Facts<'_>, new: Option<&dyn Object>) -> ApiResult<()> {
+    let (resource, old) = (facts.resource, facts.old);
+    let refuse = |why: String| Err(ApiError::forbidden(resource, facts.name, format!("node {node:?} {why}")));
     if let Some(object) = new {
         let before = old.map(|o| o.meta().owner_references.as_slice()).unwrap_or_default();
         let now = object.meta().owner_references.as_slice();
@@ -31,7 +40,7 @@ pub fn check(node: &str, request: &Request, new: Option<&dyn Object>, old: Optio
             Some(meta) if meta.namespace == LEASES && meta.name == node => Ok(()),
             _ => refuse(format!("may only write its own Lease, {LEASES}/{node}")),
         },
-        "pods" => own_pod(node, request, old).or_else(refuse),
+        "pods" => own_pod(node, facts).or_else(refuse),
         "events" => match object.and_then(|o| o.as_any().downcast_ref::<Typed<Event>>()) {
             Some(Typed(event)) if [node, ""].contains(&event.source.host.as_str()) => Ok(()),
             _ => refuse("may only write Events whose source.host is itself".into()),
@@ -65,15 +74,15 @@ fn own_node(node: &str, new: Option<&dyn Object>, old: Option<&dyn Object>) -> R
     Ok(())
 }
 
-fn own_pod(node: &str, request: &Request, old: Option<&dyn Object>) -> Result<(), String> {
-    let Some(Typed(pod)) = old.and_then(|o| o.as_any().downcast_ref::<Typed<Pod>>()) else {
+fn own_pod(node: &str, facts: &Facts<'_>) -> Result<(), String> {
+    let Some(Typed(pod)) = facts.old.and_then(|o| o.as_any().downcast_ref::<Typed<Pod>>()) else {
         return Err("may not create Pods".into());
     };
     if pod.spec.node_name != node {
         return Err(format!("may only write Pods bound to itself; this one is bound to {:?}", pod.spec.node_name));
     }
-    match (&request.operation, request.subresource.as_str()) {
-        (Operation::Delete(_), "") | (_, "status" | "eviction") => Ok(()),
+    match (facts.verb, facts.subresource) {
+        (Verb::Delete, "") | (_, "status" | "eviction") => Ok(()),
         _ => Err("may only write the status of its Pods, and delete them".into()),
     }
 }

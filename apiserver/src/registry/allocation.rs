@@ -139,7 +139,7 @@ impl Registry {
         match self.holder(&key).await? {
             Holder::Nobody(stands_on) => {
                 beside.compare.extend(stands_on);
-                beside.op = Some(Op::Put { key, value: owner, ttl: None });
+                beside.ops.push(Op::Put { key, value: owner, ttl: None });
                 Ok(())
             }
             Holder::Somebody(name) => {

@@ -1,7 +1,7 @@
 //! Whether the PodDisruptionBudgets let a Pod be evicted. One that does is charged in the same breath, by
 //! compare-and-swap: however many evictions come at once, no more are granted than it has to give.
 
-use super::commit::{ATTEMPTS, Current, cache_error};
+use super::commit::{ATTEMPTS, Beside, Current, cache_error};
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, Operation, Request};
 use super::{Registry, meta};
@@ -106,7 +106,7 @@ impl Registry {
             cause: request.cause.clone(),
             fence: request.fence.clone(),
         };
-        Ok(self.swap(&charging, new, budget, Vec::new()).await?.is_some())
+        Ok(self.swap(&charging, new, budget, Vec::new(), Beside::default()).await?.is_some())
     }
 }
 

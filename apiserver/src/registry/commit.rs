@@ -3,7 +3,7 @@
 use super::error::{ApiError, ApiResult};
 use super::request::{Fence, Request};
 use super::{Registry, meta};
-use crate::cache::{CacheError, Entry};
+use crate::cache::CacheError;
 use crate::envelope::Envelope;
 use crate::resources::{Object, Resource};
 use crate::store::{Compare, MAX_VALUE, Op, StoreError, Txn, TxnResult, tombstone_key};
@@ -13,7 +13,6 @@ use skiff_proto::coordinationv1::Lease;
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::skiffv1;
 use skiff_world::mutants::{Mutant, is_awake};
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the cause of a final delete is kept.
@@ -53,13 +52,13 @@ pub enum Change {
     Remove(u64),
 }
 
-/// Other comparisons and at most one more operation, for the same transaction.
+/// Other comparisons and operations, for the same transaction.
 #[derive(Default)]
 pub struct Beside {
     /// What else must hold.
     pub compare: Vec<Compare>,
     /// What else is done.
-    pub op: Option<Op>,
+    pub ops: Vec<Op>,
 }
 
 impl Registry {
@@ -119,37 +118,6 @@ impl Registry {
         self.inner.cache.wait_until(revision, PATIENCE).await.map_err(cache_error)
     }
 
-    /// The comparison that keeps new objects out of a namespace that is missing or going: it must stay as it is seen
-    /// here until the write has happened.
-    pub(super) async fn open_namespace(&self, request: &Request, object: &dyn Object) -> ApiResult<Option<Compare>> {
-        let resource = &request.resource;
-        if !resource.namespaced {
-            return Ok(None);
-        }
-        let namespaces = self.resource("", "v1", "namespaces")?;
-        let name = &object.meta().namespace;
-        let is_open = |entry: &Arc<Entry>| entry.field("status.phase") != Some("Terminating");
-        let look = || self.inner.cache.get(namespaces.cached(), "", name);
-        let found = match look().filter(is_open) {
-            Some(entry) => Some(entry),
-            // It may have been made a moment ago, or made anew.
-            None => {
-                self.catch_up().await?;
-                look()
-            }
-        };
-        let entry = found.ok_or_else(|| ApiError::not_found(&namespaces, name))?;
-        if !is_open(&entry) {
-            let why = format!("unable to create new content in namespace {name} because it is being terminated");
-            return Err(ApiError::forbidden(resource, &object.meta().name, why).because(
-                "NamespaceTerminating",
-                &format!("namespace {name} is being terminated"),
-                "metadata.namespace",
-            ));
-        }
-        Ok(Some(Compare { key: namespaces.key("", name), mod_revision: entry.mod_revision }))
-    }
-
     /// Writes a change with its cause, if what it stands on still holds.
     /// `meta` says where: only its namespace, name and uid are looked at.
     pub(super) async fn commit(
@@ -176,7 +144,7 @@ impl Registry {
                 txn.and(Op::Delete { key }).and(Op::Put { key: tombstone, value, ttl: Some(TOMBSTONE_LIFE) })
             }
         };
-        txn.ops.extend(beside.op);
+        txn.ops.extend(beside.ops);
         txn.compare.extend(beside.compare);
         if let Some(fence) = request.fence.as_ref().filter(|_| !is_awake(Mutant::NoFence)) {
             txn.compare.push(self.fence(fence).await?);

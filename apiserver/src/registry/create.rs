@@ -1,10 +1,9 @@
 //! Create: decode, fill in, admit, validate, commit.
 
-use super::commit::{ATTEMPTS, Beside, Change, Outcome};
+use super::commit::{ATTEMPTS, Change, Outcome};
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, ObjectReply, Request};
 use super::{Registry, meta, reply};
-use crate::admission;
 use crate::resources::Object;
 use bytes::Bytes;
 
@@ -68,7 +67,7 @@ impl Registry {
         let strategy = &resource.strategy;
         meta::for_create(&self.inner.world, object.as_mut(), strategy.counts_generations());
         strategy.default(object.as_mut());
-        admission::mutate(resource, object.as_mut(), &self.inner.settings);
+        self.fill_in(request, object.as_mut(), None).await?;
         strategy.prepare_for_create(object.as_mut());
         let mut errors =
             crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());
@@ -78,11 +77,9 @@ impl Registry {
             return Err(ApiError::invalid(resource, name, &errors.into_vec()));
         }
         warnings.extend(strategy.warnings(object.as_ref()));
-        admission::check(request, Some(object.as_ref()), None)?;
         for _ in 0..ATTEMPTS {
             self.is_free(request, object.as_ref()).await?;
-            let mut beside = Beside::default();
-            beside.compare.extend(self.open_namespace(request, object.as_ref()).await?);
+            let mut beside = self.admit(request, Some(object.as_ref()), None).await?;
             let mut given = object.copy();
             let reserved = self.allocate(request, given.as_mut(), None, &mut beside).await?;
             let bytes = Bytes::from(given.encode());

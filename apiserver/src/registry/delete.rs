@@ -11,12 +11,8 @@ use super::commit::{ATTEMPTS, Beside, Change, Current, Outcome};
 use super::error::{ApiError, ApiResult};
 use super::request::{DeleteOptions, ObjectReply, Request};
 use super::{Registry, meta, reply};
-use crate::admission;
 use skiff_proto::Time;
 use skiff_proto::metav1::ObjectMeta;
-
-/// Namespaces without which nothing works.
-const IMMORTAL: &[&str] = &["default", "kube-system", "kube-public"];
 
 impl Registry {
     /// Deletes an object, or begins to.
@@ -29,15 +25,12 @@ impl Registry {
 
     pub(super) async fn delete_object(&self, request: &Request, options: &DeleteOptions) -> ApiResult<ObjectReply> {
         check_options(options)?;
-        if request.resource.kind == "Namespace" && IMMORTAL.contains(&request.name.as_str()) {
-            return Err(ApiError::forbidden(&request.resource, &request.name, "this namespace may not be deleted"));
-        }
         for _ in 0..ATTEMPTS {
             let (uid, version) = (&options.precondition_uid, &options.precondition_resource_version);
             let current = self.existing_if(request, uid, version).await?;
             let old = current.object.as_ref();
-            admission::check(request, None, Some(old))?;
-            if let Some(reply) = self.delete_once(request, options, &current).await? {
+            let beside = self.admit(request, None, Some(old)).await?;
+            if let Some(reply) = self.delete_once(request, options, &current, beside).await? {
                 return Ok(reply);
             }
         }
@@ -49,6 +42,7 @@ impl Registry {
         request: &Request,
         options: &DeleteOptions,
         current: &Current,
+        beside: Beside,
     ) -> ApiResult<Option<ObjectReply>> {
         let resource = &request.resource;
         let old = current.object.as_ref();
@@ -69,12 +63,12 @@ impl Registry {
             resource.strategy.begin_deletion(new.as_mut());
         }
         if !meta::may_go(resource, new.as_ref()) {
-            return self.swap(request, new, current, Vec::new()).await;
+            return self.swap(request, new, current, Vec::new(), beside).await;
         }
         // What goes is the object as it was: an event and a reply show its last state, at the revision of its end.
         let mut last = if already { new } else { old.copy() };
         let removal = Change::Remove(current.revision);
-        match self.commit(request, old.meta(), removal, Beside::default()).await? {
+        match self.commit(request, old.meta(), removal, beside).await? {
             Outcome::Again => Ok(None),
             Outcome::Done(revision) => {
                 self.release_after(request, old, None).await;

@@ -11,6 +11,7 @@
 //! only if the object (and whatever else the decision stood on: the namespace, the fencing Lease) has not changed. A
 //! write that names no revision is worked out again on the newest object; one that does is a conflict.
 
+mod admit;
 mod allocation;
 mod apply;
 mod budget;
@@ -34,6 +35,7 @@ mod token;
 mod update;
 mod watch;
 
+pub(crate) use commit::Beside;
 pub use error::{ApiError, ApiResult};
 pub use limits::Limits;
 pub use request::*;

@@ -5,7 +5,6 @@ use super::commit::ATTEMPTS;
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, DeleteOptions, ObjectReply, Operation, Request};
 use super::{meta, reply};
-use crate::admission;
 use crate::resources::{JSON, Object, PROTOBUF, Typed};
 use skiff_proto::Kind;
 use skiff_proto::corev1::{Binding, Namespace, Pod, PodCondition};
@@ -55,8 +54,8 @@ impl Registry {
             let mut new = current.object.copy();
             self.assign(request, pod_of(new.as_mut())?, &binding)?;
             self.track(request, new.as_mut(), current.object.as_ref())?;
-            admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
-            if self.swap(request, new, &current, Vec::new()).await?.is_some() {
+            let beside = self.admit(request, Some(new.as_ref()), Some(current.object.as_ref())).await?;
+            if self.swap(request, new, &current, Vec::new(), beside).await?.is_some() {
                 return Ok(reply::success(request));
             }
         }
@@ -140,8 +139,8 @@ impl Registry {
                 None => return Err(ApiError::method_not_allowed(&request.resource, "finalize")),
             }
             self.track(request, new.as_mut(), current.object.as_ref())?;
-            admission::check(request, Some(new.as_ref()), Some(current.object.as_ref()))?;
-            if let Some(reply) = self.swap(request, new, &current, Vec::new()).await? {
+            let beside = self.admit(request, Some(new.as_ref()), Some(current.object.as_ref())).await?;
+            if let Some(reply) = self.swap(request, new, &current, Vec::new(), beside).await? {
                 return Ok(reply);
             }
         }

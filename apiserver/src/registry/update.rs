@@ -4,7 +4,6 @@ use super::commit::{ATTEMPTS, Beside, Change, Current, Outcome};
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, ObjectReply, Request};
 use super::{Registry, meta, reply};
-use crate::admission;
 use crate::resources::{Errors, FieldError, Object, validation};
 use bytes::Bytes;
 
@@ -60,10 +59,10 @@ impl Registry {
                 continue;
             }
             let old = current.object.as_ref();
-            self.settle(request, new.as_mut(), old, &mut warnings)?;
+            self.settle(request, new.as_mut(), old, &mut warnings).await?;
             own(new.as_mut(), old)?;
-            admission::check(request, Some(new.as_ref()), Some(old))?;
-            if let Some(reply) = self.swap(request, new, &current, warnings).await? {
+            let beside = self.admit(request, Some(new.as_ref()), Some(old)).await?;
+            if let Some(reply) = self.swap(request, new, &current, warnings, beside).await? {
                 return Ok(reply);
             }
         }
@@ -88,7 +87,7 @@ impl Registry {
     }
 
     /// Makes a wish into the object to be stored: isolation, defaults, metadata, validation, generation.
-    fn settle(
+    async fn settle(
         &self,
         request: &Request,
         new: &mut dyn Object,
@@ -107,6 +106,7 @@ impl Registry {
         }
         let mut errors: Errors;
         strategy.default(new);
+        self.fill_in(request, new, Some(old)).await?;
         if request.subresource == "status" {
             meta::for_status_update(new.meta_mut(), old.meta());
             strategy.prepare_for_status_update(new, old);
@@ -137,9 +137,9 @@ impl Registry {
         mut new: Box<dyn Object>,
         current: &Current,
         warnings: Vec<String>,
+        mut beside: Beside,
     ) -> ApiResult<Option<ObjectReply>> {
         let old = current.object.as_ref();
-        let mut beside = Beside::default();
         let reserved = self.allocate(request, new.as_mut(), Some(old), &mut beside).await?;
         new.meta_mut().resource_version.clear();
         let bytes = Bytes::from(new.encode());

@@ -1,15 +1,29 @@
-//! What a new Node gets: the taint of one that is not ready, until a controller has seen that it is. Else Pods
-//! could be bound to it before anybody has looked at it.
+//! TaintNodesByCondition: a new Node gets the taint of one that is not ready, until a controller has seen that it is. Else
+//! Pods could be bound to it before anybody has looked at it.
 
+use super::{Facts, Plugin, Verb};
+use crate::registry::ApiResult;
 use crate::resources::{Object, Typed};
 use skiff_proto::corev1::{Node, Taint};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const NO_SCHEDULE: &str = "NoSchedule";
 
+pub struct TaintNodesByCondition;
+
+impl Plugin for TaintNodesByCondition {
+    fn mutate(&self, facts: &Facts<'_>, new: &mut dyn Object) -> ApiResult<()> {
+        if facts.is(Verb::Create, "", "Node")
+            && let Some(Typed(node)) = new.as_any_mut().downcast_mut::<Typed<Node>>()
+        {
+            taint(node);
+        }
+        Ok(())
+    }
+}
+
 /// Taints a new Node that does not come ready.
-pub fn fill_in(object: &mut dyn Object) {
-    let Some(Typed(node)) = object.as_any_mut().downcast_mut::<Typed<Node>>() else { return };
+fn taint(node: &mut Node) {
     let ready = node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
     let tainted = node.spec.taints.iter().any(|t| t.key == NOT_READY && t.effect == NO_SCHEDULE);
     if !ready && !tainted {
@@ -32,11 +46,10 @@ mod tests {
                 status: status.into(),
                 ..NodeCondition::default()
             }));
-            let mut object = Typed(node);
             for _ in 0..2 {
-                fill_in(&mut object);
+                super::taint(&mut node);
             }
-            assert_eq!(object.0.spec.taints.len(), taints, "Ready: {ready:?}");
+            assert_eq!(node.spec.taints.len(), taints, "Ready: {ready:?}");
         }
     }
 }

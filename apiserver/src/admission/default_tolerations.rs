@@ -1,5 +1,7 @@
-//! What every new Pod gets: a service account's name, and some time on a node that is lost.
+//! DefaultTolerationSeconds: every new Pod has some time on a node that is lost.
 
+use super::{Facts, Plugin, Verb};
+use crate::registry::ApiResult;
 use crate::resources::{Object, Typed};
 use skiff_proto::corev1::{Pod, Toleration};
 use std::time::Duration;
@@ -7,15 +9,22 @@ use std::time::Duration;
 /// The taints of a node that is lost.
 const LOST: &[&str] = &["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
 
-/// Fills in a new Pod. One that says nothing of it stays for `tolerance` on a node that is not ready or not reachable.
-pub fn fill_in(object: &mut dyn Object, tolerance: Duration) {
-    let Some(Typed(pod)) = object.as_any_mut().downcast_mut::<Typed<Pod>>() else { return };
-    let spec = &mut pod.spec;
-    if spec.service_account_name.is_empty() {
-        spec.service_account_name = "default".into();
-        spec.service_account = "default".into();
+pub struct DefaultTolerationSeconds;
+
+impl Plugin for DefaultTolerationSeconds {
+    fn mutate(&self, facts: &Facts<'_>, new: &mut dyn Object) -> ApiResult<()> {
+        if facts.is(Verb::Create, "", "Pod")
+            && let Some(Typed(pod)) = new.as_any_mut().downcast_mut::<Typed<Pod>>()
+        {
+            tolerate(pod, facts.settings.lost_node_tolerance);
+        }
+        Ok(())
     }
-    spec.priority.get_or_insert(0);
+}
+
+/// A Pod that says nothing of it stays for `tolerance` on a node that is not ready or not reachable.
+fn tolerate(pod: &mut Pod, tolerance: Duration) {
+    let spec = &mut pod.spec;
     for key in LOST {
         if !spec.tolerations.iter().any(|t| tolerates(t, key)) {
             spec.tolerations.push(Toleration {
@@ -48,13 +57,10 @@ mod tests {
             toleration_seconds: Some(5),
             ..Default::default()
         });
-        let mut object = Typed(pod);
         for _ in 0..2 {
-            fill_in(&mut object, Duration::from_secs(60));
+            tolerate(&mut pod, Duration::from_secs(60));
         }
-        let seconds: Vec<_> =
-            object.0.spec.tolerations.iter().map(|t| (t.key.as_str(), t.toleration_seconds)).collect();
+        let seconds: Vec<_> = pod.spec.tolerations.iter().map(|t| (t.key.as_str(), t.toleration_seconds)).collect();
         assert_eq!(seconds, [(LOST[0], Some(5)), (LOST[1], Some(60))]);
-        assert_eq!(object.0.spec.service_account_name, "default");
     }
 }

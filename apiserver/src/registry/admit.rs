@@ -1,0 +1,61 @@
+//! How the registry asks the admission chain: on what the cache shows, and once more on what it shows when it has caught up,
+//! before anything is refused.
+
+use super::Registry;
+use super::commit::Beside;
+use super::error::ApiResult;
+use super::request::Request;
+use crate::admission::{self, Cluster, Facts, Verb};
+use crate::resources::Object;
+
+impl Registry {
+    /// Lets the chain fill in a new or changed object.
+    pub(super) async fn fill_in(
+        &self,
+        request: &Request,
+        new: &mut dyn Object,
+        old: Option<&dyn Object>,
+    ) -> ApiResult<()> {
+        let verb = if old.is_some() { Verb::Update } else { Verb::Create };
+        let facts = self.facts(request, verb, old);
+        if admission::mutate(&facts, new).is_ok() {
+            return Ok(());
+        }
+        self.catch_up().await?;
+        admission::mutate(&facts, new)
+    }
+
+    /// Asks the chain about a write: a create without `old`, a delete without `new`. What the write stands on goes into
+    /// its transaction.
+    pub(super) async fn admit(
+        &self,
+        request: &Request,
+        new: Option<&dyn Object>,
+        old: Option<&dyn Object>,
+    ) -> ApiResult<Beside> {
+        let verb = match (new, old) {
+            (Some(_), None) => Verb::Create,
+            (Some(_), Some(_)) => Verb::Update,
+            (None, _) => Verb::Delete,
+        };
+        let facts = self.facts(request, verb, old);
+        if let Ok(beside) = admission::check(&facts, new) {
+            return Ok(beside);
+        }
+        self.catch_up().await?;
+        admission::check(&facts, new)
+    }
+
+    fn facts<'a>(&'a self, request: &'a Request, verb: Verb, old: Option<&'a dyn Object>) -> Facts<'a> {
+        Facts {
+            identity: &request.identity,
+            verb,
+            resource: &request.resource,
+            subresource: &request.subresource,
+            name: &request.name,
+            old,
+            cluster: Cluster::new(&self.inner.cache, &self.inner.table),
+            settings: &self.inner.settings,
+        }
+    }
+}
