@@ -1,13 +1,21 @@
-//! What every cluster begins with: its system namespaces, and the Service by which Pods find the API server.
+//! What every cluster begins with: its system namespaces, the Service by which Pods find the API server, and the roles
+//! without which no component could do its work.
 
-use crate::registry::{ApiError, ApiResult, Body, Format, Operation, PatchKind, Registry, Reply, Request};
-use crate::resources::JSON;
+use crate::auth::{self, Mend, Mendable};
+use crate::registry::{
+    ApiError, ApiResult, Body, DeleteOptions, Format, Operation, PatchKind, Registry, Reply, Request,
+};
+use crate::resources::{JSON, Typed};
 use serde_json::{Value, json};
+use skiff_proto::json;
 use skiff_world::Identity;
 use std::net::IpAddr;
 
 /// The namespaces that exist from the start.
 pub const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// A default role or binding is looked at so often before it is left for the next start.
+const MENDINGS: usize = 8;
 
 /// The server's own identity.
 fn apiserver() -> Identity {
@@ -28,7 +36,51 @@ pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiR
         },
     });
     create(registry, ("", "v1", "services"), "default", service).await?;
-    endpoints(registry, advertise).await
+    endpoints(registry, advertise).await?;
+    rights(registry).await
+}
+
+/// The default roles and their bindings, whole. Nobody is let in before they are in force.
+async fn rights(registry: &Registry) -> ApiResult<()> {
+    registry.catch_up().await?;
+    let all = auth::default_objects();
+    tokio::try_join!(
+        mend_all(registry, &all.cluster_roles),
+        mend_all(registry, &all.cluster_role_bindings),
+        mend_all(registry, &all.roles),
+        mend_all(registry, &all.role_bindings),
+    )?;
+    registry.catch_up().await
+}
+
+async fn mend_all<K: Mendable>(registry: &Registry, wanted: &[K]) -> ApiResult<()> {
+    // Together they are few writes to the disk.
+    futures::future::try_join_all(wanted.iter().map(|wanted| mend(registry, wanted))).await.map(|_| ())
+}
+
+/// Brings one default object in line with what it should have at least.
+async fn mend<K: Mendable>(registry: &Registry, wanted: &K) -> ApiResult<()> {
+    let id = (K::GROUP, K::VERSION, K::RESOURCE);
+    let (namespace, name) = (wanted.metadata().namespace.as_str(), wanted.metadata().name.as_str());
+    for _ in 0..MENDINGS {
+        let found = match registry.read(&*registry.resource(id.0, id.1, id.2)?, namespace, name).await {
+            Ok(object) => object.as_any().downcast_ref::<Typed<K>>().map(|typed| typed.0.clone()),
+            Err(error) if error.reason() == "NotFound" => None,
+            Err(error) => return Err(error),
+        };
+        let operation = match auth::mend(found.as_ref(), wanted) {
+            Mend::Leave => return Ok(()),
+            Mend::Create(object) => return create(registry, id, namespace, json::encode_value(&object)).await,
+            Mend::Update(object) => Operation::Update(body(&json::encode_value(&object))),
+            Mend::Replace(_) => Operation::Delete(DeleteOptions::default()),
+        };
+        match serve(registry, request(registry, id, namespace, name, operation)?).await {
+            Err(error) if !matches!(error.reason(), "Conflict" | "NotFound") => return Err(error),
+            // Another server does the same, or the old one is gone: look again.
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The API server's addresses, in both forms.
@@ -77,6 +129,11 @@ fn request(
     })
 }
 
+/// On the heap: what a request may need is much for a small stack, and here it would lie there several times.
+async fn serve(registry: &Registry, request: Request) -> ApiResult<Reply> {
+    Box::pin(registry.serve(request)).await
+}
+
 fn body(object: &Value) -> Body {
     Body { bytes: object.to_string().into(), content_type: JSON.into(), ..Default::default() }
 }
@@ -84,7 +141,7 @@ fn body(object: &Value) -> Body {
 /// Creates an object unless it is there.
 async fn create(registry: &Registry, id: (&str, &str, &str), namespace: &str, object: Value) -> ApiResult<()> {
     let request = request(registry, id, namespace, "", Operation::Create(body(&object)))?;
-    match registry.serve(request).await {
+    match serve(registry, request).await {
         Ok(Reply::Object(_)) => Ok(()),
         Ok(_) => Err(ApiError::internal("an object was expected")),
         Err(error) if error.reason() == "AlreadyExists" => Ok(()),
@@ -97,5 +154,5 @@ async fn put(registry: &Registry, id: (&str, &str, &str), namespace: &str, objec
     create(registry, id, namespace, object.clone()).await?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_string();
     let operation = Operation::Patch { kind: PatchKind::Merge, body: body(&object) };
-    registry.serve(request(registry, id, namespace, &name, operation)?).await.map(|_| ())
+    serve(registry, request(registry, id, namespace, &name, operation)?).await.map(|_| ())
 }

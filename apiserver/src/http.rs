@@ -5,9 +5,10 @@
 
 use crate::grpc::Caller;
 use crate::monitoring::Monitoring;
+use crate::registry::{ApiResult, Registry};
 use crate::rest::Rest;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
@@ -45,6 +46,8 @@ pub struct Front {
     pub world: World,
     /// The gRPC services.
     pub grpc: axum::Router,
+    /// Knows who may ask as somebody else.
+    pub registry: Registry,
     /// Kubernetes' REST API.
     pub rest: Rest,
     /// Health and measurements.
@@ -151,7 +154,13 @@ where
 
 async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    if content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+    let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    let caller = match impersonate(&front.registry, caller, request.headers()).await {
+        Ok(caller) => caller,
+        Err(error) if is_grpc => return crate::grpc::to_grpc(error).into_http(),
+        Err(error) => return crate::rest::refusal(&error),
+    };
+    if is_grpc {
         request.extensions_mut().insert(caller);
         return match front.grpc.clone().oneshot(request.map(Body::new)).await {
             Ok(response) => response.map(Body::new),
@@ -167,6 +176,24 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
         return json(StatusCode::OK, version());
     }
     front.rest.answer(caller.0, request.map(Body::new)).await
+}
+
+/// Who asks, for whom rights count: whoever is at the other end, unless they ask as somebody else, and may.
+async fn impersonate(registry: &Registry, caller: Caller, headers: &HeaderMap) -> ApiResult<Caller> {
+    let Some(who) = &caller.0 else { return Ok(caller) };
+    if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {
+        return Ok(caller);
+    }
+    let ask = || crate::auth::impersonated(registry.authorizer(), who, headers);
+    let wanted = match ask() {
+        Err(refused) if refused.code() == 403 => {
+            registry.catch_up().await?;
+            ask()?
+        }
+        other => other?,
+    };
+    let by = Some(Box::new(who.clone()));
+    Ok(Caller(wanted.map(|wanted| Identity { impersonator: by, ..wanted })))
 }
 
 fn version() -> String {

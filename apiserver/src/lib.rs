@@ -4,12 +4,13 @@
 //! http (one port) ─┬ grpc/ ┬ Request ─> registry/ ─> store/ ──one watch──> cache/ ─> get, list, watch
 //!        │         └ rest/ ┘              │  │                      └──> recorder/ ─> history
 //!        └─ tunnel/ (logs, exec)          │  └─ resources/: the table of kinds, a strategy each
-//!                                         └─ auth/, admission/
+//!                                         └─ auth/, admission/, audit/
 //! ```
 //!
 //! Start reading at [`registry::Registry::serve`]: every request goes through it.
 
 pub mod admission;
+pub mod audit;
 pub mod auth;
 mod bootstrap;
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod recorder;
 pub mod registry;
 pub mod resources;
 mod rest;
+pub mod reviews;
 mod server;
 pub mod store;
 #[cfg(test)]

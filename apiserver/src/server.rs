@@ -1,5 +1,6 @@
 //! Starting and stopping: store, cache, registry, bootstrap, listeners, in this order; and the reverse.
 
+use crate::audit::{Audit, AuditOptions};
 use crate::cache::{Cache, CacheError};
 use crate::grpc::{HistoryService, ResourcesService};
 use crate::history::History;
@@ -43,6 +44,8 @@ pub struct Options {
     pub recorder_dir: Option<PathBuf>,
     /// The addresses and port at which nodes reach this server: the endpoints of the Service `kubernetes`.
     pub advertise: Vec<(IpAddr, u16)>,
+    /// How the audit log is kept; unset: there is none.
+    pub audit: Option<AuditOptions>,
     /// The limits in force.
     pub limits: Limits,
     /// How long a new Pod that does not say stays on a node that is not ready or not reachable: the seconds of the
@@ -63,6 +66,7 @@ impl Options {
             cluster_name: "skiff".into(),
             recorder_dir: None,
             advertise: Vec::new(),
+            audit: None,
             limits: Limits::default(),
             lost_node_tolerance: Duration::from_secs(300),
             event_ttl: resources::EVENT_LIFE,
@@ -110,6 +114,9 @@ pub enum Error {
     /// What every cluster begins with cannot be made.
     #[error("cannot set up the cluster's first objects: {}", .0.message())]
     Bootstrap(ApiError),
+    /// The audit log cannot be written.
+    #[error("cannot keep the audit log: {0}")]
+    Audit(std::io::Error),
     /// The recorder cannot write.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
@@ -146,6 +153,7 @@ impl Handle {
         for task in self.tasks {
             let _ = task.join().await;
         }
+        self.registry.flush_audit_log().await;
         self.store.close().await;
     }
 }
@@ -176,9 +184,16 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
     for row in table.all().values() {
         row.register(&cache);
     }
+    let audit = match options.audit.clone() {
+        Some(audit) => Some(Audit::open(&world, audit).await.map_err(Error::Audit)?),
+        None => None,
+    };
     let settings = Settings { service_cidr: options.service_cidr, lost_node_tolerance: options.lost_node_tolerance };
     let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), settings);
-    bootstrap::bootstrap(&registry, &options.advertise).await.map_err(Error::Bootstrap)?;
+    if let Some(audit) = audit {
+        registry.keep_audit_log(audit);
+    }
+    Box::pin(bootstrap::bootstrap(&registry, &options.advertise)).await.map_err(Error::Bootstrap)?;
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
@@ -186,6 +201,7 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
     let front = Front {
         world: world.clone(),
         grpc: routes(&registry, &tunnels, recorder),
+        registry: registry.clone(),
         rest: Rest::new(world.clone(), registry.clone(), tunnels.clone()),
         monitoring: Monitoring::new(registry.clone(), tunnels),
         tls,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine;
+use http::HeaderValue;
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -25,6 +26,36 @@ pub struct ClientConfig {
     pub tls: Option<TlsFiles>,
     /// What the client calls itself: `skiff-kubelet/0.1`.
     pub user_agent: String,
+    /// Whom it asks as, if not as itself.
+    pub impersonate: Option<Impersonate>,
+}
+
+/// Somebody else to ask as: whoever does needs the right to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Impersonate {
+    /// The user.
+    pub user: String,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// The uid, or empty.
+    pub uid: String,
+}
+
+impl Impersonate {
+    /// The headers that say so.
+    pub(crate) fn headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, Error> {
+        let groups = self.groups.iter().map(|group| ("impersonate-group", group));
+        let uid = Some(("impersonate-uid", &self.uid)).filter(|(_, uid)| !uid.is_empty());
+        let all = std::iter::once(("impersonate-user", &self.user)).chain(groups).chain(uid);
+        let header = |(name, value): (&'static str, &String)| match HeaderValue::from_str(value) {
+            Ok(header) => Ok((name, header)),
+            Err(_) => Err(Error::Config {
+                place: "client".into(),
+                problem: format!("{value:?} cannot be impersonated: a header cannot carry it"),
+            }),
+        };
+        all.map(header).collect()
+    }
 }
 
 /// The three parts of mutual TLS.
@@ -79,7 +110,12 @@ impl std::fmt::Debug for Pem {
 impl ClientConfig {
     /// A configuration for an API server in the same process, or in the same simulation.
     pub fn pipe(name: &str, user_agent: &str) -> ClientConfig {
-        ClientConfig { servers: vec![Address::Pipe(name.to_string())], tls: None, user_agent: user_agent.to_string() }
+        ClientConfig {
+            servers: vec![Address::Pipe(name.to_string())],
+            tls: None,
+            user_agent: user_agent.to_string(),
+            impersonate: None,
+        }
     }
 
     /// Reads a kubeconfig: the configuration of `context` (or the current one), and its namespace.
@@ -161,7 +197,7 @@ fn parse_kubeconfig(text: &str, folder: &Path, context: Option<&str>) -> Result<
     let tls = if matches!(server, Address::Tcp(_)) { Some(tls_of(&cluster, &user, &context, folder)?) } else { None };
     let user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
     let namespace = if context.namespace.is_empty() { "default".to_string() } else { context.namespace };
-    Ok((ClientConfig { servers: vec![server], tls, user_agent }, namespace))
+    Ok((ClientConfig { servers: vec![server], tls, user_agent, impersonate: None }, namespace))
 }
 
 fn find<T>(entries: &[Named], name: &str, what: &str, get: impl Fn(&Named) -> Option<T>) -> Result<T, String> {

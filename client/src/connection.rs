@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 
-use crate::config::{ClientConfig, Tls};
+use crate::config::{ClientConfig, Impersonate, Tls};
 use crate::error::Error;
 use crate::queue::Backoff;
 
@@ -40,6 +40,8 @@ pub(crate) struct Connection {
     config: ClientConfig,
     tls: Option<Tls>,
     user_agent: HeaderValue,
+    /// What says whom every request asks as.
+    impersonate: Arc<[(&'static str, HeaderValue)]>,
     current: Mutex<Option<SendRequest<Body>>>,
     dialling: tokio::sync::Mutex<Dialling>,
     /// How many times dialling has failed; who sees it grow while waiting shares the failure.
@@ -63,12 +65,14 @@ impl Connection {
         let user_agent = HeaderValue::from_str(&config.user_agent)
             .map_err(|_| bad("the user agent has characters that a header cannot carry"))?;
         let tls = config.tls.as_ref().map(Tls::new).transpose()?;
+        let impersonate = config.impersonate.as_ref().map(Impersonate::headers).transpose()?.unwrap_or_default();
         let first = usize::try_from(world.random_below(config.servers.len() as u64)).unwrap_or(0);
         Ok(Connection {
             world: world.clone(),
             config,
             tls,
             user_agent,
+            impersonate: impersonate.into(),
             current: Mutex::new(None),
             dialling: tokio::sync::Mutex::new(Dialling { first, failures: 0, not_before: None, last_error: None }),
             failed: std::sync::atomic::AtomicU64::new(0),
@@ -118,7 +122,7 @@ impl Connection {
     }
 
     fn wire_over(&self, sender: SendRequest<Body>) -> Wire {
-        Wire { sender, user_agent: self.user_agent.clone() }
+        Wire { sender, user_agent: self.user_agent.clone(), impersonate: self.impersonate.clone() }
     }
 
     async fn dial_any(&self, first: &mut usize) -> Result<SendRequest<Body>, Error> {
@@ -183,6 +187,7 @@ fn host_of(address: &str) -> &str {
 pub(crate) struct Wire {
     sender: SendRequest<Body>,
     user_agent: HeaderValue,
+    impersonate: Arc<[(&'static str, HeaderValue)]>,
 }
 
 type Response = http::Response<Incoming>;
@@ -198,6 +203,9 @@ impl tower::Service<http::Request<Body>> for Wire {
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
+        for (name, value) in self.impersonate.iter() {
+            request.headers_mut().append(*name, value.clone());
+        }
         Box::pin(self.sender.send_request(request))
     }
 }

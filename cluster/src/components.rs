@@ -126,6 +126,8 @@ async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> R
     options.service_cidr = spec.service_network;
     options.cluster_name = spec.name.clone();
     options.recorder_dir = Some(layout.recorder());
+    options.audit =
+        Some(apiserver::audit::AuditOptions::new(spec.audit_log.clone().unwrap_or_else(|| layout.audit_log())));
     options.advertise = vec![(spec.host_address().into(), spec.port)];
     options.lost_node_tolerance = Duration::from_secs(spec.lost_node_tolerance_seconds);
     options.event_ttl = Duration::from_secs(spec.event_ttl_seconds);
@@ -146,6 +148,7 @@ fn client(layout: &Layout, spec: &ClusterSpec, world: &World, name: &str, shared
             servers: vec![Address::Tcp(format!("{}:{}", spec.host_address(), spec.port))],
             tls: Some(TlsFiles::new(pki::ca(layout), own.cert, own.key)),
             user_agent: agent,
+            impersonate: None,
         }
     };
     Client::new(world, config).with_context(|| format!("set up the client of {name}"))

@@ -57,6 +57,11 @@ impl Layout {
         self.dir().join("recorder")
     }
 
+    /// The audit log, unless the cluster has it elsewhere.
+    pub fn audit_log(&self) -> PathBuf {
+        self.dir().join("audit").join("audit.log")
+    }
+
     /// What one process writes to its standard output and error.
     pub fn log(&self, process: &str) -> PathBuf {
         self.dir().join("logs").join(format!("{process}.log"))

@@ -52,11 +52,11 @@ enum Command {
     /// By hand, second: make the nodes' network namespaces and join them.
     Hosts(Named),
     /// The control plane in one process: API server, controllers, scheduler.
-    Server(Named),
+    Server(Serving),
     /// A node in one process: kubelet and proxy.
     Agent(OnNode),
     /// The API server alone.
-    Apiserver(Named),
+    Apiserver(Serving),
     /// The controllers alone.
     Controllers(Named),
     /// The scheduler alone.
@@ -76,6 +76,16 @@ pub struct Named {
     /// The cluster's name.
     #[arg(long, default_value = DEFAULT_CLUSTER)]
     pub name: String,
+}
+
+/// Which cluster, for a process that serves its API.
+#[derive(Args, Clone, Debug)]
+struct Serving {
+    #[command(flatten)]
+    cluster: Named,
+    /// Where it says who did what, as JSON lines [default: as the cluster has it].
+    #[arg(long, value_name = "FILE")]
+    audit_log: Option<PathBuf>,
 }
 
 /// Which node of which cluster.
@@ -111,10 +121,13 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Pki(wanted) => by_hand::pki(&layout(&wanted.cluster)?, &wanted),
         Command::Hosts(named) => by_hand::hosts(&layout(&named)?),
         Command::Supervise(named) => supervise(layout(&named)?, format),
-        Command::Server(named) => {
-            component(format, layout(&named)?, None, "server", &[Part::Apiserver, Part::Controllers, Part::Scheduler])
+        Command::Server(serving) => {
+            let parts = [Part::Apiserver, Part::Controllers, Part::Scheduler];
+            serve(format, layout(&serving.cluster)?, "server", &parts, serving.audit_log)
         }
-        Command::Apiserver(named) => component(format, layout(&named)?, None, "apiserver", &[Part::Apiserver]),
+        Command::Apiserver(serving) => {
+            serve(format, layout(&serving.cluster)?, "apiserver", &[Part::Apiserver], serving.audit_log)
+        }
         Command::Controllers(named) => component(format, layout(&named)?, None, "controllers", &[Part::Controllers]),
         Command::Scheduler(named) => component(format, layout(&named)?, None, "scheduler", &[Part::Scheduler]),
         Command::Agent(on) => {
@@ -128,6 +141,21 @@ fn dispatch(cli: Cli) -> Result<()> {
 /// Runs a command that a person waits for.
 fn short(work: impl Future<Output = Result<()>>) -> Result<()> {
     runtime(2)?.block_on(work)
+}
+
+/// Runs an API server, and what else its process has.
+fn serve(
+    format: logging::LogFormat,
+    layout: Layout,
+    kind: &str,
+    parts: &[Part],
+    audit_log: Option<PathBuf>,
+) -> Result<()> {
+    logging::init(format);
+    let mut spec = spec::ClusterSpec::existing(&layout)?;
+    spec.audit_log = audit_log.or(spec.audit_log);
+    let _held = process::hold(&layout.lock(kind))?;
+    runtime(2)?.block_on(components::run(&layout, &spec, None, parts))
 }
 
 /// Runs components until they are told to stop or one of them fails.

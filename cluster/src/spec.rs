@@ -2,6 +2,7 @@
 //! writes it, every process of the cluster reads it.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,9 @@ pub struct ClusterSpec {
     /// Seconds that Events are kept after their last write.
     #[serde(default = "default_event_ttl")]
     pub event_ttl_seconds: u64,
+    /// Where the audit log is, if not in the cluster's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_log: Option<PathBuf>,
 }
 
 fn default_node_grace() -> u64 {
@@ -115,6 +119,7 @@ impl ClusterSpec {
             node_grace_seconds: default_node_grace(),
             lost_node_tolerance_seconds: default_lost_node_tolerance(),
             event_ttl_seconds: default_event_ttl(),
+            audit_log: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! `skiff up`: from nothing, or from whatever is there, to a cluster whose nodes are all Ready.
 //! Every step looks first and does only what is missing, so it may be repeated at any time.
 
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,6 +44,9 @@ pub struct Wanted {
     /// Seconds that Events are kept after their last write [default for a new cluster: 3600].
     #[arg(long, value_name = "SECONDS")]
     pub event_ttl: Option<u64>,
+    /// Where the API server says who did what, as JSON lines [default: audit/audit.log in the cluster's folder].
+    #[arg(long, value_name = "FILE")]
+    pub audit_log: Option<PathBuf>,
 }
 
 /// What `skiff up` takes.
@@ -146,6 +150,10 @@ fn specify(layout: &Layout, options: &Wanted) -> Result<ClusterSpec> {
     if let Some(seconds) = options.event_ttl {
         anyhow::ensure!(seconds >= 10, "--event-ttl {seconds}: must be at least 10 seconds");
         spec.event_ttl_seconds = seconds;
+    }
+    if let Some(file) = &options.audit_log {
+        // Its processes have other working directories.
+        spec.audit_log = Some(std::path::absolute(file).with_context(|| format!("--audit-log {}", file.display()))?);
     }
     Ok(spec)
 }

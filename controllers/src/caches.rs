@@ -8,6 +8,7 @@ use skiff_proto::coordinationv1::Lease;
 use skiff_proto::corev1::{Namespace, Node, Pod, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
+use skiff_proto::rbacv1::ClusterRole;
 use skiff_world::World;
 
 use crate::endpointslice;
@@ -40,6 +41,8 @@ pub struct Caches {
     pub leases: Store<Heartbeat>,
     /// PodDisruptionBudgets.
     pub budgets: Store<PodDisruptionBudget>,
+    /// ClusterRoles.
+    pub cluster_roles: Store<ClusterRole>,
     /// Deployments.
     pub deployments: Store<Deployment>,
     /// ReplicaSets.
@@ -62,6 +65,8 @@ pub trait Listener: Clone + Send + Sync + 'static {
     fn lease(&self, nodes: &Store<NodeView>, change: &Change<Heartbeat>);
     /// A PodDisruptionBudget changed.
     fn budget(&self, change: &Change<PodDisruptionBudget>);
+    /// A ClusterRole changed.
+    fn cluster_role(&self, change: &Change<ClusterRole>);
     /// A Deployment changed.
     fn deployment(&self, budgets: &Store<PodDisruptionBudget>, change: &Change<Deployment>);
     /// A ReplicaSet changed.
@@ -93,6 +98,8 @@ impl Caches {
         let namespaces = Informer::<Namespace, Whole>::of(client).run(world, move |c| l.namespace(&c));
         let l = listener.clone();
         let budgets = Informer::<PodDisruptionBudget, Whole>::of(client).run(world, move |c| l.budget(&c));
+        let l = listener.clone();
+        let cluster_roles = Informer::<ClusterRole, Whole>::of(client).run(world, move |c| l.cluster_role(&c));
         let (l, of) = (listener.clone(), budgets.clone());
         let deployments = Informer::<Deployment, Whole>::of(client).run(world, move |c| l.deployment(&of, &c));
         let (l, found, of) = (listener.clone(), deployments.clone(), budgets.clone());
@@ -124,13 +131,14 @@ impl Caches {
             .index(NODE, |_, pod: &PodView| Some(pod.node.clone()).into_iter().filter(|n| !n.is_empty()).collect())
             .index(LABEL, |key, pod: &PodView| label_values(&key.namespace, &pod.labels).collect())
             .run(world, move |c| listener.pod(&sets, &of, &found, &at, &c));
-        Caches { namespaces, nodes, leases, budgets, deployments, replica_sets, services, slices, pods }
+        Caches { namespaces, nodes, leases, budgets, cluster_roles, deployments, replica_sets, services, slices, pods }
     }
 
     /// Waits until all have their first list.
     pub async fn synced(&self) {
         self.namespaces.synced().await;
         self.budgets.synced().await;
+        self.cluster_roles.synced().await;
         self.deployments.synced().await;
         self.replica_sets.synced().await;
         self.services.synced().await;

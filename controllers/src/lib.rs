@@ -9,6 +9,7 @@
 //! | `namespace` | a deleted namespace leaves nothing behind |
 //! | `namespacedefaults` | a new one has a service account and the cluster's certificate |
 //! | `nodelifecycle` | a silent node is noticed, and its pods move |
+//! | `aggregation` | a role that is a sum has the rules of its parts |
 //! | `nodecidr` | every node has addresses for its pods |
 //!
 //! All have one shape. `observe` reads caches into plain data; `plan` decides what to do about
@@ -19,6 +20,7 @@
 //!
 //! What two controllers must never do is fight over an object: `ownership` decides whose it is.
 
+pub mod aggregation;
 pub mod caches;
 pub mod deployment;
 pub mod disruption;

@@ -11,6 +11,7 @@ use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::{Namespace, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
+use skiff_proto::rbacv1::ClusterRole;
 use skiff_world::World;
 
 use crate::Options;
@@ -20,8 +21,8 @@ use crate::nodelifecycle::{Heartbeats, Turns};
 use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
 use crate::{
-    deployment, disruption, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr, nodelifecycle,
-    replicaset,
+    aggregation, deployment, disruption, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr,
+    nodelifecycle, replicaset,
 };
 
 /// How many keys of one controller are worked on at a time.
@@ -60,6 +61,7 @@ pub async fn run(
     let replica_sets = replicaset::Controller::new(caches(), c(), e());
     let slices = endpointslice::Controller::new(caches(), c());
     let budgets = disruption::Controller::new(caches(), c());
+    let sums = aggregation::Controller::new(caches(), c());
     let garbage = garbage::Controller::new(inventory(), c());
     let namespaces = namespace::Controller::new(caches(), inventory(), c());
     let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
@@ -73,6 +75,7 @@ pub async fn run(
         drive(world, controls, replica_sets, &queues.replica_sets, WORKERS),
         drive(world, controls, slices, &queues.slices, WORKERS),
         drive(world, controls, budgets, &queues.budgets, WORKERS),
+        drive(world, controls, sums, &queues.sums, 1),
         drive(world, controls, garbage, &queues.garbage, WORKERS),
         drive(world, controls, namespaces, &queues.namespaces, 1),
         drive(world, controls, defaults, &queues.defaults, 1),
@@ -113,6 +116,8 @@ struct Queues {
     replica_sets: WorkQueue<ObjectKey>,
     slices: WorkQueue<ObjectKey>,
     budgets: WorkQueue<ObjectKey>,
+    sums: WorkQueue<ObjectKey>,
+    known_sums: Arc<aggregation::Sums>,
     garbage: WorkQueue<ObjectId>,
     namespaces: WorkQueue<ObjectKey>,
     defaults: WorkQueue<ObjectKey>,
@@ -130,6 +135,8 @@ impl Queues {
             replica_sets: controls.queue(world, replicaset::Controller::NAME),
             slices: controls.queue(world, endpointslice::Controller::NAME),
             budgets: controls.queue(world, disruption::Controller::NAME),
+            sums: controls.queue(world, aggregation::Controller::NAME),
+            known_sums: Arc::default(),
             garbage: controls.queue(world, garbage::Controller::NAME),
             namespaces: controls.queue(world, namespace::Controller::NAME),
             defaults: controls.queue(world, namespacedefaults::Controller::NAME),
@@ -166,6 +173,10 @@ impl Listener for Queues {
 
     fn budget(&self, change: &Change<PodDisruptionBudget>) {
         disruption::budget_changed(&self.budgets, change);
+    }
+
+    fn cluster_role(&self, change: &Change<ClusterRole>) {
+        aggregation::role_changed(&self.sums, &self.known_sums, change);
     }
 
     fn deployment(&self, budgets: &Store<PodDisruptionBudget>, change: &Change<Deployment>) {

@@ -35,6 +35,7 @@ pub use generated::k8s::io::api::coordination::v1 as coordinationv1;
 pub use generated::k8s::io::api::core::v1 as corev1;
 pub use generated::k8s::io::api::discovery::v1 as discoveryv1;
 pub use generated::k8s::io::api::policy::v1 as policyv1;
+pub use generated::k8s::io::api::rbac::v1 as rbacv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
 pub use scalar::{

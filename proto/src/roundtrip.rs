@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::json::{self, Json, Strictness};
 use crate::schema::{self, Field, Object, Schema, Shape, Type};
 use crate::yaml::{self, Limits};
-use crate::{appsv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1};
+use crate::{appsv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1, rbacv1};
 
 /// Decisions as bytes: proptest makes fewer of them when it looks for a smaller failure.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
@@ -134,6 +134,10 @@ roundtrips! {
     endpoint_slice: discoveryv1::EndpointSlice, "discovery.k8s.io", "EndpointSlice";
     lease: coordinationv1::Lease, "coordination.k8s.io", "Lease";
     disruption_budget: policyv1::PodDisruptionBudget, "policy", "PodDisruptionBudget";
+    role: rbacv1::Role, "rbac.authorization.k8s.io", "Role";
+    cluster_role: rbacv1::ClusterRole, "rbac.authorization.k8s.io", "ClusterRole";
+    role_binding: rbacv1::RoleBinding, "rbac.authorization.k8s.io", "RoleBinding";
+    cluster_role_binding: rbacv1::ClusterRoleBinding, "rbac.authorization.k8s.io", "ClusterRoleBinding";
     eviction: policyv1::Eviction, "policy", "Eviction";
     scale: autoscalingv1::Scale, "autoscaling", "Scale";
     status: metav1::Status, "meta.k8s.io", "Status";

@@ -13,6 +13,8 @@ pub struct Identity {
     pub uid: String,
     /// What else the credentials say, as in `authentication.kubernetes.io/pod-name`.
     pub extra: BTreeMap<String, Vec<String>>,
+    /// Who really asks, where they ask as this user.
+    pub impersonator: Option<Box<Identity>>,
 }
 
 impl Identity {

@@ -1,19 +1,32 @@
 //! Who is asking, and may they?
 //!
 //! An identity comes from a client certificate (user = common name, groups = organisations) or, inside one process, from
-//! the pipe; no credentials means anonymous, who sees health and version only. What an identity may do is a table built
-//! in per component (`rules`); a node's reads are narrowed further to what its Pods need (`node`), and its writes to its
-//! own (`admission`).
+//! the pipe; no credentials means anonymous, who sees health and version only. What an identity may do is the sum of
+//! three: administrators may everything (`MASTERS`), a node what its Pods need (`node`, and `admission` for what it
+//! writes), and everybody, components too, what RBAC's objects give them (`rbac`). Nothing takes a right away.
+//!
+//! The roles and bindings that every cluster has are made from tables (`rules`, `people`, `defaults`) at each start.
 
+mod defaults;
+mod escalation;
+mod impersonation;
 mod node;
+mod people;
+mod rbac;
 mod rules;
 
-pub use rules::{Asked as Question, listed as rules_of};
+pub use defaults::{Mend, Mendable, mend, objects as default_objects};
+pub use escalation::check as check_escalation;
+pub use impersonation::impersonated;
+pub use rbac::{Asked, Bound};
 
 use crate::cache::Cache;
 use crate::registry::{ApiError, ApiResult, Request};
 use crate::resources::{Resource, Table};
+use rbac::{Index, Rights};
+use skiff_proto::rbacv1::PolicyRule;
 use skiff_world::Identity;
+use std::fmt;
 
 /// Administrators' group.
 pub const MASTERS: &str = "system:masters";
@@ -25,6 +38,8 @@ pub const PROXIES: &str = "system:node-proxier";
 pub const MONITORING: &str = "system:monitoring";
 /// Everybody who is somebody.
 pub const AUTHENTICATED: &str = "system:authenticated";
+/// Everybody else.
+pub const UNAUTHENTICATED: &str = "system:unauthenticated";
 
 /// An identity that has been authenticated is in one more group.
 pub fn authenticated(mut identity: Identity) -> Identity {
@@ -34,14 +49,14 @@ pub fn authenticated(mut identity: Identity) -> Identity {
     identity
 }
 
-/// Whether this identity may do everything.
-pub fn is_admin(identity: &Identity) -> bool {
-    identity.user == "system:apiserver" || identity.groups.iter().any(|g| g == MASTERS)
+/// Who has shown no credentials.
+pub fn anonymous() -> Identity {
+    Identity::new("system:anonymous", &[UNAUTHENTICATED])
 }
 
-/// Whether this identity may read measurements of the control plane; those of nodes are `nodes/metrics`.
-pub fn may_read_metrics(identity: &Identity) -> bool {
-    is_admin(identity) || identity.groups.iter().any(|g| g == MONITORING)
+/// Whether this identity may do everything.
+pub fn is_admin(identity: &Identity) -> bool {
+    identity.groups.iter().any(|g| g == MASTERS)
 }
 
 /// The node's name, if this is a node's identity.
@@ -50,33 +65,72 @@ pub fn node_name(identity: &Identity) -> Option<&str> {
     identity.groups.iter().any(|g| g == NODES).then_some(name)
 }
 
+/// Why something is allowed.
+#[derive(Clone, Debug)]
+pub enum Grant {
+    /// The identity may do everything.
+    Administrator,
+    /// A node may, within what its Pods need.
+    Node,
+    /// A role that is bound to it says so.
+    Role(Bound),
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Administrator => write!(f, "allowed to the group {MASTERS:?}, which may do everything"),
+            Self::Node => f.write_str("allowed to a node, for what its Pods need"),
+            Self::Role(bound) => bound.fmt(f),
+        }
+    }
+}
+
 /// Decides who may do what.
 pub struct Authorizer {
     cache: Cache,
     table: Table,
+    rights: Rights,
+}
+
+/// By what an identity may do something; a node's own narrowing looks at the request itself, and comes after.
+fn decide(index: &Index, identity: &Identity, asked: &Asked<'_>) -> Option<Grant> {
+    if is_admin(identity) {
+        return Some(Grant::Administrator);
+    }
+    if node_name(identity).is_some() && node::allows(asked) {
+        return Some(Grant::Node);
+    }
+    index.allows(identity, asked).map(Grant::Role)
 }
 
 impl Authorizer {
-    /// An authoriser that looks nodes' Pods up in the cache.
+    /// An authoriser by the objects in a cache: roles, bindings, and nodes' Pods.
     pub fn new(cache: Cache, table: Table) -> Self {
-        Self { cache, table }
+        let rights = Rights::follow(&cache, &table);
+        Self { cache, table, rights }
     }
 
-    /// Lets a request through, or refuses it in words.
-    pub fn authorize(&self, request: &Request) -> ApiResult<()> {
-        let asked = rules::Asked {
+    /// Lets a request through and says why, or refuses it in words.
+    pub fn authorize(&self, request: &Request) -> ApiResult<Grant> {
+        let (resource, identity) = (&request.resource, &request.identity);
+        let asked = Asked {
             verb: request.verb(),
-            group: &request.resource.group,
-            resource: &request.resource.resource,
+            group: &resource.group,
+            resource: &resource.resource,
             subresource: &request.subresource,
             namespace: &request.namespace,
-            name: &request.name,
+            name: request.object_name(),
         };
-        self.allow(&request.identity, &asked, &request.resource)?;
-        if let Some(node) = node_name(&request.identity) {
-            node::narrow(&self.cache, &self.table, node, request)?;
+        let grant = self.allow(identity, &asked, resource)?;
+        if let (Grant::Node, Some(node)) = (&grant, node_name(identity))
+            && let Err(refused) = node::narrow(&self.cache, &self.table, node, request)
+        {
+            // What a node may not as a node, it may still as somebody that a role is bound to.
+            let bound = self.rights.read().allows(identity, &within(&asked));
+            return bound.map(Grant::Role).ok_or(refused);
         }
-        Ok(())
+        Ok(grant)
     }
 
     /// Lets a stream to a component through: `pods/log`, `pods/exec`, `pods/portforward`, `nodes/proxy`.
@@ -88,21 +142,77 @@ impl Authorizer {
         verb: &'static str,
         namespace: &str,
         name: &str,
-    ) -> ApiResult<()> {
-        let asked =
-            rules::Asked { verb, group: &resource.group, resource: &resource.resource, subresource, namespace, name };
+    ) -> ApiResult<Grant> {
+        let asked = Asked { verb, group: &resource.group, resource: &resource.resource, subresource, namespace, name };
         self.allow(identity, &asked, resource)
     }
 
-    /// Whether the tables let an identity do something; a node's own narrowing looks at the request itself and is not
-    /// in them.
-    pub fn may(&self, identity: &Identity, question: &Question<'_>) -> bool {
-        rules::allows(identity, question)
+    /// Lets a question about rights through, or refuses it in words.
+    pub fn authorize_review(&self, identity: &Identity, asked: &Asked<'_>) -> ApiResult<()> {
+        match self.decide(identity, asked) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::forbidden_here(format!(
+                "{}.{} is forbidden: User {:?} cannot {} resource {:?} in API group {:?}",
+                asked.resource, asked.group, identity.user, asked.verb, asked.resource, asked.group
+            ))),
+        }
     }
 
-    fn allow(&self, identity: &Identity, asked: &rules::Asked<'_>, resource: &Resource) -> ApiResult<()> {
-        if rules::allows(identity, asked) {
-            return Ok(());
+    /// Lets a request for a path that is no resource through, or refuses it in words.
+    pub fn authorize_path(&self, identity: &Identity, verb: &str, path: &str) -> ApiResult<()> {
+        match self.decide_path(identity, verb, path) {
+            Some(_) => Ok(()),
+            None => Err(ApiError::forbidden_here(format!(
+                "forbidden: User {:?} cannot {verb} path {path:?}: {}",
+                identity.user,
+                self.why_not(identity, "")
+            ))),
+        }
+    }
+
+    /// By what an identity may do something to a resource; a node's own narrowing looks at the request itself and is not
+    /// in it.
+    pub fn decide(&self, identity: &Identity, asked: &Asked<'_>) -> Option<Grant> {
+        decide(&self.rights.read(), identity, &within(asked))
+    }
+
+    /// By what an identity may do something to a path that is no resource.
+    pub fn decide_path(&self, identity: &Identity, verb: &str, path: &str) -> Option<Grant> {
+        if is_admin(identity) {
+            return Some(Grant::Administrator);
+        }
+        self.rights.read().allows_path(identity, verb, path).map(Grant::Role)
+    }
+
+    /// Everything that an identity holds in a namespace.
+    pub fn rules(&self, identity: &Identity, namespace: &str) -> Vec<PolicyRule> {
+        let mut rules = Vec::new();
+        if is_admin(identity) {
+            rules.extend(people::CLUSTER_ADMIN.iter().map(rules::Rule::policy));
+        }
+        if node_name(identity).is_some() {
+            rules.extend(node::rules(namespace));
+        }
+        rules.extend(self.rights.read().rules(identity, namespace));
+        rules
+    }
+
+    /// What a role gives; `""` is where ClusterRoles are. `None`: there is no such role.
+    pub fn role(&self, namespace: &str, name: &str) -> Option<Vec<PolicyRule>> {
+        self.rights.read().role(namespace, name).map(<[PolicyRule]>::to_vec)
+    }
+
+    /// Why an identity may not do something here, in words: what is bound to it is not enough, or leads nowhere.
+    pub fn why_not(&self, identity: &Identity, namespace: &str) -> String {
+        match self.rights.read().dangling(identity, namespace) {
+            none if none.is_empty() => "no role that is bound to the user or its groups allows it".into(),
+            dangling => format!("RBAC: {}", dangling.join(", ")),
+        }
+    }
+
+    fn allow(&self, identity: &Identity, asked: &Asked<'_>, resource: &Resource) -> ApiResult<Grant> {
+        if let Some(grant) = self.decide(identity, asked) {
+            return Ok(grant);
         }
         let what = if asked.subresource.is_empty() {
             asked.resource.to_string()
@@ -113,13 +223,41 @@ impl Authorizer {
             (false, _) | (true, "") => "at the cluster scope".to_string(),
             (true, namespace) => format!("in the namespace {namespace:?}"),
         };
+        let dangling = self.rights.read().dangling(identity, asked.namespace);
+        let why = if dangling.is_empty() { String::new() } else { format!(": RBAC: {}", dangling.join(", ")) };
         Err(ApiError::forbidden(
             resource,
             asked.name,
             format!(
-                "User {:?} cannot {} resource {what:?} in API group {:?} {place}",
+                "User {:?} cannot {} resource {what:?} in API group {:?} {place}{why}",
                 identity.user, asked.verb, asked.group
             ),
         ))
+    }
+}
+
+/// A namespace, asked for by name, lies within itself: a RoleBinding in it may give it.
+fn within<'a>(asked: &Asked<'a>) -> Asked<'a> {
+    let itself = asked.group.is_empty() && asked.resource == "namespaces" && asked.namespace.is_empty();
+    Asked { namespace: if itself { asked.name } else { asked.namespace }, ..*asked }
+}
+
+#[cfg(test)]
+impl Index {
+    /// The index of what every cluster has.
+    fn of_defaults() -> Self {
+        let (mut index, all) = (Self::default(), defaults::objects());
+        for role in all.cluster_roles {
+            index.set_role("", &role.metadata.name, Some(role.rules));
+        }
+        for role in all.roles {
+            index.set_role(&role.metadata.namespace, &role.metadata.name, Some(role.rules));
+        }
+        let of_cluster = all.cluster_role_bindings.into_iter().map(|b| (b.metadata, b.role_ref, b.subjects));
+        let of_namespaces = all.role_bindings.into_iter().map(|b| (b.metadata, b.role_ref, b.subjects));
+        for (meta, role, subjects) in of_cluster.chain(of_namespaces) {
+            index.set_binding(rbac::Binding { namespace: meta.namespace, name: meta.name, role, subjects });
+        }
+        index
     }
 }

@@ -4,11 +4,29 @@
 //! must be selected by `spec.nodeName` or be its own. A ConfigMap, Secret or ServiceAccount must be named by one of its
 //! Pods; a list or watch of them must ask for one by name.
 
+use super::rbac::{self, Asked};
+use super::rules::NODE;
 use crate::cache::{Cache, ListOptions};
 use crate::registry::{ApiError, ApiResult, Operation, Request};
 use crate::resources::{Table, Typed};
 use skiff_proto::corev1::{Pod, PodSpec};
-use std::sync::Arc;
+use skiff_proto::rbacv1::PolicyRule;
+use std::sync::{Arc, LazyLock};
+
+/// What a node may do at all, each rule with the namespace that it ends at.
+static RULES: LazyLock<Vec<(Option<&'static str>, PolicyRule)>> =
+    LazyLock::new(|| NODE.iter().map(|rule| (rule.namespace, rule.policy())).collect());
+
+/// Whether a node may do something at all.
+pub fn allows(asked: &Asked<'_>) -> bool {
+    let here = |only: &Option<&str>| only.is_none_or(|only| only == asked.namespace);
+    RULES.iter().any(|(only, rule)| here(only) && rbac::allows(rule, asked))
+}
+
+/// What a node may do in a namespace.
+pub fn rules(namespace: &str) -> impl Iterator<Item = PolicyRule> {
+    RULES.iter().filter(move |(only, _)| only.is_none_or(|only| only == namespace)).map(|(_, rule)| rule.clone())
+}
 
 /// Refuses a node's read of what its Pods do not need.
 pub fn narrow(cache: &Cache, table: &Table, node: &str, request: &Request) -> ApiResult<()> {
@@ -16,7 +34,8 @@ pub fn narrow(cache: &Cache, table: &Table, node: &str, request: &Request) -> Ap
         return Ok(());
     }
     let refuse = |why: &str| Err(ApiError::forbidden(&request.resource, &request.name, format!("node {node:?} {why}")));
-    let wanted = required_name(request);
+    // The one object a request is about, if it is about one.
+    let wanted = Some(request.object_name()).filter(|name| !name.is_empty());
     match request.resource.resource.as_str() {
         "pods" => {
             let own = selects_own_pods(request.field_selector(), node)
@@ -33,15 +52,6 @@ pub fn narrow(cache: &Cache, table: &Table, node: &str, request: &Request) -> Ap
         }
         _ => Ok(()),
     }
-}
-
-/// The one object a request is about, if it is about one.
-fn required_name(request: &Request) -> Option<&str> {
-    if matches!(request.operation, Operation::Get) {
-        return Some(&request.name);
-    }
-    let mut parts = request.field_selector().split(',');
-    parts.find_map(|part| part.trim().strip_prefix("metadata.name=")).map(|name| name.trim_start_matches('='))
 }
 
 fn selects_own_pods(selector: &str, node: &str) -> bool {

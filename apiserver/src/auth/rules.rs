@@ -1,43 +1,48 @@
-//! The allow table: what each component may do, and nothing else. Least privilege, by verb and resource.
+//! The rights of Skiff's own components: what each may do, and nothing else. Least privilege, by verb and resource.
+//!
+//! These tables become ClusterRoles, Roles and their bindings (`defaults`), which every start of the server makes and
+//! mends. What is asked of each request is the objects, not the tables; only a node's rights are never bound to anybody,
+//! and are narrowed to what its Pods need (`node`).
 
-use super::{MONITORING, NODES, PROXIES};
-use skiff_world::Identity;
+use skiff_proto::rbacv1::PolicyRule;
 
-/// One question.
-pub struct Asked<'a> {
-    /// `get`, `list`, ...
-    pub verb: &'a str,
-    /// The API group.
-    pub group: &'a str,
-    /// The plural.
-    pub resource: &'a str,
-    /// The subresource, or empty.
-    pub subresource: &'a str,
-    /// The namespace, or empty.
-    pub namespace: &'a str,
-    /// The name, or empty.
-    pub name: &'a str,
-}
-
-/// One permission: verbs on resources of a group. `*` means all; `pods/status` names a subresource; a namespace narrows.
-struct Rule {
+/// One permission: verbs on resources of a group, in RBAC's terms: `*` means all, with all subresources; `pods/status`
+/// names a subresource; `pods` alone has none of them. A namespace narrows.
+pub struct Rule {
     group: &'static str,
     resources: &'static [&'static str],
     verbs: &'static [&'static str],
-    namespace: Option<&'static str>,
+    /// Paths that are no resource, instead of resources.
+    paths: &'static [&'static str],
+    /// Only here; else everywhere.
+    pub namespace: Option<&'static str>,
 }
 
-const READ: &[&str] = &["get", "list", "watch"];
-const GET: &[&str] = &["get"];
-const STATUS: &[&str] = &["get", "patch", "update"];
-const RECORD: &[&str] = &["create", "patch", "update"];
-const LEAD: &[&str] = &["create", "get", "list", "watch", "update", "patch"];
+/// Everything there is to do.
+pub const ALL: &[&str] = &["*"];
+/// To read.
+pub const READ: &[&str] = &["get", "list", "watch"];
+/// To read one by name.
+pub const GET: &[&str] = &["get"];
+/// To keep a status.
+pub const STATUS: &[&str] = &["get", "patch", "update"];
+/// To record Events.
+pub const RECORD: &[&str] = &["create", "patch", "update"];
+/// To hold a leader's Lease.
+pub const LEAD: &[&str] = &["create", "get", "list", "watch", "update", "patch"];
 
-const fn rule(group: &'static str, resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
-    Rule { group, resources, verbs, namespace: None }
+/// Verbs on resources of a group.
+pub const fn rule(group: &'static str, resources: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
+    Rule { group, resources, verbs, paths: &[], namespace: None }
 }
 
-const fn within(namespace: &'static str, rule: Rule) -> Rule {
+/// Verbs on paths that are no resource.
+pub const fn on_paths(paths: &'static [&'static str], verbs: &'static [&'static str]) -> Rule {
+    Rule { group: "", resources: &[], verbs, paths, namespace: None }
+}
+
+/// A rule in one namespace only.
+pub const fn within(namespace: &'static str, rule: Rule) -> Rule {
     Rule { namespace: Some(namespace), ..rule }
 }
 
@@ -45,10 +50,11 @@ const fn within(namespace: &'static str, rule: Rule) -> Rule {
 const EVENTS: Rule = rule("", &["events"], RECORD);
 const LEADERSHIP: Rule = within("kube-system", rule("coordination.k8s.io", &["leases"], LEAD));
 
-const CONTROLLERS: &[Rule] = &[
+/// The controllers.
+pub const CONTROLLERS: &[Rule] = &[
     EVENTS,
     LEADERSHIP,
-    // Garbage collection and the deletion of namespaces see, delete and unhold every kind there is.
+    // Garbage collection and the deletion of namespaces see, delete and unhold every kind there is, as in Kubernetes.
     rule("*", &["*"], &["get", "list", "watch", "delete", "patch"]),
     rule("", &["pods"], &["create", "update"]),
     rule("", &["pods/status", "nodes/status", "services/status", "namespaces/status"], STATUS),
@@ -61,9 +67,12 @@ const CONTROLLERS: &[Rule] = &[
     rule("apps", &["deployments/scale", "replicasets/scale"], STATUS),
     rule("discovery.k8s.io", &["endpointslices"], &["create", "update"]),
     rule("policy", &["poddisruptionbudgets/status"], STATUS),
+    // An aggregated role is the sum of others, whatever they give.
+    rule("rbac.authorization.k8s.io", &["clusterroles"], &["update", "escalate"]),
 ];
 
-const SCHEDULER: &[Rule] = &[
+/// The scheduler.
+pub const SCHEDULER: &[Rule] = &[
     EVENTS,
     LEADERSHIP,
     rule("", &["pods", "nodes", "namespaces", "services"], READ),
@@ -73,14 +82,15 @@ const SCHEDULER: &[Rule] = &[
     rule("", &["pods"], &["delete"]),
 ];
 
-const PROXY: &[Rule] = &[
+/// The proxies.
+pub const PROXY: &[Rule] = &[
     EVENTS,
     rule("", &["services", "nodes", "endpoints", "namespaces"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
 ];
 
 /// What a node may do at all; `node` and `admission::node_restriction` narrow it to its own.
-const NODE: &[Rule] = &[
+pub const NODE: &[Rule] = &[
     EVENTS,
     rule("", &["pods", "nodes", "services"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
@@ -96,68 +106,43 @@ const NODE: &[Rule] = &[
     ),
 ];
 
-/// Measurements of nodes; those of the control plane are paths, not resources (`super::may_read_metrics`).
-const MONITOR: &[Rule] = &[rule("", &["nodes/metrics"], GET)];
+/// Measurements: those of nodes are a subresource, those of the control plane are paths.
+pub const MONITOR: &[Rule] = &[
+    rule("", &["nodes/metrics"], GET),
+    on_paths(&["/metrics", "/metrics/*", "/healthz", "/healthz/*", "/livez", "/livez/*", "/readyz", "/readyz/*"], GET),
+];
 
-fn rules_of(identity: &Identity) -> impl Iterator<Item = &'static Rule> {
-    let user: &[Rule] = match identity.user.as_str() {
-        "system:kube-controller-manager" => CONTROLLERS,
-        "system:kube-scheduler" => SCHEDULER,
-        _ => &[],
-    };
-    let group = |name: &str| identity.groups.iter().any(|g| g == name);
-    let node: &[Rule] = if group(NODES) && identity.user.starts_with("system:node:") { NODE } else { &[] };
-    let proxy: &[Rule] = if group(PROXIES) { PROXY } else { &[] };
-    let monitor: &[Rule] = if group(MONITORING) { MONITOR } else { &[] };
-    user.iter().chain(node).chain(proxy).chain(monitor)
-}
-
-/// A permission as it is shown: verbs, group, resources.
-pub type Listed = (&'static [&'static str], &'static str, &'static [&'static str]);
-
-/// What an identity may do in a namespace.
-pub fn listed(identity: &Identity, namespace: &str) -> Vec<Listed> {
-    const ALL: &[&str] = &["*"];
-    if super::is_admin(identity) {
-        return vec![(ALL, "*", ALL)];
-    }
-    let here = |rule: &&Rule| rule.namespace.is_none_or(|only| only == namespace);
-    rules_of(identity).filter(here).map(|rule| (rule.verbs, rule.group, rule.resources)).collect()
-}
-
-/// Whether an identity may do it.
-pub fn allows(identity: &Identity, asked: &Asked<'_>) -> bool {
-    if super::is_admin(identity) {
-        return true;
-    }
-    rules_of(identity).any(|rule| rule.allows(asked))
+fn strings(list: &[&str]) -> Vec<String> {
+    list.iter().map(|s| (*s).to_owned()).collect()
 }
 
 impl Rule {
-    fn allows(&self, asked: &Asked<'_>) -> bool {
-        let any = |list: &[&str], what: &str| list.iter().any(|entry| *entry == "*" || *entry == what);
-        let resource = if asked.subresource.is_empty() {
-            any(self.resources, asked.resource)
-        } else {
-            // A star stands for resources, not for what can be done to them besides.
-            let full = format!("{}/{}", asked.resource, asked.subresource);
-            self.resources.iter().any(|entry| *entry == full)
-        };
-        let namespace = self.namespace.is_none_or(|namespace| namespace == asked.namespace);
-        resource && namespace && (self.group == "*" || self.group == asked.group) && any(self.verbs, asked.verb)
+    /// The rule as RBAC writes it, without the namespace.
+    pub fn policy(&self) -> PolicyRule {
+        let groups: &[&str] = if self.resources.is_empty() { &[] } else { &[self.group] };
+        PolicyRule {
+            verbs: strings(self.verbs),
+            api_groups: strings(groups),
+            resources: strings(self.resources),
+            resource_names: Vec::new(),
+            non_resource_urls: strings(self.paths),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::auth::MASTERS;
+    use crate::auth::rbac::Asked;
+    use crate::auth::rbac::Index;
+    use crate::auth::{MASTERS, MONITORING, NODES, PROXIES, decide};
+    use skiff_world::Identity;
 
     fn may(user: &str, group: &str, verb: &'static str, what: &str, namespace: &str) -> bool {
         let identity = Identity::new(user, &[group]);
         let (api_group, rest) = what.rsplit_once(':').unwrap_or(("", what));
         let (resource, subresource) = rest.split_once('/').unwrap_or((rest, ""));
-        allows(&identity, &Asked { verb, group: api_group, resource, subresource, namespace, name: "" })
+        let asked = Asked { verb, group: api_group, resource, subresource, namespace, name: "" };
+        decide(&Index::of_defaults(), &identity, &asked).is_some()
     }
 
     #[test]
@@ -178,6 +163,9 @@ mod tests {
             (controllers, "", "patch", "policy:poddisruptionbudgets/status", "default", true),
             (controllers, "", "delete", "example.com:widgets", "default", true),
             (controllers, "", "create", "secrets", "default", false),
+            (controllers, "", "create", "pods/exec", "default", false),
+            (controllers, "", "update", "rbac.authorization.k8s.io:clusterrolebindings", "", false),
+            (controllers, "", "bind", "rbac.authorization.k8s.io:clusterroles", "", false),
             (node, NODES, "patch", "pods/status", "default", true),
             (node, NODES, "create", "pods", "default", false),
             (node, NODES, "create", "pods/binding", "default", false),

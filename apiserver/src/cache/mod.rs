@@ -33,7 +33,7 @@ pub use entry::{CachedResource, Entry, HISTORY, ToJson};
 pub use feed::RevisionSink;
 pub use hub::{Filter, ObjectEvent, WatchKind};
 pub use index::{FieldIndexer, FieldKind, IndexError, Indexer, Meta, Packed, SelectableField};
-pub use state::ResourceId;
+pub use state::{Observer, ResourceId};
 pub use watch::{Watch, WatchEvent};
 
 use self::hub::{Hub, Interest};
@@ -201,6 +201,11 @@ impl Cache {
         let id = self.shared.state_mut().register(resource);
         hub.cut(id);
         id
+    }
+
+    /// Lets somebody see a resource's objects in the same step in which the cache does; in place of whoever did before.
+    pub fn observe(&self, resource: ResourceId, observer: Arc<dyn Observer>) {
+        self.shared.state_mut().observe(resource, observer);
     }
 
     /// The newest revision that reads show.

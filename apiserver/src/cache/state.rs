@@ -18,6 +18,15 @@ pub(super) type Objects = OrdMap<Bytes, Arc<Entry>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ResourceId(pub(super) usize);
 
+/// Who sees a resource's objects in the same step in which the cache does: under its lock, so it must be quick and must not
+/// ask the cache.
+pub trait Observer: Send + Sync + 'static {
+    /// These are all objects; whatever was seen before is over.
+    fn reset(&self, objects: &mut dyn Iterator<Item = &Arc<Entry>>);
+    /// One object was made, has changed or is gone.
+    fn changed(&self, previous: Option<&Entry>, current: Option<&Entry>);
+}
+
 /// What happened to one object in one revision.
 pub(super) struct Change {
     pub(super) revision: u64,
@@ -51,6 +60,7 @@ const HISTORY_BYTES: usize = 4 << 20;
 /// One resource.
 pub(super) struct ResourceState {
     registered: Option<Arc<CachedResource>>,
+    observer: Option<Arc<dyn Observer>>,
     objects: Objects,
     changes: VecDeque<Arc<Change>>,
     changes_weight: usize,
@@ -60,7 +70,15 @@ pub(super) struct ResourceState {
 
 impl ResourceState {
     fn new(floor: u64) -> ResourceState {
-        ResourceState { registered: None, objects: Objects::new(), changes: VecDeque::new(), changes_weight: 0, floor }
+        let (registered, observer) = (None, None);
+        ResourceState {
+            registered,
+            observer,
+            objects: Objects::new(),
+            changes: VecDeque::new(),
+            changes_weight: 0,
+            floor,
+        }
     }
 
     pub(super) fn registered(&self) -> Option<&Arc<CachedResource>> {
@@ -116,6 +134,12 @@ impl ResourceState {
         self.registered = Some(resource);
     }
 
+    fn show_all(&self) {
+        if let Some(observer) = &self.observer {
+            observer.reset(&mut self.objects.values());
+        }
+    }
+
     fn put(&mut self, revision: u64, entry: Entry) -> Arc<Change> {
         let entry = Arc::new(entry);
         let previous = self.objects.insert(entry.key_bytes().clone(), entry.clone());
@@ -130,6 +154,9 @@ impl ResourceState {
 
     fn remember(&mut self, revision: u64, previous: Option<Arc<Entry>>, current: Option<Arc<Entry>>) -> Arc<Change> {
         let change = Arc::new(Change { revision, previous, current, last_seen: OnceLock::new() });
+        if let Some(observer) = &self.observer {
+            observer.changed(change.previous.as_deref(), change.current.as_deref());
+        }
         self.changes_weight += change.weight();
         self.changes.push_back(change.clone());
         let limit = self.registered.as_ref().map_or(HISTORY, |resource| resource.history);
@@ -173,7 +200,8 @@ impl State {
     /// Starts over from everything the store holds at `revision`. Registrations stay, history goes.
     pub(super) fn replace(&mut self, entries: Vec<store::Entry>, revision: u64) -> Result<(), StoreError> {
         for state in &mut self.resources {
-            *state = ResourceState { registered: state.registered.take(), ..ResourceState::new(revision) };
+            let (registered, observer) = (state.registered.take(), state.observer.take());
+            *state = ResourceState { registered, observer, ..ResourceState::new(revision) };
         }
         self.revision = revision;
         for stored in entries {
@@ -189,7 +217,16 @@ impl State {
             let entry = Arc::new(Entry::read(found, state.registered.as_ref())?);
             state.objects.insert(key, entry);
         }
+        self.resources.iter().for_each(ResourceState::show_all);
         Ok(())
+    }
+
+    /// Lets an observer see a resource's objects, and from now on every change of them.
+    pub(super) fn observe(&mut self, id: ResourceId, observer: Arc<dyn Observer>) {
+        if let Some(state) = self.resources.get_mut(id.0) {
+            state.observer = Some(observer);
+            state.show_all();
+        }
     }
 
     /// Applies one whole revision; tells what changed for whom.

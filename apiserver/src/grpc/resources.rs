@@ -6,10 +6,13 @@ use crate::registry::{
     ApiError, ApiResult, Body, DeleteOptions, FieldValidation, Format, ListOptions, ObjectReply, Operation, PatchKind,
     Registry, Reply, Request, WatchEventKind, WatchOptions, WatchReply,
 };
+use crate::resources::{JSON, PROTOBUF};
+use crate::reviews;
 use futures::Stream;
 use prost::Message;
 use skiff_proto::skiffv1 as pb;
 use skiff_proto::skiffv1::resources_server::Resources;
+use skiff_world::Identity;
 use std::pin::Pin;
 use tonic::{Extensions, Response, Status};
 
@@ -56,6 +59,27 @@ impl ResourcesService {
             cause: if writes { cause(headers)? } else { Default::default() },
             fence: if writes { fence(headers)? } else { None },
         })
+    }
+
+    /// A review is no object of the table: it is answered, and gone.
+    fn review(
+        &self,
+        caller: &Identity,
+        kind: reviews::Kind,
+        namespace: &str,
+        m: &pb::CreateRequest,
+    ) -> ApiResult<pb::ObjectReply> {
+        let wrong = |why: String| ApiError::bad_request(format!("the body cannot be handled as a review: {why}"));
+        let sent = match m.content_type.as_str() {
+            JSON => serde_json::from_slice(&m.object).map(reviews::Sent::Document).map_err(|e| wrong(e.to_string()))?,
+            _ => reviews::Sent::Protobuf(m.object.clone()),
+        };
+        let answer = reviews::answer(self.registry.authorizer(), caller, kind, namespace, sent)?;
+        let (object, content_type) = match (answer.protobuf, m.accept.as_str()) {
+            (Some(raw), accept) if accept != JSON => (raw.into(), PROTOBUF),
+            _ => (answer.tree.to_string().into_bytes().into(), JSON),
+        };
+        Ok(pb::ObjectReply { object, content_type: content_type.into(), ..Default::default() })
     }
 
     async fn object(&self, request: ApiResult<Request>) -> Result<Response<pb::ObjectReply>, Status> {
@@ -174,6 +198,12 @@ impl Resources for ResourcesService {
 
     async fn create(&self, request: tonic::Request<pb::CreateRequest>) -> Result<Response<pb::ObjectReply>, Status> {
         let (headers, extensions, m) = request.into_parts();
+        if let Some(at) = &m.r#ref
+            && let Some(kind) = reviews::Kind::of(&at.group, &at.version, &at.resource)
+        {
+            let reply = identity(&extensions).and_then(|caller| self.review(&caller, kind, &at.namespace, &m));
+            return reply.map(Response::new).map_err(to_grpc);
+        }
         let request = validation(&m.field_validation).and_then(|field_validation| {
             let body = Body {
                 bytes: m.object,

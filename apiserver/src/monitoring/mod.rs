@@ -3,7 +3,7 @@
 //! | path | what | who may |
 //! |---|---|---|
 //! | `/livez`, `/readyz`, `/healthz` (`/NAME`, `?verbose`, `?exclude=NAME`) | health | everybody |
-//! | `/metrics` | the API server's measurements | administrators, `system:monitoring` |
+//! | `/metrics` | the API server's measurements | who may `get` the path: administrators, `system:monitoring` |
 //! | `/metrics/controllers`, `/metrics/scheduler` | those of the rest of the control plane, over its tunnel | the same |
 //! | `/metrics/targets` | all of these paths and those of every node, as Prometheus' HTTP service discovery reads them | the same |
 //! | `/api/v1/nodes/NODE/proxy/metrics` | those of a node's kubelet | `get nodes/metrics` |
@@ -17,7 +17,6 @@ mod health;
 mod scrape;
 mod targets;
 
-use crate::auth;
 use crate::registry::{ApiError, ApiResult, Registry};
 use crate::tunnel::Tunnels;
 use bytes::Bytes;
@@ -70,21 +69,15 @@ impl Monitoring {
     async fn page(&self, caller: Option<&Identity>, segments: &[&str], uri: &Uri, host: &str) -> ApiResult<Page> {
         let query = uri.query().unwrap_or_default();
         if let [kind @ ("livez" | "readyz" | "healthz"), check @ ..] = segments {
-            let trusted = caller.is_some_and(auth::may_read_metrics);
+            let authorizer = self.registry.authorizer();
+            let trusted = caller.is_some_and(|who| authorizer.decide_path(who, "get", "/metrics").is_some());
             return self.health(kind, &check.join("/"), query, trusted).await;
         }
         let caller = caller.ok_or_else(ApiError::unauthorized)?;
         if let ["api", "v1", "nodes", node, "proxy", rest @ ..] = segments {
             return self.node(caller, node, &format!("/{}", rest.join("/"))).await;
         }
-        if !auth::may_read_metrics(caller) {
-            return Err(ApiError::forbidden_here(format!(
-                "User {:?} cannot get path {:?}: metrics are for administrators and the group {}",
-                caller.user,
-                uri.path(),
-                auth::MONITORING
-            )));
-        }
+        self.registry.authorizer().authorize_path(caller, "get", uri.path())?;
         match segments {
             ["metrics"] => Ok(Page(StatusCode::OK, exposition::CONTENT_TYPE, self.registry.metrics().await)),
             ["metrics", component @ ("controllers" | "scheduler")] => self.leader(component).await,

@@ -1,5 +1,5 @@
 //! How the registry asks the admission chain: on what the cache shows, and once more on what it shows when it has caught up,
-//! before anything is refused.
+//! before anything is refused. What a writer of roles may give away is asked with it.
 
 use super::Registry;
 use super::commit::Beside;
@@ -39,11 +39,17 @@ impl Registry {
             (None, _) => Verb::Delete,
         };
         let facts = self.facts(request, verb, old);
-        if let Ok(beside) = admission::check(&facts, new) {
+        let check = || {
+            if let Some(new) = new {
+                crate::auth::check_escalation(&self.inner.authorizer, request, new, old)?;
+            }
+            admission::check(&facts, new)
+        };
+        if let Ok(beside) = check() {
             return Ok(beside);
         }
         self.catch_up().await?;
-        admission::check(&facts, new)
+        check()
     }
 
     fn facts<'a>(&'a self, request: &'a Request, verb: Verb, old: Option<&'a dyn Object>) -> Facts<'a> {

@@ -62,6 +62,9 @@ impl Registry {
         now: Time,
     ) -> ApiResult<ObjectReply> {
         let resource = &request.resource;
+        // To apply is to patch, but what is not there is made.
+        let (namespace, name) = (&request.namespace, &request.name);
+        self.inner.authorizer.authorize_stream(&request.identity, resource, "", "create", namespace, name)?;
         // A namespace that is not there is a 404 of its own.
         let (mut object, mut warnings) =
             reply::decode(resource, resource.strategy.decode_tree(applied.tree.clone()), body.field_validation)?;

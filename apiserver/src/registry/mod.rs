@@ -41,15 +41,16 @@ pub use limits::Limits;
 pub use request::*;
 pub use watch::{WatchEvent, WatchEventKind, WatchReply};
 
-use crate::auth::Authorizer;
+use crate::audit::{self, Audit, Done};
+use crate::auth::{Authorizer, Grant};
 use crate::cache::Cache;
 use crate::resources::{Resource, Table};
 use crate::store::Store;
 use limits::Permits;
 use metrics::{Metrics, Progress};
-use skiff_world::World;
+use skiff_world::{Identity, World};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -72,6 +73,7 @@ struct Inner {
     settings: Settings,
     closing: CancellationToken,
     metrics: Metrics,
+    audit: OnceLock<Audit>,
 }
 
 /// What a cluster is told about itself.
@@ -106,7 +108,8 @@ impl Registry {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
         let permits = Permits::new(limits);
         let (closing, metrics) = (CancellationToken::new(), Metrics::new(&world));
-        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics };
+        let audit = OnceLock::new();
+        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics, audit };
         Self { inner: Arc::new(inner) }
     }
 
@@ -114,6 +117,18 @@ impl Registry {
     pub fn add_resource(&self, resource: Resource) -> Arc<Resource> {
         resource.register(&self.inner.cache);
         self.inner.table.add(resource)
+    }
+
+    /// From now on, what is done stands in a log.
+    pub fn keep_audit_log(&self, audit: Audit) {
+        let _ = self.inner.audit.set(audit);
+    }
+
+    /// Waits until what was done so far stands in the log, if there is one.
+    pub async fn flush_audit_log(&self) {
+        if let Some(audit) = self.inner.audit.get() {
+            audit.flush().await;
+        }
     }
 
     /// Ends all watches: the server is about to stop, and their clients go on elsewhere.
@@ -186,20 +201,64 @@ impl Registry {
     /// Serves a request: limits, authorisation, the operation.
     pub async fn serve(&self, request: Request) -> ApiResult<Reply> {
         let (began, counted) = (self.inner.world.now(), self.inner.metrics.begin(&request));
-        let answer = self.answer(&request).await;
+        let came = self.inner.audit.get().map(|audit| (audit, self.inner.world.wall()));
+        let granted = self.permit_fresh(&request).await;
+        let (answer, granted) = match granted {
+            Ok(grant) => (self.answer(&request).await, Some(grant)),
+            Err(refused) => (Err(refused), None),
+        };
+        if let Some((audit, came)) = came.filter(|_| Audit::wants(&request, answer.is_ok())) {
+            audit.record(Done::of(&self.inner.world, &request, &answer, granted, came));
+        }
         self.inner.metrics.answered(&request, &answer, self.inner.world.now() - began);
         drop(counted);
         answer
     }
 
+    /// Lets a stream to a component through, or refuses it in words. One that can change something stands in the audit log.
+    pub fn open_stream(
+        &self,
+        identity: &Identity,
+        resource: &Resource,
+        subresource: &str,
+        verb: &'static str,
+        (namespace, name): (&str, &str),
+    ) -> ApiResult<()> {
+        let came = self.inner.world.wall();
+        let granted = self.inner.authorizer.authorize_stream(identity, resource, subresource, verb, namespace, name);
+        if let Some(audit) = self.inner.audit.get().filter(|_| verb != "get") {
+            let object = audit::Object {
+                namespace: namespace.into(),
+                name: name.into(),
+                subresource: subresource.into(),
+                ..audit::Object::all(resource)
+            };
+            audit.record(Done::opened(&self.inner.world, identity, verb, object, &granted, came));
+        }
+        granted.map(|_| ())
+    }
+
     /// Whether the request speaks of something that can exist, and its sender may ask it.
     pub(crate) fn permit(&self, request: &Request) -> ApiResult<()> {
         self.address(request)?;
-        self.inner.authorizer.authorize(request)
+        self.inner.authorizer.authorize(request).map(|_| ())
+    }
+
+    /// The same. What the cache shows may be old: it catches up before anything is refused.
+    async fn permit_fresh(&self, request: &Request) -> ApiResult<Grant> {
+        self.address(request)?;
+        let authorizer = &self.inner.authorizer;
+        match authorizer.authorize(request) {
+            Err(refused) => {
+                let before = self.inner.cache.revision();
+                self.catch_up().await?;
+                if self.inner.cache.revision() == before { Err(refused) } else { authorizer.authorize(request) }
+            }
+            allowed => allowed,
+        }
     }
 
     async fn answer(&self, request: &Request) -> ApiResult<Reply> {
-        self.permit(request)?;
         if let Operation::Watch(options) = &request.operation {
             let permit = self.inner.permits.watcher()?;
             return self.watch(request, options, permit).await.map(Reply::Watch);

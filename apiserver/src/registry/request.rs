@@ -70,6 +70,17 @@ impl Request {
         labels.is_empty() && self.field_selector().is_empty()
     }
 
+    /// The one object it is about: named by its address, or by the field selector of a list or watch. Empty: of many, or
+    /// of one that has no name yet.
+    pub fn object_name(&self) -> &str {
+        if !self.name.is_empty() {
+            return &self.name;
+        }
+        let mut parts = self.field_selector().split(',');
+        let named = parts.find_map(|part| part.trim().strip_prefix("metadata.name="));
+        named.map_or("", |name| name.trim_start_matches('='))
+    }
+
     /// The field selector of a list or watch.
     pub fn field_selector(&self) -> &str {
         match &self.operation {

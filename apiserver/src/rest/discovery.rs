@@ -22,6 +22,13 @@ struct Review {
     kind: &'static str,
 }
 
+impl Review {
+    /// Whether it is asked in a namespace.
+    fn is_local(&self) -> bool {
+        self.kind == "LocalSubjectAccessReview"
+    }
+}
+
 /// Answered by `reviews`.
 const REVIEWS: &[Review] = &[
     Review {
@@ -35,6 +42,18 @@ const REVIEWS: &[Review] = &[
         resource: "selfsubjectaccessreviews",
         singular: "selfsubjectaccessreview",
         kind: "SelfSubjectAccessReview",
+    },
+    Review {
+        group: "authorization.k8s.io",
+        resource: "subjectaccessreviews",
+        singular: "subjectaccessreview",
+        kind: "SubjectAccessReview",
+    },
+    Review {
+        group: "authorization.k8s.io",
+        resource: "localsubjectaccessreviews",
+        singular: "localsubjectaccessreview",
+        kind: "LocalSubjectAccessReview",
     },
     Review {
         group: "authorization.k8s.io",
@@ -166,7 +185,7 @@ pub fn resources(table: &Table, group: &str, version: &str) -> ApiResult<Answer>
         resources.push(json!({
             "name": review.resource,
             "singularName": review.singular,
-            "namespaced": false,
+            "namespaced": review.is_local(),
             "kind": review.kind,
             "verbs": ["create"],
         }));
@@ -247,7 +266,7 @@ fn aggregated_review(review: &Review) -> Value {
     json!({
         "resource": review.resource,
         "responseKind": gvk_tree((review.group, "v1", review.kind)),
-        "scope": "Cluster",
+        "scope": if review.is_local() { "Namespaced" } else { "Cluster" },
         "singularResource": review.singular,
         "verbs": ["create"],
     })

@@ -4,7 +4,7 @@
 //! ```text
 //! path ─┬─ /api, /apis, /openapi/v3 ──> discovery, openapi: made from the table of resources
 //!       ├─ pods/log, exec, attach, portforward ──> streams: through the tunnel to the node
-//!       ├─ self-subject reviews ──> reviews: what the allow tables say
+//!       ├─ reviews ──> reviews: what the authorizer says
 //!       └─ everything else ──> objects, lists, watch ──> Registry::serve
 //! ```
 
@@ -32,6 +32,7 @@ use media::{Encoding, Shape, Wanted};
 use path::Place;
 use query::Query;
 use respond::Answer;
+pub use respond::refusal;
 use skiff_world::{Identity, World};
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,15 +77,13 @@ impl Rest {
     }
 
     async fn route(&self, identity: Identity, request: http::Request<Body>) -> ApiResult<Answer> {
-        // Who asks as somebody else must not be answered as themselves.
-        if request.headers().keys().any(|name| name.as_str().starts_with("impersonate-")) {
-            return Err(ApiError::forbidden_here(format!(
-                "User {:?} cannot impersonate anybody: impersonation is not supported; use a certificate of that user",
-                identity.user
-            )));
-        }
         let path = request.uri().path().to_string();
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        let place = path::parse(&path);
+        if place.as_ref().is_none_or(|place| place.resource.is_empty()) {
+            let verb = if reads { "get".into() } else { request.method().as_str().to_lowercase() };
+            self.registry.authorizer().authorize_path(&identity, &verb, &path)?;
+        }
         match path.trim_end_matches('/') {
             "" if reads => return Ok(discovery::paths(self.registry.table())),
             "/api" if reads => return Ok(discovery::core(self.registry.table(), request.headers())),
@@ -100,7 +99,7 @@ impl Rest {
         if let Some(group) = group.filter(|group| reads && !group.contains('/')) {
             return discovery::group(self.registry.table(), group);
         }
-        let Some(place) = path::parse(&path) else { return Err(nothing_here(&path)) };
+        let Some(place) = place else { return Err(nothing_here(&path)) };
         if place.resource.is_empty() {
             return match reads {
                 true => discovery::resources(self.registry.table(), &place.group, &place.version),
@@ -120,8 +119,8 @@ impl Rest {
             headers: parts.headers,
             place,
         };
-        if reviews::is_review(&ask.place) {
-            return self.review(&ask);
+        if let Some(kind) = reviews::kind(&ask.place) {
+            return self.review(&ask, kind);
         }
         self.resource(ask).await
     }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod apply;
+mod audit;
 mod budgets;
 mod etcd;
 mod history;
@@ -9,6 +10,7 @@ mod http;
 mod json_kind;
 mod lifecycle;
 mod monitoring;
+mod rbac;
 mod reads;
 mod rest;
 mod services;
@@ -161,7 +163,8 @@ pub struct Client {
 
 /// `apps/v1:deployments:default/web/status`.
 pub fn at(path: &str) -> pb::ResourceRef {
-    let mut parts = path.split(':');
+    // Names may have colons of their own.
+    let mut parts = path.splitn(3, ':');
     let api_version = parts.next().unwrap_or_default();
     let resource = parts.next().unwrap_or_default();
     let mut names = parts.next().unwrap_or_default().split('/');

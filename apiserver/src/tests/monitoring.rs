@@ -97,7 +97,7 @@ fn components_are_read_through_their_tunnels() {
         for (who, path, code, words) in [
             (None, KUBELET, 401, "Unauthorized"),
             (stranger(), KUBELET, 403, "nodes/metrics"),
-            (stranger(), "/metrics/scheduler", 403, "system:monitoring"),
+            (stranger(), "/metrics/scheduler", 403, "cannot get path"),
             (Some(kubelet("n1")), PROXY, 403, "nodes/metrics"),
             (monitor(), debug, 403, "nodes/proxy"),
             (monitor(), "/api/v1/nodes/n2/proxy/metrics", 503, "the kubelet of node \\\"n2\\\" has no tunnel open"),

@@ -132,7 +132,7 @@ impl Tunnels {
     fn inspect(&self, identity: &Identity, verb: &'static str, node: &str) -> ApiResult<()> {
         let registry = &self.registry;
         let nodes = registry.resource("", "v1", "nodes")?;
-        registry.authorizer().authorize_stream(identity, &nodes, "proxy", verb, "", node)
+        registry.open_stream(identity, &nodes, "proxy", verb, ("", node))
     }
 
     async fn pod(
@@ -145,7 +145,7 @@ impl Tunnels {
     ) -> ApiResult<Pod> {
         let registry = &self.registry;
         let pods = registry.resource("", "v1", "pods")?;
-        registry.authorizer().authorize_stream(identity, &pods, subresource, verb, namespace, name)?;
+        registry.open_stream(identity, &pods, subresource, verb, (namespace, name))?;
         let object = registry.read(&pods, namespace, name).await?;
         match object.as_any().downcast_ref::<Typed<Pod>>() {
             Some(Typed(pod)) => Ok(pod.clone()),

@@ -176,9 +176,34 @@ fn of_plain(kind: &str) -> Columns {
             const { &[NAME, column("Min Available"), column("Max Unavailable"), number_column("Allowed Disruptions"), AGE] },
             disruption_budget,
         ),
+        "Role" | "ClusterRole" => columns(const { &[NAME, column("Created At")] }, |o, _| {
+            vec![name(o), text(o, "/metadata/creationTimestamp")]
+        }),
+        "RoleBinding" | "ClusterRoleBinding" => columns(
+            const { &[NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")] },
+            role_binding,
+        ),
         // As Kubernetes has it for kinds without columns of their own.
         _ => columns(const { &[NAME, AGE] }, |o, now| vec![name(o), created(o, now)]),
     }
+}
+
+fn role_binding(o: &Value, now: Timestamp) -> Vec<String> {
+    let subjects = |kind: &str| {
+        let names = list(o, "/subjects").iter().filter(|s| text(s, "/kind") == kind).map(|s| {
+            let namespace = text(s, "/namespace");
+            if kind == "ServiceAccount" { format!("{namespace}/{}", text(s, "/name")) } else { text(s, "/name") }
+        });
+        names.collect::<Vec<_>>().join(", ")
+    };
+    vec![
+        name(o),
+        format!("{}/{}", text(o, "/roleRef/kind"), text(o, "/roleRef/name")),
+        created(o, now),
+        subjects("User"),
+        subjects("Group"),
+        subjects("ServiceAccount"),
+    ]
 }
 
 fn disruption_budget(object: &Value, now: Timestamp) -> Vec<String> {

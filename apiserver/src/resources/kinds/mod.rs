@@ -10,6 +10,7 @@ mod lease;
 mod namespace;
 mod node;
 mod pod;
+mod rbac;
 mod replica_set;
 mod service;
 mod service_account;
@@ -65,6 +66,10 @@ pub fn built_in(event_life: Duration) -> Table {
         row(endpoint_slice::EndpointSliceStrategy, &[], &[]),
         row(disruption_budget::DisruptionBudgetStrategy, &["status"], &[]),
         row(lease::LeaseStrategy, &[], &[]),
+        row(rbac::RoleStrategy, &[], &[]),
+        row(rbac::ClusterRoleStrategy, &[], &[]),
+        row(rbac::RoleBindingStrategy, &[], &[]),
+        row(rbac::ClusterRoleBindingStrategy, &[], &[]),
     ] {
         table.add(resource);
     }

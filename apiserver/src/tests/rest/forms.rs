@@ -7,7 +7,7 @@ const PODS: &str = "/api/v1/namespaces/default/pods";
 const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
 /// Kubernetes' envelope, made by hand: what is tested must not test itself.
-fn seal(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
+pub fn seal(api_version: &str, kind: &str, raw: &[u8]) -> Vec<u8> {
     let field = |number: u8, bytes: &[u8]| {
         let mut out = vec![number << 3 | 2];
         prost::encoding::encode_varint(bytes.len() as u64, &mut out);
@@ -143,7 +143,8 @@ fn discovery_is_told_in_all_three_forms() {
                 "authorization.k8s.io",
                 "coordination.k8s.io",
                 "discovery.k8s.io",
-                "policy"
+                "policy",
+                "rbac.authorization.k8s.io"
             ]
         );
         assert_eq!(http.get("/apis/apps/").await.json()["preferredVersion"]["groupVersion"], "apps/v1");
@@ -255,6 +256,8 @@ fn reviews_say_what_the_tables_allow() {
             (&got["spec"]["resourceAttributes"]["resource"], &got["status"]["allowed"]),
             (&json!("pods"), &json!(true))
         );
+        let words = r#"RBAC: allowed by ClusterRoleBinding "system:kube-scheduler" of ClusterRole "system:kube-scheduler" to User "system:kube-scheduler""#;
+        assert_eq!(got["status"]["reason"], words);
 
         let me = scheduler.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", &json!({})).await.json();
         assert_eq!(

@@ -2,6 +2,7 @@
 
 mod forms;
 mod objects;
+mod reviews;
 mod streams;
 mod watch;
 

@@ -171,7 +171,7 @@ fn refusals_are_statuses() {
 
 #[test]
 fn identities_limits_and_rights_are_those_of_the_other_face() {
-    let limits = Limits { body_bytes: 2000, ..Limits::default() };
+    let limits = Limits { body_bytes: 20_000, ..Limits::default() };
     with_limits(limits, |server| async move {
         let nobody = server.http_as(Identity::new("", &[]));
         assert_eq!(nobody.get("/api/v1/pods").await.code, 401);
@@ -186,15 +186,11 @@ fn identities_limits_and_rights_are_those_of_the_other_face() {
         );
         let refused = someone.ask("DELETE", PODS, &[], "").await.json();
         assert!(refused["message"].as_str().unwrap_or_default().contains("cannot deletecollection resource \"pods\""));
-        for header in ["impersonate-user: someone", "impersonate-group: system:nodes", "impersonate-extra-a: b"] {
-            let refused = server.http().ask("GET", "/api/v1/pods", &[header], "").await;
-            assert_eq!(refused.code, 403, "nobody is answered as themselves when asking as another");
-        }
         // A node reads only what is its own, here too.
         let node = server.http_as(Identity::new("system:node:n1", &["system:nodes"]));
         assert_eq!(node.get("/api/v1/pods").await.code, 403);
         assert_eq!(node.get("/api/v1/pods?fieldSelector=spec.nodeName%3Dn1").await.code, 200);
-        let large = "x".repeat(3000);
+        let large = "x".repeat(30_000);
         let got = server.http().ask("POST", MAPS, &[], large).await;
         assert_eq!((got.code, &got.json()["reason"]), (413, &json!("RequestEntityTooLarge")));
     });
