@@ -9,6 +9,7 @@ mod amend;
 mod api_resources;
 mod apply;
 mod attach;
+mod auth;
 mod changes;
 mod cluster_info;
 mod columns;
@@ -91,6 +92,15 @@ pub struct Global {
     /// The namespace [default: the context's, or `default`].
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
+    /// Ask as this user, if you may impersonate them.
+    #[arg(long = "as", id = "as_user", global = true, value_name = "USER")]
+    pub as_user: Option<String>,
+    /// Ask as a member of this group; may be given several times. Needs --as.
+    #[arg(long = "as-group", id = "as_group", global = true, value_name = "GROUP")]
+    pub as_group: Vec<String>,
+    /// Ask as the user with this uid. Needs --as.
+    #[arg(long = "as-uid", id = "as_uid", global = true, value_name = "UID")]
+    pub as_uid: Option<String>,
     /// How long one request may take: `30s`, `1m`, or seconds; 0: as long as it takes.
     #[arg(long, global = true, default_value = "30s", value_parser = rollout::parse_duration)]
     pub request_timeout: Duration,
@@ -125,6 +135,9 @@ enum Verb {
     Apply(apply::Options),
     /// Join the process that runs in a container.
     Attach(terminal::Place),
+    /// Ask what you may do, and as whom you are here.
+    #[command(subcommand)]
+    Auth(auth::Action),
     /// Say where the cluster is.
     ClusterInfo,
     /// Keep new Pods off a node.
@@ -244,6 +257,7 @@ async fn act(session: &Session, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::ApiResources(options) => api_resources::run(session, options).await,
         Verb::Apply(options) => apply::run(session, options).await,
         Verb::Attach(options) => attach::run(session, options).await,
+        Verb::Auth(action) => auth::run(session, action).await,
         Verb::ClusterInfo => cluster_info::run(session).await,
         Verb::Cordon(options) => cordon::run(session, options, true).await,
         Verb::Cp(options) => cp::run(session, options).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skiff_client::{Client, ClientConfig, DynamicApi, WriteOptions};
+use skiff_client::{Client, ClientConfig, DynamicApi, Impersonate, WriteOptions};
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
 use tokio::sync::OnceCell;
@@ -35,6 +35,7 @@ impl Session {
         let (mut config, namespace) = ClientConfig::from_kubeconfig(&path, global.context.as_deref())
             .with_context(|| format!("kubeconfig {}", path.display()))?;
         config.user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
+        config.impersonate = impersonated(global)?;
         let world = World::real("skiffctl");
         let client = Client::new(&world, config)?
             .with_timeout(if global.request_timeout.is_zero() { FOR_EVER } else { global.request_timeout })
@@ -136,6 +137,19 @@ impl Session {
             None => bail!("metadata: Required value"),
         };
         Ok(self.namespace.clone())
+    }
+}
+
+/// Whom the flags ask as.
+fn impersonated(global: &Global) -> Result<Option<Impersonate>> {
+    match &global.as_user {
+        Some(user) => Ok(Some(Impersonate {
+            user: user.clone(),
+            groups: global.as_group.clone(),
+            uid: global.as_uid.clone().unwrap_or_default(),
+        })),
+        None if global.as_group.is_empty() && global.as_uid.is_none() => Ok(None),
+        None => bail!("--as-group and --as-uid need --as USER: a group alone is nobody"),
     }
 }
 

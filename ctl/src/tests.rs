@@ -21,7 +21,8 @@ pub async fn start(sim: &Sim) -> (World, Handle) {
     let world = sim.machine("server").world(SERVER, Some(identity));
     let store = StoreOptions::Embedded(skiff_apiserver::EmbeddedOptions::new("/store"));
     let options = Options::new(vec![Address::Pipe(SERVER.into())], store);
-    let handle = skiff_apiserver::run(world.clone(), options).await.expect("the server starts");
+    // On the heap: it would lie on a test's stack once for each caller.
+    let handle = Box::pin(skiff_apiserver::run(world.clone(), options)).await.expect("the server starts");
     (world, handle)
 }
 
@@ -330,5 +331,38 @@ fn applying_leaves_what_others_set_and_says_what_they_contest() {
         assert_eq!(data().await, json!({"a": "3", "c": "2"}));
         done(&session, &format!("{line} --force-conflicts")).await;
         assert_eq!(data().await, json!({"a": "4", "c": "2"}));
+    });
+}
+
+#[test]
+fn rights_are_given_asked_for_and_used_as_somebody_else() {
+    simulate(async |sim: Sim| {
+        let _server = start(&sim).await;
+        let admin = session(&sim);
+        let world = sim.machine("user").world("skiffctl", Some(Identity::new("kubernetes-admin", &["system:masters"])));
+        let ann = skiff_client::Impersonate { user: "ann".into(), groups: vec!["dev".into()], uid: String::new() };
+        let config = ClientConfig { impersonate: Some(ann), ..ClientConfig::pipe(SERVER, "test/0") };
+        let ann = Session::over(&Client::new(&world, config).unwrap(), "default");
+        let may = async |session: &Session, line: &str| {
+            type_in(session, line).await.unwrap_or_else(|e| panic!("{line}: {e:#}"))
+        };
+
+        assert!(may(&admin, "auth can-i delete nodes").await);
+        assert!(!may(&ann, "auth can-i list pods").await);
+        refused(&ann, "get pods", "User \"ann\" cannot list resource \"pods\"").await;
+        done(&admin, "create role looker --verb=get,list --resource=pods,deploy/scale").await;
+        let role = get(&admin, "role", "looker").await.expect("there");
+        assert_eq!(role["rules"][1]["resources"], json!(["deployments/scale"]));
+        done(&admin, "create rolebinding look --role=looker --group=dev").await;
+        assert!(may(&ann, "auth can-i list pods").await);
+        assert!(may(&ann, "auth can-i get deploy/web --subresource scale").await);
+        assert!(!may(&ann, "auth can-i list pods -A").await);
+        assert!(!may(&ann, "auth can-i get /metrics -q").await);
+        for line in ["get pods", "auth can-i --list", "auth whoami", "auth whoami -o yaml"] {
+            done(&ann, line).await;
+        }
+        refused(&ann, "create role more --verb=get --resource=secrets", "cannot create resource \"roles\"").await;
+        done(&admin, "describe role looker").await;
+        done(&admin, "describe rolebinding look").await;
     });
 }

@@ -2,6 +2,7 @@
 //! the server, so `--dry-run=client -o yaml` writes a first manifest.
 
 mod configs;
+pub mod rights;
 mod service;
 
 use std::collections::BTreeMap;
@@ -49,6 +50,14 @@ enum Kind {
     /// A service account.
     #[command(visible_alias = "sa")]
     Serviceaccount(Named),
+    /// Rights within a namespace.
+    Role(rights::Role),
+    /// Rights anywhere.
+    Clusterrole(rights::ClusterRole),
+    /// Gives a role's rights to somebody, within a namespace.
+    Rolebinding(rights::RoleBinding),
+    /// Gives a ClusterRole's rights to somebody, everywhere.
+    Clusterrolebinding(rights::ClusterRoleBinding),
 }
 
 /// A kind that has nothing but a name.
@@ -90,6 +99,10 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         Some(Kind::Configmap(c)) => ("", "configmaps", c.object()?, c.report),
         Some(Kind::Secret(s)) => ("", "secrets", s.object()?, s.into_report()),
         Some(Kind::Serviceaccount(n)) => ("", "serviceaccounts", plain("ServiceAccount", &n.name), n.report),
+        Some(Kind::Role(r)) => (rights::GROUP, "roles", r.object(&session.resources().await?)?, r.report),
+        Some(Kind::Clusterrole(r)) => (rights::GROUP, "clusterroles", r.object(&session.resources().await?)?, r.report),
+        Some(Kind::Rolebinding(b)) => (rights::GROUP, "rolebindings", b.object()?, b.report),
+        Some(Kind::Clusterrolebinding(b)) => (rights::GROUP, "clusterrolebindings", b.object()?, b.report),
     };
     let resource = session.resource(group, plural).await?;
     let namespace = if resource.namespaced { session.namespace() } else { "" };

@@ -24,7 +24,86 @@ fn made(line: &[&str]) -> Result<Value> {
         Kind::Secret(s) => s.object(),
         Kind::Namespace(n) => Ok(plain("Namespace", &n.name)),
         Kind::Serviceaccount(n) => Ok(plain("ServiceAccount", &n.name)),
+        Kind::Role(r) => r.object(&table()),
+        Kind::Clusterrole(r) => r.object(&table()),
+        Kind::Rolebinding(b) => b.object(),
+        Kind::Clusterrolebinding(b) => b.object(),
     }
+}
+
+fn table() -> Vec<ResourceInfo> {
+    let row = |group: &str, resource: &str, singular: &str| ResourceInfo {
+        group: group.into(),
+        version: "v1".into(),
+        resource: resource.into(),
+        singular: singular.into(),
+        kind: singular.into(),
+        ..ResourceInfo::default()
+    };
+    vec![row("", "pods", "pod"), row("", "secrets", "secret"), row("apps", "deployments", "deployment")]
+}
+
+#[test]
+fn roles_have_a_rule_for_each_group() {
+    let role = made(&[
+        "role",
+        "r",
+        "--verb=get,list",
+        "--verb=get",
+        "--resource=pods,deploy.apps/x",
+        "--resource=pod/log,pods",
+    ]);
+    assert!(role.is_err(), "no such type");
+    let role =
+        made(&["role", "r", "--verb=get,list", "--verb=get", "--resource=pods,deployment.apps/scale,pod/log,pods"])
+            .unwrap();
+    assert_eq!(
+        role["rules"],
+        json!([
+            {"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/log"]},
+            {"verbs": ["get", "list"], "apiGroups": ["apps"], "resources": ["deployments/scale"]},
+        ])
+    );
+    let role =
+        made(&["role", "r", "--verb=get,*", "--resource=secrets", "--resource-name=a", "--resource-name=b"]).unwrap();
+    assert_eq!(
+        role["rules"],
+        json!([{"verbs": ["*"], "apiGroups": [""], "resources": ["secrets"], "resourceNames": ["a", "b"]}])
+    );
+    let role = made(&["clusterrole", "r", "--verb=get", "--non-resource-url=/metrics,/healthz/*"]).unwrap();
+    assert_eq!(role["rules"], json!([{"verbs": ["get"], "nonResourceURLs": ["/metrics", "/healthz/*"]}]));
+    let role = made(&["clusterrole", "r", "--aggregation-rule=a=b,c=d"]).unwrap();
+    assert_eq!(role["aggregationRule"], json!({"clusterRoleSelectors": [{"matchLabels": {"a": "b", "c": "d"}}]}));
+    for (line, why) in [
+        (&["role", "r", "--resource=pods"][..], "--verb"),
+        (&["role", "r", "--verb=get"], "--resource"),
+        (&["clusterrole", "r", "--verb=get"], "--non-resource-url"),
+        (&["role", "r", "--verb=get", "--resource=pods,deployments", "--resource-name=a"], "each API group"),
+        (&["rolebinding", "b", "--role=r", "--serviceaccount=robot"], "NAMESPACE:NAME"),
+    ] {
+        let error = made(line).expect_err(why).to_string();
+        assert!(error.contains(why), "{line:?}: {error}");
+    }
+}
+
+#[test]
+fn bindings_name_their_role_and_their_subjects() {
+    let binding =
+        made(&["rolebinding", "b", "--clusterrole=view", "--user=ann,bob", "--group=dev", "--serviceaccount=ci:robot"])
+            .unwrap();
+    let rbac = "rbac.authorization.k8s.io";
+    assert_eq!(binding["roleRef"], json!({"apiGroup": rbac, "kind": "ClusterRole", "name": "view"}));
+    assert_eq!(
+        binding["subjects"],
+        json!([
+            {"kind": "User", "apiGroup": rbac, "name": "ann"},
+            {"kind": "User", "apiGroup": rbac, "name": "bob"},
+            {"kind": "Group", "apiGroup": rbac, "name": "dev"},
+            {"kind": "ServiceAccount", "name": "robot", "namespace": "ci"},
+        ])
+    );
+    let binding = made(&["clusterrolebinding", "b", "--clusterrole=view", "--group=dev"]).unwrap();
+    assert_eq!((&binding["kind"], &binding["roleRef"]["name"]), (&json!("ClusterRoleBinding"), &json!("view")));
 }
 
 #[test]

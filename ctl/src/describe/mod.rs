@@ -2,6 +2,7 @@
 
 mod node;
 mod pod;
+pub mod rights;
 mod service;
 mod sheet;
 mod workload;
@@ -76,6 +77,8 @@ async fn describe(session: &Session, kind: &str, object: &Value) -> Result<Strin
         "Deployment" => workload::deployment(&mut sheet, object, &owned_sets(session, object).await?),
         "ReplicaSet" => workload::replica_set(&mut sheet, object),
         "Service" => service::fill(&mut sheet, object, &slices(session, object).await?),
+        "Role" | "ClusterRole" => rights::role(&mut sheet, object),
+        "RoleBinding" | "ClusterRoleBinding" => rights::binding(&mut sheet, object),
         _ => plain(&mut sheet, object),
     }
     let mut text = sheet.render();
