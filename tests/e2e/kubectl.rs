@@ -84,6 +84,7 @@ fn kubectl_works_unchanged() {
     let cluster = Cluster::up_with("kubectl", &["--nodes", "2"]);
     let k = Kubectl::new(&cluster);
     looking_around(&k);
+    rights(&k);
     applying(&k);
     reading(&k);
     streams(&k);
@@ -109,6 +110,94 @@ fn looking_around(k: &Kubectl<'_>) {
     }
     has(&k.refused(&["get", "pods", "none"]), &["Error from server (NotFound): pods \"none\" not found"]);
     has(&k.refused(&["get", "widgets"]), &["the server doesn't have a resource type \"widgets\""]);
+}
+
+/// The same words, as somebody else.
+fn as_ann<'w>(words: &[&'w str]) -> Vec<&'w str> {
+    [words, &["--as=ann", "--as-group=dev"]].concat()
+}
+
+/// Roles and bindings, and what they give to whom.
+fn rights(k: &Kubectl<'_>) {
+    assert!(!k.run(&as_ann(&["auth", "can-i", "list", "pods"])).status.success(), "nothing is bound to her");
+    has(&k.refused(&as_ann(&["get", "pods"])), &["Forbidden", "User \"ann\" cannot list resource \"pods\""]);
+
+    has(&k.ok(&["create", "role", "pods", "--verb=get,list,watch", "--resource=pods,pods/log"]), &["created"]);
+    has(&k.ok(&["create", "rolebinding", "pods", "--role=pods", "--group=dev"]), &["created"]);
+    assert_eq!(k.ok(&as_ann(&["auth", "can-i", "list", "pods"])), "yes\n");
+    k.ok(&as_ann(&["get", "pods"]));
+    k.refused(&as_ann(&["get", "pods", "-n", "kube-system"]));
+    has(&k.ok(&as_ann(&["auth", "can-i", "--list"])), &["pods/log", "[get list watch]", "selfsubjectaccessreviews"]);
+    k.refused(&as_ann(&["create", "configmap", "x"]));
+    has(&k.refused(&["get", "pods", "--as-group=dev"]), &["without"]);
+
+    // The sum of others: a controller has written its rules.
+    let editor = ["create", "rolebinding", "editors", "--clusterrole=edit", "--serviceaccount=default:robot"];
+    has(&k.ok(&editor), &["created"]);
+    let robot = "--as=system:serviceaccount:default:robot";
+    assert_eq!(k.ok(&["auth", "can-i", "create", "deployments.apps", robot]), "yes\n");
+    assert!(!k.run(&["auth", "can-i", "create", "rolebindings", robot]).status.success(), "an editor gives no rights");
+    has(&k.ok(&["create", "configmap", "robots", robot]), &["created"]);
+    k.ok(&["delete", "configmap", "robots", robot]);
+
+    // Nobody gives more than they have.
+    k.ok(&["create", "rolebinding", "lead", "--clusterrole=admin", "--user=lead"]);
+    has(&k.ok(&["create", "role", "less", "--verb=get", "--resource=secrets", "--as=lead"]), &["created"]);
+    let more = ["create", "clusterrolebinding", "more", "--clusterrole=cluster-admin", "--user=lead", "--as=lead"];
+    has(&k.refused(&more), &["Forbidden"]);
+    let more = ["create", "rolebinding", "more", "--clusterrole=cluster-admin", "--user=lead", "--as=lead"];
+    has(&k.refused(&more), &["is attempting to grant RBAC permissions not currently held"]);
+
+    has(&k.ok(&["get", "clusterroles"]), &["NAME", "CREATED AT", "cluster-admin", "system:kube-scheduler"]);
+    has(
+        &k.ok(&["get", "rolebindings", "-o", "wide"]),
+        &["ROLE", "ClusterRole/edit", "default/robot", "Role/pods", "dev"],
+    );
+    let described = k.ok(&["describe", "role", "pods"]);
+    has(&described, &["PolicyRule:", "pods/log", "[get list watch]"]);
+    has(&k.ok(&["describe", "clusterrolebinding", "system:node-proxier"]), &["Group", "system:node-proxier"]);
+    k.ok(&["create", "clusterrole", "pages", "--verb=get", "--non-resource-url=/metrics"]);
+    k.ok(&["create", "clusterrolebinding", "pages", "--clusterrole=pages", "--user=ann"]);
+    assert_eq!(k.ok(&as_ann(&["auth", "can-i", "get", "/metrics"])), "yes\n");
+    has(&k.ok(&as_ann(&["get", "--raw", "/metrics"])), &["apiserver_request_total"]);
+    ctl_rights(k);
+    audited(k);
+    k.ok(&["delete", "role/pods", "role/less", "rolebinding/pods", "rolebinding/editors", "rolebinding/lead"]);
+    k.ok(&["delete", "clusterrole/pages", "clusterrolebinding/pages"]);
+}
+
+/// The same by skiffctl, over the other face.
+fn ctl_rights(k: &Kubectl<'_>) {
+    let ctl = |words: &[&str]| k.cluster.try_ctl(words);
+    let asked = ctl(&["auth", "can-i", "list", "pods", "--as=ann", "--as-group=dev"]);
+    assert_eq!(String::from_utf8_lossy(&asked.stdout), "yes\n", "{asked:?}");
+    let asked = ctl(&["auth", "can-i", "delete", "pods", "--as=ann", "--as-group=dev"]);
+    assert_eq!(asked.status.code(), Some(1));
+    has(&String::from_utf8_lossy(&asked.stdout), &["no - no role that is bound to the user or its groups allows it"]);
+    let told = ctl(&["auth", "whoami", "--as=ann", "--as-group=dev"]);
+    has(&String::from_utf8_lossy(&told.stdout), &["Username   ann", "[dev system:authenticated]"]);
+    let refused = ctl(&["get", "nodes", "--as=ann"]);
+    has(&String::from_utf8_lossy(&refused.stderr), &["(Forbidden)", "User \"ann\" cannot list resource \"nodes\""]);
+    let listed = ctl(&["auth", "can-i", "--list", "--as=ann", "--as-group=dev"]);
+    has(&String::from_utf8_lossy(&listed.stdout), &["pods/log", "[/metrics]"]);
+    let described = ctl(&["describe", "role", "pods"]);
+    has(&String::from_utf8_lossy(&described.stdout), &["PolicyRule:", "[get list watch]"]);
+}
+
+/// What was done stands in the cluster's folder.
+fn audited(k: &Kubectl<'_>) {
+    let file = k.cluster.dir().join("audit/audit.log");
+    let bound = || {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let mut lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.find(|line| line["objectRef"]["name"] == "more" && line["objectRef"]["resource"] == "rolebindings")
+    };
+    let line = eventually("the refused binding stands in the audit log", bound);
+    assert_eq!(line["user"]["username"], "kubernetes-admin");
+    assert_eq!(
+        (&line["impersonatedUser"]["username"], &line["responseStatus"]["code"]),
+        (&Value::from("lead"), &Value::from(403))
+    );
 }
 
 fn applying(k: &Kubectl<'_>) {
