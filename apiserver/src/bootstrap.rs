@@ -1,11 +1,11 @@
-//! What every cluster begins with: its system namespaces, the Service by which Pods find the API server, and the roles
-//! without which no component could do its work.
+//! What every cluster begins with: its system namespaces and priority classes, the Service by which Pods find the API
+//! server, and the roles without which no component could do its work.
 
 use crate::auth::{self, Mend, Mendable};
 use crate::registry::{
     ApiError, ApiResult, Body, DeleteOptions, Format, Operation, PatchKind, Registry, Reply, Request,
 };
-use crate::resources::{JSON, Typed};
+use crate::resources::{JSON, SYSTEM_CLASSES, Typed};
 use serde_json::{Value, json};
 use skiff_proto::json;
 use skiff_world::Identity;
@@ -26,6 +26,10 @@ fn apiserver() -> Identity {
 pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResult<()> {
     for name in NAMESPACES {
         create(registry, ("", "v1", "namespaces"), "", json!({"metadata": {"name": name}})).await?;
+    }
+    for (name, value, description) in SYSTEM_CLASSES {
+        let class = json!({"metadata": {"name": name}, "value": value, "description": description});
+        create(registry, ("scheduling.k8s.io", "v1", "priorityclasses"), "", class).await?;
     }
     let port = advertise.first().map_or(6443, |(_, port)| *port);
     let service = json!({

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skiff_client::{Change, Client, Informer, ObjectKey, Store, Whole};
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::coordinationv1::Lease;
-use skiff_proto::corev1::{Namespace, Node, Pod, Service};
+use skiff_proto::corev1::{Namespace, Node, Pod, ResourceQuota, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_proto::rbacv1::ClusterRole;
@@ -47,6 +47,8 @@ pub struct Caches {
     pub deployments: Store<Deployment>,
     /// ReplicaSets.
     pub replica_sets: Store<ReplicaSet>,
+    /// ResourceQuotas.
+    pub quotas: Store<ResourceQuota>,
     /// Services.
     pub services: Store<Service>,
     /// EndpointSlices.
@@ -76,8 +78,10 @@ pub trait Listener: Clone + Send + Sync + 'static {
         budgets: &Store<PodDisruptionBudget>,
         change: &Change<ReplicaSet>,
     );
+    /// A ResourceQuota changed.
+    fn quota(&self, sets: &Store<ReplicaSet>, deployments: &Store<Deployment>, change: &Change<ResourceQuota>);
     /// A Service changed.
-    fn service(&self, change: &Change<Service>);
+    fn service(&self, quotas: &Store<ResourceQuota>, change: &Change<Service>);
     /// An EndpointSlice changed.
     fn slice(&self, change: &Change<EndpointSlice>);
     /// A pod changed.
@@ -87,6 +91,7 @@ pub trait Listener: Clone + Send + Sync + 'static {
         budgets: &Store<PodDisruptionBudget>,
         services: &Store<Service>,
         nodes: &Store<NodeView>,
+        quotas: &Store<ResourceQuota>,
         change: &Change<PodView>,
     );
 }
@@ -107,10 +112,12 @@ impl Caches {
             .index(OWNER, |_, set: &ReplicaSet| Owner::of(&set.metadata).map(|o| o.uid).into_iter().collect())
             .index(ORPHANS, |key, set: &ReplicaSet| orphan_of(key, Owner::of(&set.metadata).is_none()))
             .run(world, move |c| l.replica_set(&found, &of, &c));
-        let l = listener.clone();
+        let (l, sets, of) = (listener.clone(), replica_sets.clone(), deployments.clone());
+        let quotas = Informer::<ResourceQuota, Whole>::of(client).run(world, move |c| l.quota(&sets, &of, &c));
+        let (l, of) = (listener.clone(), quotas.clone());
         let services = Informer::<Service, Whole>::of(client)
             .index(SELECTOR, |key, s: &Service| label_values(&key.namespace, &s.spec.selector).take(1).collect())
-            .run(world, move |c| l.service(&c));
+            .run(world, move |c| l.service(&of, &c));
         let l = listener.clone();
         let slices = Informer::<EndpointSlice, Whole>::of(client)
             .index(SERVICE, |_, s: &EndpointSlice| {
@@ -124,14 +131,26 @@ impl Caches {
             .namespace(LEASE_NAMESPACE)
             .run(world, move |c| l.lease(&found, &c));
         let (sets, of) = (replica_sets.clone(), budgets.clone());
-        let (found, at) = (services.clone(), nodes.clone());
+        let (found, at, quota) = (services.clone(), nodes.clone(), quotas.clone());
         let pods = Informer::<Pod, PodProjection>::of(client)
             .index(OWNER, |_, pod: &PodView| pod.owner.iter().map(|o| o.uid.clone()).collect())
             .index(ORPHANS, |key, pod: &PodView| orphan_of(key, pod.owner.is_none()))
             .index(NODE, |_, pod: &PodView| Some(pod.node.clone()).into_iter().filter(|n| !n.is_empty()).collect())
             .index(LABEL, |key, pod: &PodView| label_values(&key.namespace, &pod.labels).collect())
-            .run(world, move |c| listener.pod(&sets, &of, &found, &at, &c));
-        Caches { namespaces, nodes, leases, budgets, cluster_roles, deployments, replica_sets, services, slices, pods }
+            .run(world, move |c| listener.pod(&sets, &of, &found, &at, &quota, &c));
+        Caches {
+            namespaces,
+            nodes,
+            leases,
+            budgets,
+            cluster_roles,
+            deployments,
+            replica_sets,
+            quotas,
+            services,
+            slices,
+            pods,
+        }
     }
 
     /// Waits until all have their first list.
@@ -141,6 +160,7 @@ impl Caches {
         self.cluster_roles.synced().await;
         self.deployments.synced().await;
         self.replica_sets.synced().await;
+        self.quotas.synced().await;
         self.services.synced().await;
         self.slices.synced().await;
         self.nodes.synced().await;

@@ -5,6 +5,7 @@
 //! | `deployment` | a new template is rolled out without losing the service |
 //! | `replicaset` | there are as many pods as asked for |
 //! | `endpointslice` | a Service knows the pods behind it |
+//! | `resourcequota` | what a namespace no longer has, its quotas give again |
 //! | `garbage` | what belongs to nobody goes |
 //! | `namespace` | a deleted namespace leaves nothing behind |
 //! | `namespacedefaults` | a new one has a service account and the cluster's certificate |
@@ -38,6 +39,7 @@ pub mod ownership;
 pub mod pods;
 pub mod replicaset;
 mod replicasets;
+pub mod resourcequota;
 
 #[cfg(test)]
 mod model;

@@ -8,7 +8,7 @@ use skiff_client::{
     driver,
 };
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
-use skiff_proto::corev1::{Namespace, Service};
+use skiff_proto::corev1::{Namespace, ResourceQuota, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_proto::rbacv1::ClusterRole;
@@ -22,7 +22,7 @@ use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
 use crate::{
     aggregation, deployment, disruption, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr,
-    nodelifecycle, replicaset,
+    nodelifecycle, replicaset, resourcequota,
 };
 
 /// How many keys of one controller are worked on at a time.
@@ -40,9 +40,9 @@ pub async fn run(
     let caches = Caches::start(world, client, queues.clone());
     caches.synced().await;
     nodes.set(Some(caches.nodes.clone()));
-    let (q, namespaces) = (queues.clone(), caches.namespaces.clone());
+    let (q, namespaces, quotas) = (queues.clone(), caches.namespaces.clone(), caches.quotas.clone());
     let inventory = Inventory::new(world, client, move |inventory, resource, change| {
-        q.object(inventory, &namespaces, resource, change);
+        q.object(inventory, &namespaces, &quotas, resource, change);
     });
     inventory.discover().await?;
     // What changed while the inventory was not complete may have been judged by half of it.
@@ -60,6 +60,7 @@ pub async fn run(
     let deployments = deployment::Controller::new(caches(), c(), e());
     let replica_sets = replicaset::Controller::new(caches(), c(), e());
     let slices = endpointslice::Controller::new(caches(), c());
+    let quotas = resourcequota::Controller::new(caches(), queues.due.clone(), c());
     let budgets = disruption::Controller::new(caches(), c());
     let sums = aggregation::Controller::new(caches(), c());
     let garbage = garbage::Controller::new(inventory(), c());
@@ -74,6 +75,7 @@ pub async fn run(
         drive(world, controls, deployments, &queues.deployments, WORKERS),
         drive(world, controls, replica_sets, &queues.replica_sets, WORKERS),
         drive(world, controls, slices, &queues.slices, WORKERS),
+        drive(world, controls, quotas, &queues.quotas, WORKERS),
         drive(world, controls, budgets, &queues.budgets, WORKERS),
         drive(world, controls, sums, &queues.sums, 1),
         drive(world, controls, garbage, &queues.garbage, WORKERS),
@@ -118,6 +120,7 @@ struct Queues {
     budgets: WorkQueue<ObjectKey>,
     sums: WorkQueue<ObjectKey>,
     known_sums: Arc<aggregation::Sums>,
+    quotas: WorkQueue<ObjectKey>,
     garbage: WorkQueue<ObjectId>,
     namespaces: WorkQueue<ObjectKey>,
     defaults: WorkQueue<ObjectKey>,
@@ -125,6 +128,7 @@ struct Queues {
     cidrs: WorkQueue<String>,
     heartbeats: Arc<Heartbeats>,
     turns: Arc<Turns>,
+    due: Arc<resourcequota::Due>,
 }
 
 impl Queues {
@@ -137,6 +141,7 @@ impl Queues {
             budgets: controls.queue(world, disruption::Controller::NAME),
             sums: controls.queue(world, aggregation::Controller::NAME),
             known_sums: Arc::default(),
+            quotas: controls.queue(world, resourcequota::Controller::NAME),
             garbage: controls.queue(world, garbage::Controller::NAME),
             namespaces: controls.queue(world, namespace::Controller::NAME),
             defaults: controls.queue(world, namespacedefaults::Controller::NAME),
@@ -144,11 +149,20 @@ impl Queues {
             cidrs: controls.queue(world, nodecidr::Controller::NAME),
             heartbeats: Arc::default(),
             turns: Arc::default(),
+            due: Arc::default(),
         }
     }
 
     /// Any object of any resource changed.
-    fn object(&self, all: &Inventory, namespaces: &Store<Namespace>, resource: &Resource, change: &Change<MetaView>) {
+    fn object(
+        &self,
+        all: &Inventory,
+        namespaces: &Store<Namespace>,
+        quotas: &Store<ResourceQuota>,
+        resource: &Resource,
+        change: &Change<MetaView>,
+    ) {
+        resourcequota::object_changed(&self.quotas, &self.due, quotas, resource, change);
         garbage::object_changed(&self.garbage, all, resource, change);
         namespace::object_changed(&self.namespaces, namespaces, change);
         namespacedefaults::object_changed(&self.defaults, namespaces, resource, change);
@@ -195,7 +209,14 @@ impl Listener for Queues {
         deployment::set_changed(&self.deployments, deployments, change);
     }
 
-    fn service(&self, change: &Change<Service>) {
+    fn quota(&self, sets: &Store<ReplicaSet>, deployments: &Store<Deployment>, change: &Change<ResourceQuota>) {
+        resourcequota::quota_changed(&self.quotas, &self.due, change);
+        replicaset::quota_changed(&self.replica_sets, sets, change);
+        deployment::quota_changed(&self.deployments, deployments, change);
+    }
+
+    fn service(&self, quotas: &Store<ResourceQuota>, change: &Change<Service>) {
+        resourcequota::service_changed(&self.quotas, &self.due, quotas, change);
         endpointslice::service_changed(&self.slices, change);
     }
 
@@ -209,8 +230,10 @@ impl Listener for Queues {
         budgets: &Store<PodDisruptionBudget>,
         services: &Store<Service>,
         nodes: &Store<NodeView>,
+        quotas: &Store<ResourceQuota>,
         change: &Change<PodView>,
     ) {
+        resourcequota::pod_changed(&self.quotas, &self.due, quotas, change);
         disruption::pod_changed(&self.budgets, budgets, change);
         replicaset::pod_changed(&self.replica_sets, sets, change);
         deployment::pod_changed(&self.deployments, sets, change);

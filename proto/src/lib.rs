@@ -10,6 +10,7 @@ mod kind;
 pub mod labels;
 pub mod merge;
 pub mod protobuf;
+pub mod quota;
 pub mod refs;
 mod scalar;
 pub mod schema;
@@ -36,6 +37,7 @@ pub use generated::k8s::io::api::core::v1 as corev1;
 pub use generated::k8s::io::api::discovery::v1 as discoveryv1;
 pub use generated::k8s::io::api::policy::v1 as policyv1;
 pub use generated::k8s::io::api::rbac::v1 as rbacv1;
+pub use generated::k8s::io::api::scheduling::v1 as schedulingv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
 pub use scalar::{

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::json::{self, Json, Strictness};
 use crate::schema::{self, Field, Object, Schema, Shape, Type};
 use crate::yaml::{self, Limits};
-use crate::{appsv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1, rbacv1};
+use crate::{appsv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1, rbacv1, schedulingv1};
 
 /// Decisions as bytes: proptest makes fewer of them when it looks for a smaller failure.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
@@ -133,6 +133,9 @@ roundtrips! {
     replica_set: appsv1::ReplicaSet, "apps", "ReplicaSet";
     endpoint_slice: discoveryv1::EndpointSlice, "discovery.k8s.io", "EndpointSlice";
     lease: coordinationv1::Lease, "coordination.k8s.io", "Lease";
+    limit_range: corev1::LimitRange, "", "LimitRange";
+    resource_quota: corev1::ResourceQuota, "", "ResourceQuota";
+    priority_class: schedulingv1::PriorityClass, "scheduling.k8s.io", "PriorityClass";
     disruption_budget: policyv1::PodDisruptionBudget, "policy", "PodDisruptionBudget";
     role: rbacv1::Role, "rbac.authorization.k8s.io", "Role";
     cluster_role: rbacv1::ClusterRole, "rbac.authorization.k8s.io", "ClusterRole";

@@ -89,6 +89,7 @@ fn kubectl_works_unchanged() {
     reading(&k);
     streams(&k);
     making(&k);
+    bounding(&k);
     changing(&k);
     rolling(&k);
     nodes(&k);
@@ -326,6 +327,43 @@ fn making(k: &Kubectl<'_>) {
     has(&k.refused(&["get", "deployment", "made"]), &["not found"]);
     has(&k.refused(&["create", "configmap", "watched"]), &["configmaps \"watched\" already exists"]);
     has(&k.refused(&["run", "Bad_Name", "--image=x"]), &["is invalid", "metadata.name"]);
+}
+
+/// What a namespace may have, and which Pods come first.
+fn bounding(k: &Kubectl<'_>) {
+    k.ok(&["create", "namespace", "small"]);
+    k.ok(&["create", "quota", "all", "--hard=pods=1,limits.cpu=1,count/deployments.apps=1", "-n", "small"]);
+    eventually("the quota is counted", || k.ok(&["get", "quota", "-n", "small"]).contains("pods: 0/1").then_some(()));
+    let image = "--image=skiff/demo";
+    has(
+        &k.refused(&["run", "silent", image, "-n", "small"]),
+        &["pods \"silent\" is forbidden: failed quota: all: must specify limits.cpu for: silent"],
+    );
+    let limits = "apiVersion: v1\nkind: LimitRange\nmetadata: {name: usual, namespace: small}\n\
+                  spec: {limits: [{type: Container, default: {cpu: 500m}, defaultRequest: {cpu: 10m}}]}\n";
+    has(&k.fed(&["create", "-f", "-"], limits), &["limitrange/usual created"]);
+    k.ok(&["run", "first", image, "-n", "small"]);
+    has(
+        &k.refused(&["run", "second", image, "-n", "small"]),
+        &["exceeded quota: all, requested: pods=1, used: pods=1, limited: pods=1"],
+    );
+    has(&k.ok(&["describe", "quota", "all", "-n", "small"]), &["Resource", "limits.cpu", "500m", "pods"]);
+    has(&k.ok(&["describe", "limits", "-n", "small"]), &["Container", "10m", "500m"]);
+    let namespace = k.ok(&["describe", "namespace", "small"]);
+    has(&namespace, &["Resource Quotas", "count/deployments.apps", "Resource Limits", "Container"]);
+    // A Deployment whose Pods find no room says so, and goes on when there is some.
+    k.ok(&["create", "deployment", "late", image, "-n", "small"]);
+    let set = || k.ok(&["get", "rs", "-n", "small", "-o", "jsonpath={.items[*].status.conditions[*].message}"]);
+    eventually("it says that there is no room", || set().contains("exceeded quota: all").then_some(()));
+    has(&k.ok(&["get", "events", "-n", "small"]), &["FailedCreate"]);
+    k.ok(&["delete", "pod", "first", "-n", "small", "--now"]);
+    eventually("it has room", || k.ok(&["get", "pods", "-n", "small"]).contains("late-").then_some(()));
+    has(
+        &k.ok(&["create", "priorityclass", "high", "--value=1000", "--description=first"]),
+        &["priorityclass.scheduling.k8s.io/high created"],
+    );
+    has(&k.ok(&["get", "priorityclasses"]), &["VALUE", "1000", "system-cluster-critical", "2000000000"]);
+    k.ok(&["delete", "namespace", "small", "--wait=false"]);
 }
 
 fn changing(k: &Kubectl<'_>) {

@@ -5,6 +5,7 @@ mod nodes;
 mod overlap;
 mod patience;
 mod prompt;
+mod quotas;
 mod stale;
 mod why;
 

@@ -4,6 +4,7 @@ use crate::cache::{Cache, Entry, ListOptions};
 use crate::registry::{ApiError, ApiResult};
 use crate::resources::{Resource, Table};
 use skiff_proto::Kind;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Reads objects of any kind from the cache.
@@ -26,9 +27,29 @@ impl<'a> Cluster<'a> {
 
     /// All objects of a kind in a namespace (in all of them: `""`), by name.
     pub fn list<K: Kind>(&self, namespace: &str) -> ApiResult<Vec<K>> {
+        self.entries::<K>(namespace)?.iter().map(|entry| decode(entry)).collect()
+    }
+
+    /// The same, not decoded.
+    pub fn entries<K: Kind>(&self, namespace: &str) -> ApiResult<Vec<Arc<Entry>>> {
+        self.entries_of(&*self.resource::<K>()?, namespace)
+    }
+
+    /// How many objects of a resource a namespace has.
+    pub fn count(&self, resource: &Resource, namespace: &str) -> ApiResult<usize> {
+        Ok(self.entries_of(resource, namespace)?.len())
+    }
+
+    /// All resources whose objects are in namespaces; one version of each.
+    pub fn namespaced(&self) -> Vec<Arc<Resource>> {
+        let rows = self.table.all();
+        let named = rows.values().filter(|row| row.namespaced).map(|row| ((&row.group, &row.resource), row));
+        named.collect::<BTreeMap<_, _>>().into_values().cloned().collect()
+    }
+
+    fn entries_of(&self, resource: &Resource, namespace: &str) -> ApiResult<Vec<Arc<Entry>>> {
         let all = ListOptions { namespace: namespace.into(), ..ListOptions::default() };
-        let page = self.cache.list(self.resource::<K>()?.cached(), &all).map_err(ApiError::internal)?;
-        page.entries.iter().map(|entry| decode(entry)).collect()
+        Ok(self.cache.list(resource.cached(), &all).map_err(ApiError::internal)?.entries)
     }
 
     /// An object as the cache holds it: not decoded, with the revision of its last write.
@@ -43,7 +64,8 @@ impl<'a> Cluster<'a> {
     }
 }
 
-fn decode<K: Kind>(entry: &Entry) -> ApiResult<K> {
+/// The object of an entry.
+pub(super) fn decode<K: Kind>(entry: &Entry) -> ApiResult<K> {
     K::decode(entry.object())
         .map_err(|e| ApiError::internal(format!("the stored {} {:?} cannot be read: {e}", K::SINGULAR, entry.key())))
 }

@@ -12,10 +12,12 @@
 
 mod cluster;
 mod default_tolerations;
+mod limit_ranger;
 mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod priority;
+mod resource_quota;
 mod service_account;
 
 pub use cluster::Cluster;
@@ -27,15 +29,22 @@ use skiff_world::Identity;
 /// The plugins, in the order in which they are asked.
 const CHAIN: &[&dyn Plugin] = &[
     &namespace_lifecycle::NamespaceLifecycle,
+    &limit_ranger::LimitRanger,
     &service_account::ServiceAccount,
     &node_restriction::NodeRestriction,
     &node_taint::TaintNodesByCondition,
     &priority::Priority,
     &default_tolerations::DefaultTolerationSeconds,
+    &resource_quota::ResourceQuota,
 ];
 
 /// One link of the chain.
 pub trait Plugin: Sync {
+    /// Whether its steps stand on the newest state of the cluster, and the cache has to catch up before them.
+    fn needs_newest(&self, _facts: &Facts<'_>) -> bool {
+        false
+    }
+
     /// Fills in what a cluster gives an object that is created or updated.
     fn mutate(&self, _facts: &Facts<'_>, _new: &mut dyn Object) -> ApiResult<()> {
         Ok(())
@@ -84,6 +93,11 @@ impl Facts<'_> {
     pub fn is(&self, verb: Verb, group: &str, kind: &str) -> bool {
         self.verb == verb && self.subresource.is_empty() && self.resource.kind == kind && self.resource.group == group
     }
+}
+
+/// Whether the cache has to catch up before the chain is asked.
+pub fn needs_newest(facts: &Facts<'_>) -> bool {
+    CHAIN.iter().any(|plugin| plugin.needs_newest(facts))
 }
 
 /// Lets every plugin fill in what it has to.

@@ -69,6 +69,7 @@ pub const CONTROLLERS: &[Rule] = &[
     rule("policy", &["poddisruptionbudgets/status"], STATUS),
     // An aggregated role is the sum of others, whatever they give.
     rule("rbac.authorization.k8s.io", &["clusterroles"], &["update", "escalate"]),
+    rule("", &["resourcequotas/status"], STATUS),
 ];
 
 /// The scheduler.
@@ -161,6 +162,7 @@ mod tests {
             (controllers, "", "create", "apps:replicasets", "default", true),
             (controllers, "", "create", "pods/binding", "default", false),
             (controllers, "", "patch", "policy:poddisruptionbudgets/status", "default", true),
+            (controllers, "", "patch", "resourcequotas/status", "default", true),
             (controllers, "", "delete", "example.com:widgets", "default", true),
             (controllers, "", "create", "secrets", "default", false),
             (controllers, "", "create", "pods/exec", "default", false),

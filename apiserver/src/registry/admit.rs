@@ -8,6 +8,19 @@ use super::request::Request;
 use crate::admission::{self, Cluster, Facts, Verb};
 use crate::resources::Object;
 
+/// Writes that change the same other object (a quota that they are charged to) would only get in each other's way: within
+/// one server they take turns, by namespace. Between servers the comparison of revisions decides.
+#[derive(Default)]
+pub struct Turns([tokio::sync::Mutex<()>; 32]);
+
+impl Turns {
+    /// Waits for one's turn in a namespace; it lasts until the guard is dropped.
+    pub(super) async fn take(&self, namespace: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let sum = namespace.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+        self.0[sum % self.0.len()].lock().await
+    }
+}
+
 impl Registry {
     /// Lets the chain fill in a new or changed object.
     pub(super) async fn fill_in(
@@ -18,7 +31,7 @@ impl Registry {
     ) -> ApiResult<()> {
         let verb = if old.is_some() { Verb::Update } else { Verb::Create };
         let facts = self.facts(request, verb, old);
-        if admission::mutate(&facts, new).is_ok() {
+        if !admission::needs_newest(&facts) && admission::mutate(&facts, new).is_ok() {
             return Ok(());
         }
         self.catch_up().await?;

@@ -4,7 +4,7 @@ use super::error::{ApiError, ApiResult};
 use super::request::{Fence, Request};
 use super::{Registry, meta};
 use crate::cache::CacheError;
-use crate::envelope::Envelope;
+use crate::envelope::{ContentType, Envelope};
 use crate::resources::{Object, Resource};
 use crate::store::{Compare, MAX_VALUE, Op, StoreError, Txn, TxnResult, tombstone_key};
 use bytes::Bytes;
@@ -59,6 +59,18 @@ pub struct Beside {
     pub compare: Vec<Compare>,
     /// What else is done.
     pub ops: Vec<Op>,
+    /// Other objects that change with this one.
+    pub also: Vec<Also>,
+}
+
+/// Another object, put in place of itself as it was at a revision.
+pub struct Also {
+    /// Its key.
+    pub key: Bytes,
+    /// The object as it is stored: in protobuf, without resourceVersion.
+    pub object: Bytes,
+    /// The revision of its last write.
+    pub revision: u64,
 }
 
 impl Registry {
@@ -145,6 +157,10 @@ impl Registry {
             }
         };
         txn.ops.extend(beside.ops);
+        for also in beside.also {
+            let value = self.envelope_also(request, meta, &also)?;
+            txn = txn.expect(also.key.clone(), also.revision).and(Op::Put { key: also.key, value, ttl: None });
+        }
         txn.compare.extend(beside.compare);
         if let Some(fence) = request.fence.as_ref().filter(|_| !is_awake(Mutant::NoFence)) {
             txn.compare.push(self.fence(fence).await?);
@@ -174,6 +190,22 @@ impl Registry {
             return Err(ApiError::too_large("the object", value.len(), MAX_VALUE));
         }
         Ok(value)
+    }
+
+    /// The stored value of an object that changes because another one is written: the cause names that one.
+    fn envelope_also(&self, request: &Request, written: &ObjectMeta, also: &Also) -> ApiResult<Bytes> {
+        let mut cause = self.cause(request, also.revision)?;
+        cause.reason = format!(
+            "written with {} {}/{}: {}",
+            request.resource.qualified(),
+            written.namespace,
+            written.name,
+            cause.verb
+        );
+        cause.verb = "update".into();
+        let object = also.object.clone();
+        let envelope = Envelope { content_type: ContentType::Protobuf, object, cause: cause.encode_to_vec().into() };
+        Ok(envelope.encode())
     }
 
     /// The cause as it is stored: the client's words with what only the server knows.

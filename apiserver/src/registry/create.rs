@@ -77,14 +77,23 @@ impl Registry {
             return Err(ApiError::invalid(resource, name, &errors.into_vec()));
         }
         warnings.extend(strategy.warnings(object.as_ref()));
+        let mut turn = None;
         for _ in 0..ATTEMPTS {
             self.is_free(request, object.as_ref()).await?;
             let mut beside = self.admit(request, Some(object.as_ref()), None).await?;
+            if !beside.also.is_empty() && turn.is_none() && !request.dry_run() {
+                turn = Some(self.inner.turns.take(&object.meta().namespace).await);
+                beside = self.admit(request, Some(object.as_ref()), None).await?;
+            }
             let mut given = object.copy();
             let reserved = self.allocate(request, given.as_mut(), None, &mut beside).await?;
             let bytes = Bytes::from(given.encode());
             match self.commit(request, given.meta(), Change::Create(bytes.clone()), beside).await {
                 Ok(Outcome::Done(revision)) => {
+                    if turn.is_some() {
+                        // Whoever comes next finds what was charged; that it may have to look again is no fault of this write.
+                        let _ = self.wait_for(revision).await;
+                    }
                     return Ok(reply::written(request, given.as_mut(), &bytes, revision, std::mem::take(warnings)));
                 }
                 Ok(Outcome::Again) => self.release(reserved).await,

@@ -35,12 +35,13 @@ mod token;
 mod update;
 mod watch;
 
-pub(crate) use commit::Beside;
+pub(crate) use commit::{Also, Beside};
 pub use error::{ApiError, ApiResult};
 pub use limits::Limits;
 pub use request::*;
 pub use watch::{WatchEvent, WatchEventKind, WatchReply};
 
+use self::admit::Turns;
 use crate::audit::{self, Audit, Done};
 use crate::auth::{Authorizer, Grant};
 use crate::cache::Cache;
@@ -74,6 +75,7 @@ struct Inner {
     closing: CancellationToken,
     metrics: Metrics,
     audit: OnceLock<Audit>,
+    turns: Turns,
 }
 
 /// What a cluster is told about itself.
@@ -109,7 +111,8 @@ impl Registry {
         let permits = Permits::new(limits);
         let (closing, metrics) = (CancellationToken::new(), Metrics::new(&world));
         let audit = OnceLock::new();
-        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics, audit };
+        let turns = Turns::default();
+        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics, audit, turns };
         Self { inner: Arc::new(inner) }
     }
 

@@ -25,7 +25,6 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
         (affinity.is_some_and(|a| a.pod_affinity.is_some()), "affinity.podAffinity"),
         (affinity.is_some_and(|a| a.pod_anti_affinity.is_some()), "affinity.podAntiAffinity"),
         (!spec.topology_spread_constraints.is_empty(), "topologySpreadConstraints"),
-        (!spec.priority_class_name.is_empty(), "priorityClassName"),
         (spec.runtime_class_name.is_some(), "runtimeClassName"),
         (!spec.overhead.is_empty(), "overhead"),
         (spec.host_users == Some(false), "hostUsers"),
@@ -34,7 +33,6 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
         (spec.resources.is_some(), "resources"),
         (spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN"),
         (spec.hostname_override.is_some(), "hostnameOverride"),
-        (spec.preemption_policy.is_some(), "preemptionPolicy"),
         (spec.scheduling_group.is_some(), "schedulingGroup"),
         (!spec.eviction_responders.is_empty(), "evictionResponders"),
     ] {

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use skiff_world::World;
 
 use super::{
-    Entry, Event, EventKind, MAX_VALUE, Op, Revision, Store, StoreError, Txn, TxnResult, WatchItem, WatchStream,
-    take_snapshot,
+    Entry, Event, EventKind, MAX_OPS, MAX_VALUE, Op, Revision, Store, StoreError, Txn, TxnResult, WatchItem,
+    WatchStream, take_snapshot,
 };
 
 /// Longer than any store takes for anything here; only a hanging one gets there.
@@ -417,7 +417,8 @@ pub async fn senseless_calls_are_refused(_: World, store: Arc<dyn Store>) {
     let put = |value: Vec<u8>| Op::Put { key: key("a"), value: value.into(), ttl: None };
     for txn in [
         Txn::default().and(delete("a")).and(delete("a")),
-        Txn::default().and(delete("a")).and(delete("b")).and(delete("c")),
+        Txn::default().and(delete("a")).and(delete("b")).and(delete("a")),
+        (0..=MAX_OPS).fold(Txn::default(), |txn, n| txn.and(delete(&n.to_string()))),
         Txn::default().and(Op::Delete { key: Bytes::new() }),
         Txn::default().and(delete(&"k".repeat(2_000))),
         Txn::default().and(put(vec![0; MAX_VALUE + 1])),

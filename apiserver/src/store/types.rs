@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::StoreError;
 
-/// Most operations in one transaction: an object and its tombstone, or an object and one more.
-pub const MAX_OPS: usize = 2;
+/// Most operations in one transaction: an object, its tombstone or its address, and what else has to change with it.
+pub const MAX_OPS: usize = 32;
 /// Longest key in bytes.
 pub const MAX_KEY: usize = 1024;
 /// Longest value in bytes; just under what etcd takes in one request by default (1.5 MiB).
@@ -110,10 +110,10 @@ impl Txn {
         if self.ops.len() > MAX_OPS {
             return invalid(format!("{} operations in one transaction; the most is {MAX_OPS}", self.ops.len()));
         }
-        if let [a, b] = self.ops.as_slice()
-            && a.key() == b.key()
-        {
-            return invalid("two operations on the same key in one transaction".into());
+        for (at, op) in self.ops.iter().enumerate() {
+            if self.ops[..at].iter().any(|before| before.key() == op.key()) {
+                return invalid("two operations on the same key in one transaction".into());
+            }
         }
         for key in self.ops.iter().map(Op::key).chain(self.compare.iter().map(|c| &c.key)) {
             if key.is_empty() || key.len() > MAX_KEY {

@@ -10,6 +10,7 @@ mod http;
 mod json_kind;
 mod lifecycle;
 mod monitoring;
+mod quotas;
 mod rbac;
 mod reads;
 mod rest;

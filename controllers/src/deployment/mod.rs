@@ -21,10 +21,13 @@ use std::sync::Mutex;
 use skiff_client::driver::{Plan, Reconciler};
 use skiff_client::{ActError, Change, Client, EventRecorder, ObjectKey, Store, WorkQueue};
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
+use skiff_proto::corev1::ResourceQuota;
+use skiff_proto::quota::concerns;
 
 use crate::caches::Caches;
 use crate::ownership::{Owner, selects};
 use crate::pods::PodView;
+use crate::resourcequota::makes_room;
 use plan::{Action, Observed};
 
 /// Rolls out every Deployment.
@@ -65,6 +68,16 @@ impl Reconciler for Controller {
 /// A Deployment changed.
 pub fn deployment_changed(queue: &WorkQueue<ObjectKey>, change: &Change<Deployment>) {
     queue.add(change.key(), change.trigger());
+}
+
+/// A quota has room for ReplicaSets again: that concerns whoever could not create one.
+pub fn quota_changed(queue: &WorkQueue<ObjectKey>, deployments: &Store<Deployment>, change: &Change<ResourceQuota>) {
+    if !makes_room(change) || !concerns(change.latest(), "apps", "replicasets") {
+        return;
+    }
+    for deployment in deployments.in_namespace(&change.object.namespace) {
+        queue.add(ObjectKey::of(&deployment.metadata), change.trigger());
+    }
 }
 
 /// A ReplicaSet changed: it concerns its Deployment, before and now, or whoever might adopt it.

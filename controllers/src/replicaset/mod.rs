@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use skiff_client::driver::{Plan, Reconciler};
-use skiff_client::{ActError, Change, Client, EventRecorder, ObjectKey, WorkQueue};
+use skiff_client::{ActError, Change, Client, EventRecorder, ObjectKey, Store, WorkQueue};
 use skiff_proto::appsv1::ReplicaSet;
+use skiff_proto::corev1::ResourceQuota;
 
 use crate::caches::Caches;
 use crate::pods::PodView;
+use crate::resourcequota::makes_room;
 use plan::{Action, Failure, Observed};
 
 /// Keeps the number of pods of every ReplicaSet.
@@ -59,9 +61,21 @@ pub fn set_changed(queue: &WorkQueue<ObjectKey>, change: &Change<ReplicaSet>) {
     queue.add(change.key(), change.trigger());
 }
 
+/// A quota has room again: that concerns those who could not create what they should.
+pub fn quota_changed(queue: &WorkQueue<ObjectKey>, sets: &Store<ReplicaSet>, change: &Change<ResourceQuota>) {
+    if !makes_room(change) {
+        return;
+    }
+    for set in sets.in_namespace(&change.object.namespace) {
+        if set.status.conditions.iter().any(|c| c.r#type == plan::REPLICA_FAILURE) {
+            queue.add(ObjectKey::of(&set.metadata), change.trigger());
+        }
+    }
+}
+
 /// A pod changed: it concerns its controller, before and now; one without a controller concerns
 /// whoever might adopt it.
-pub fn pod_changed(queue: &WorkQueue<ObjectKey>, sets: &skiff_client::Store<ReplicaSet>, change: &Change<PodView>) {
+pub fn pod_changed(queue: &WorkQueue<ObjectKey>, sets: &Store<ReplicaSet>, change: &Change<PodView>) {
     for pod in change.old.iter().chain(&change.new) {
         if let Some(owner) = pod.owner.as_ref().filter(|o| o.kind == "ReplicaSet") {
             queue.add(ObjectKey::new(pod.key.namespace.as_str(), owner.name.as_str()), change.trigger());

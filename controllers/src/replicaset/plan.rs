@@ -18,6 +18,8 @@ use skiff_world::mutants::{Mutant, is_awake};
 use crate::ownership::{Claim, claim, selects};
 use crate::pods::{PodView, deletion_order};
 
+/// The condition that says that a create or delete fails.
+pub const REPLICA_FAILURE: &str = "ReplicaFailure";
 /// No more pods are created or deleted in one plan.
 pub const BURST: usize = 500;
 
@@ -194,16 +196,18 @@ fn status(observed: &Observed, ours: &[&Arc<PodView>], now: Timestamp) -> Replic
 fn conditions(observed: &Observed, now: Timestamp) -> Vec<ReplicaSetCondition> {
     let old = &observed.replica_set.status.conditions;
     let mut conditions: Vec<ReplicaSetCondition> =
-        old.iter().filter(|c| c.r#type != "ReplicaFailure").cloned().collect();
+        old.iter().filter(|c| c.r#type != REPLICA_FAILURE).cloned().collect();
     if let Some(failure) = &observed.failure {
-        let since = old.iter().find(|c| c.r#type == "ReplicaFailure" && c.reason == failure.reason);
-        conditions.push(ReplicaSetCondition {
-            r#type: "ReplicaFailure".into(),
+        // The same failure keeps its first words: they may name the Pod that was tried, another one each time, and a
+        // status that changes with every try would bring on the next.
+        let before = old.iter().find(|c| c.r#type == REPLICA_FAILURE && c.reason == failure.reason);
+        conditions.push(before.cloned().unwrap_or_else(|| ReplicaSetCondition {
+            r#type: REPLICA_FAILURE.into(),
             status: "True".into(),
-            last_transition_time: since.map_or(Some(now.into()), |c| c.last_transition_time),
+            last_transition_time: Some(now.into()),
             reason: failure.reason.clone(),
             message: failure.message.clone(),
-        });
+        }));
     }
     conditions
 }

@@ -134,6 +134,13 @@ fn a_failure_is_said_before_the_next_try_and_taken_back_after_success() {
     assert_eq!(status.conditions[0].reason, "FailedCreate");
     assert_eq!(plan.steps[1].action, Action::Create(1));
 
+    // Said once: that the next try failed in other words (they name the Pod) is no news, and no write that wakes it again.
+    let mut said = set("web", 1);
+    said.status = (**status).clone();
+    let failure = Failure { reason: "FailedCreate".into(), message: "quota, for another pod".into() };
+    let again = super::plan::plan(&Observed { failure: Some(failure), ..observed(said, vec![]) }, at(2000));
+    assert!(again.steps.iter().all(|step| step.action == Action::Create(1)), "{again}");
+
     let mut model = Model::new();
     model.apply(crate::model::web(2, "v1"));
     model.quota = Some("exceeded quota".into());

@@ -2,6 +2,7 @@
 //! the server, so `--dry-run=client -o yaml` writes a first manifest.
 
 mod configs;
+mod quota;
 pub mod rights;
 mod service;
 
@@ -47,6 +48,12 @@ enum Kind {
     /// A Secret.
     #[command(subcommand)]
     Secret(configs::Secret),
+    /// A ResourceQuota: how much a namespace may have.
+    #[command(visible_alias = "resourcequota")]
+    Quota(quota::Quota),
+    /// A PriorityClass: a name for a priority of Pods.
+    #[command(visible_alias = "pc")]
+    Priorityclass(quota::PriorityClass),
     /// A service account.
     #[command(visible_alias = "sa")]
     Serviceaccount(Named),
@@ -98,6 +105,8 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         Some(Kind::Namespace(n)) => ("", "namespaces", plain("Namespace", &n.name), n.report),
         Some(Kind::Configmap(c)) => ("", "configmaps", c.object()?, c.report),
         Some(Kind::Secret(s)) => ("", "secrets", s.object()?, s.into_report()),
+        Some(Kind::Quota(q)) => ("", "resourcequotas", q.object()?, q.report),
+        Some(Kind::Priorityclass(c)) => ("scheduling.k8s.io", "priorityclasses", c.object(), c.report),
         Some(Kind::Serviceaccount(n)) => ("", "serviceaccounts", plain("ServiceAccount", &n.name), n.report),
         Some(Kind::Role(r)) => (rights::GROUP, "roles", r.object(&session.resources().await?)?, r.report),
         Some(Kind::Clusterrole(r)) => (rights::GROUP, "clusterroles", r.object(&session.resources().await?)?, r.report),

@@ -22,6 +22,8 @@ fn made(line: &[&str]) -> Result<Value> {
         Kind::Service(s) => s.object(),
         Kind::Configmap(c) => c.object(),
         Kind::Secret(s) => s.object(),
+        Kind::Quota(q) => q.object(),
+        Kind::Priorityclass(c) => Ok(c.object()),
         Kind::Namespace(n) => Ok(plain("Namespace", &n.name)),
         Kind::Serviceaccount(n) => Ok(plain("ServiceAccount", &n.name)),
         Kind::Role(r) => r.object(&table()),
@@ -204,4 +206,21 @@ fn files_and_kinds_do_not_mix() {
     assert!(Line::try_parse_from(words).is_err());
     assert_eq!(pairs("a=b,c=").unwrap(), BTreeMap::from([("a".into(), "b".into()), ("c".into(), String::new())]));
     assert!(pairs("a").is_err() && pairs("=b").is_err());
+}
+
+#[test]
+fn quotas_and_classes_are_what_their_flags_say() {
+    let made = |line: &[&str]| made(line).expect("it can be made");
+    assert_eq!(
+        made(&["quota", "all", "--hard=cpu=2,count/deployments.apps=4", "--scopes=Terminating,NotBestEffort"])["spec"],
+        json!({"hard": {"cpu": "2", "count/deployments.apps": "4"}, "scopes": ["Terminating", "NotBestEffort"]})
+    );
+    assert_eq!(made(&["resourcequota", "none"])["spec"], json!({}));
+    let class = made(&["priorityclass", "high", "--value=-5", "--global-default=true", "--description=for most"]);
+    assert_eq!(
+        (&class["value"], &class["globalDefault"], &class["description"]),
+        (&json!(-5), &json!(true), &json!("for most"))
+    );
+    let plain = made(&["pc", "low", "--value", "1", "--preemption-policy=Never"]);
+    assert_eq!((&plain["globalDefault"], &plain["preemptionPolicy"]), (&Value::Null, &json!("Never")));
 }

@@ -2,6 +2,7 @@
 
 mod node;
 mod pod;
+mod quota;
 pub mod rights;
 mod service;
 mod sheet;
@@ -79,10 +80,16 @@ async fn describe(session: &Session, kind: &str, object: &Value) -> Result<Strin
         "Service" => service::fill(&mut sheet, object, &slices(session, object).await?),
         "Role" | "ClusterRole" => rights::role(&mut sheet, object),
         "RoleBinding" | "ClusterRoleBinding" => rights::binding(&mut sheet, object),
+        "ResourceQuota" => quota::quota(&mut sheet, object),
+        "LimitRange" => quota::range(&mut sheet, object),
+        "Namespace" => {
+            let (quotas, ranges) = (within(session, object, "resourcequotas"), within(session, object, "limitranges"));
+            quota::namespace(&mut sheet, object, &quotas.await?, &ranges.await?);
+        }
         _ => plain(&mut sheet, object),
     }
     let mut text = sheet.render();
-    if kind != "Event" {
+    if !["Event", "ResourceQuota", "LimitRange", "Namespace"].contains(&kind) {
         text.push_str(&events_of(session, kind, object).await?);
     }
     Ok(text)
@@ -92,6 +99,12 @@ async fn pods_on(session: &Session, node: &str) -> Result<Vec<Value>> {
     let pods = session.resource("", "pods").await?;
     let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
     Ok(session.api(&pods, false).list("", &ListOptions::fields(fields)).await?.items)
+}
+
+/// The objects of a resource in a namespace.
+async fn within(session: &Session, namespace: &Value, plural: &str) -> Result<Vec<Value>> {
+    let resource = session.resource("", plural).await?;
+    Ok(session.api(&resource, false).list(&name(namespace), &ListOptions::default()).await?.items)
 }
 
 async fn owned_sets(session: &Session, deployment: &Value) -> Result<Vec<Value>> {

@@ -183,6 +183,15 @@ fn of_plain(kind: &str) -> Columns {
             const { &[NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")] },
             role_binding,
         ),
+        "ResourceQuota" => columns(const { &[NAME, column("Request"), column("Limit"), AGE] }, resource_quota),
+        "PriorityClass" => columns(
+            const { &[NAME, number_column("Value"), column("Global-Default"), AGE, column("PreemptionPolicy")] },
+            |o, now| {
+                let default = o.pointer("/globalDefault") == Some(&Value::Bool(true));
+                let policy = text(o, "/preemptionPolicy");
+                vec![name(o), number(o, "/value").to_string(), default.to_string(), created(o, now), policy]
+            },
+        ),
         // As Kubernetes has it for kinds without columns of their own.
         _ => columns(const { &[NAME, AGE] }, |o, now| vec![name(o), created(o, now)]),
     }
@@ -218,6 +227,20 @@ fn disruption_budget(object: &Value, now: Timestamp) -> Vec<String> {
         number(object, "/status/disruptionsAllowed").to_string(),
         created(object, now),
     ]
+}
+
+/// What a quota has and gives, its limits of Pods apart: `cpu: 1/2, pods: 3/10`.
+fn resource_quota(object: &Value, now: Timestamp) -> Vec<String> {
+    let hard = object.pointer("/status/hard").and_then(Value::as_object);
+    let part = |limits: bool| {
+        let names = hard.into_iter().flatten().filter(|(name, _)| name.starts_with("limits.") == limits);
+        let show = |(name, most): (&String, &Value)| {
+            let used = object.pointer("/status/used").and_then(|used| used.get(name)).and_then(Value::as_str);
+            format!("{name}: {}/{}", used.unwrap_or("0"), most.as_str().unwrap_or_default())
+        };
+        names.map(show).collect::<Vec<_>>().join(", ")
+    };
+    vec![name(object), part(false), part(true), created(object, now)]
 }
 
 /// The string at a JSON pointer, or nothing.

@@ -7,16 +7,20 @@ mod endpoint_slice;
 mod endpoints;
 mod event;
 mod lease;
+mod limit_range;
 mod namespace;
 mod node;
 mod pod;
+mod priority_class;
 mod rbac;
 mod replica_set;
+mod resource_quota;
 mod service;
 mod service_account;
 #[cfg(test)]
 mod tests;
 
+pub use priority_class::SYSTEM_CLASSES;
 pub use service::{has_address, has_node_ports};
 
 use super::strategy::{KindStrategy, StrategyFor};
@@ -65,6 +69,9 @@ pub fn built_in(event_life: Duration) -> Table {
         row(replica_set::ReplicaSetStrategy, &["status", "scale"], &["all"]),
         row(endpoint_slice::EndpointSliceStrategy, &[], &[]),
         row(disruption_budget::DisruptionBudgetStrategy, &["status"], &[]),
+        row(limit_range::LimitRangeStrategy, &[], &[]),
+        row(resource_quota::ResourceQuotaStrategy, &["status"], &[]),
+        row(priority_class::PriorityClassStrategy, &[], &[]),
         row(lease::LeaseStrategy, &[], &[]),
         row(rbac::RoleStrategy, &[], &[]),
         row(rbac::ClusterRoleStrategy, &[], &[]),

@@ -12,7 +12,7 @@ mod volumes;
 pub use meta::{NameRule, labels, object_meta, object_meta_update};
 pub use names::*;
 pub use pod_spec::{pod_spec, pod_template};
-pub use quantities::resource_requirements;
+pub use quantities::{container_resource_name, resource_requirements};
 pub use selectors::label_selector;
 pub use volumes::sources as volume_sources;
 

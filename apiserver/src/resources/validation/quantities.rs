@@ -23,7 +23,8 @@ fn may_overcommit(name: &str) -> bool {
     STANDARD.contains(&name)
 }
 
-fn container_resource_name(name: &str, path: &str, errors: &mut Errors) {
+/// The name of a resource that a container may ask for.
+pub fn container_resource_name(name: &str, path: &str, errors: &mut Errors) {
     for problem in names::qualified_name(name) {
         errors.invalid(path, name, problem);
     }

@@ -144,7 +144,8 @@ fn discovery_is_told_in_all_three_forms() {
                 "coordination.k8s.io",
                 "discovery.k8s.io",
                 "policy",
-                "rbac.authorization.k8s.io"
+                "rbac.authorization.k8s.io",
+                "scheduling.k8s.io"
             ]
         );
         assert_eq!(http.get("/apis/apps/").await.json()["preferredVersion"]["groupVersion"], "apps/v1");
