@@ -1,11 +1,12 @@
 //! One port for everything: HTTP/2 with gRPC, Kubernetes' REST API, and the plain HTTP of health, measurements and
 //! version; gRPC is told apart by its content type.
 //!
-//! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it.
+//! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it, unless it
+//! brings a bearer token of its own: then the token says who asks, or the request is refused.
 
 use crate::grpc::Caller;
 use crate::monitoring::Monitoring;
-use crate::registry::{ApiResult, Registry};
+use crate::registry::{ApiError, ApiResult, Registry};
 use crate::rest::Rest;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
@@ -46,7 +47,7 @@ pub struct Front {
     pub world: World,
     /// The gRPC services.
     pub grpc: axum::Router,
-    /// Knows who may ask as somebody else.
+    /// Knows who holds a token, and who may ask as somebody else.
     pub registry: Registry,
     /// Kubernetes' REST API.
     pub rest: Rest,
@@ -155,7 +156,7 @@ where
 async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
-    let caller = match impersonate(&front.registry, caller, request.headers()).await {
+    let caller = match settle(&front.registry, caller, request.headers()).await {
         Ok(caller) => caller,
         Err(error) if is_grpc => return crate::grpc::to_grpc(error).into_http(),
         Err(error) => return crate::rest::refusal(&error),
@@ -178,7 +179,25 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
     front.rest.answer(caller.0, request.map(Body::new)).await
 }
 
-/// Who asks, for whom rights count: whoever is at the other end, unless they ask as somebody else, and may.
+/// Who asks, for whom rights count.
+async fn settle(registry: &Registry, caller: Caller, headers: &HeaderMap) -> ApiResult<Caller> {
+    let caller = authenticate(registry, caller, headers).await?;
+    impersonate(registry, caller, headers).await
+}
+
+/// The holder of the request's token if it brings one, else whoever is at the other end.
+async fn authenticate(registry: &Registry, caller: Caller, headers: &HeaderMap) -> ApiResult<Caller> {
+    let Some(said) = headers.get(header::AUTHORIZATION) else { return Ok(caller) };
+    let said = said.to_str().map_err(|_| ApiError::bad_token(&"it is not text"))?;
+    match said.trim().split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+            registry.authenticate(token.trim()).await.map(|who| Caller(Some(who)))
+        }
+        _ => Err(ApiError::bad_token(&"only the scheme Bearer is known")),
+    }
+}
+
+/// Whoever that is, unless they ask as somebody else, and may.
 async fn impersonate(registry: &Registry, caller: Caller, headers: &HeaderMap) -> ApiResult<Caller> {
     let Some(who) = &caller.0 else { return Ok(caller) };
     if !headers.keys().any(|name| name.as_str().starts_with("impersonate-")) {

@@ -31,6 +31,7 @@ pub mod store;
 mod tests;
 pub mod tunnel;
 
+pub use auth::tokens::{ISSUER, ServiceAccounts};
 pub use server::{Error, Handle, Options, StoreOptions, run, run_on};
 pub use store::embedded::{EmbeddedOptions, Retention};
 

@@ -173,7 +173,8 @@ pub enum Sent {
 }
 
 impl Sent {
-    fn read<M: Message + Default + for<'de> Deserialize<'de>>(self) -> ApiResult<M> {
+    /// Reads it as a review of its kind.
+    pub fn read<M: Message + Default + for<'de> Deserialize<'de>>(self) -> ApiResult<M> {
         let wrong = |why: String| ApiError::bad_request(format!("the body cannot be handled as a review: {why}"));
         match self {
             Self::Protobuf(bytes) => M::decode(bytes).map_err(|e| wrong(e.to_string())),

@@ -1,6 +1,7 @@
 //! Starting and stopping: store, cache, registry, bootstrap, listeners, in this order; and the reverse.
 
 use crate::audit::{Audit, AuditOptions};
+use crate::auth::tokens::{Issuer, KeyError, Keys, ServiceAccounts};
 use crate::cache::{Cache, CacheError};
 use crate::grpc::{HistoryService, ResourcesService};
 use crate::history::History;
@@ -53,6 +54,8 @@ pub struct Options {
     pub lost_node_tolerance: Duration,
     /// How long an Event is kept after its last write.
     pub event_ttl: Duration,
+    /// How tokens of service accounts are made and taken. Without it there are none, and Pods are not given any.
+    pub service_accounts: Option<ServiceAccounts>,
 }
 
 impl Options {
@@ -70,6 +73,7 @@ impl Options {
             limits: Limits::default(),
             lost_node_tolerance: Duration::from_secs(300),
             event_ttl: resources::EVENT_LIFE,
+            service_accounts: None,
         }
     }
 }
@@ -117,6 +121,9 @@ pub enum Error {
     /// The audit log cannot be written.
     #[error("cannot keep the audit log: {0}")]
     Audit(std::io::Error),
+    /// The keys for tokens cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The recorder cannot write.
     #[error(transparent)]
     Recorder(#[from] RecorderError),
@@ -188,8 +195,13 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
         Some(audit) => Some(Audit::open(&world, audit).await.map_err(Error::Audit)?),
         None => None,
     };
-    let settings = Settings { service_cidr: options.service_cidr, lost_node_tolerance: options.lost_node_tolerance };
-    let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), settings);
+    let settings = Settings {
+        service_cidr: options.service_cidr,
+        lost_node_tolerance: options.lost_node_tolerance,
+        service_account_tokens: options.service_accounts.is_some(),
+    };
+    let issuer = options.service_accounts.as_ref().map(issuer).transpose()?;
+    let registry = Registry::new(world.clone(), store.clone(), cache, table, options.limits.clone(), settings, issuer);
     if let Some(audit) = audit {
         registry.keep_audit_log(audit);
     }
@@ -210,6 +222,10 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
     let tasks =
         listeners.into_iter().map(|listener| world.spawn("accept", http::accept(front.clone(), listener))).collect();
     Ok(Handle { registry, store, stop, tasks })
+}
+
+fn issuer(told: &ServiceAccounts) -> Result<Issuer, KeyError> {
+    Ok(Issuer { name: told.issuer.clone(), keys: Keys::read(&told.private_key, &told.public_keys)? })
 }
 
 async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error> {

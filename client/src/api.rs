@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use prost::Message;
 use serde_json::Value;
 use skiff_proto::Kind;
-use skiff_proto::{corev1, skiffv1};
+use skiff_proto::{authenticationv1, corev1, skiffv1};
 
 use crate::client::{Client, PROTOBUF};
 use crate::error::Error;
@@ -370,6 +370,21 @@ impl Api<corev1::Pod> {
     pub async fn bind(&self, binding: &corev1::Binding) -> Result<(), Error> {
         let metadata = &binding.metadata;
         self.create_sub(&metadata.namespace, &metadata.name, "binding", binding).await
+    }
+}
+
+impl Api<corev1::ServiceAccount> {
+    /// Asks for a token of a service account.
+    pub async fn token(
+        &self,
+        namespace: &str,
+        name: &str,
+        asked: &authenticationv1::TokenRequest,
+    ) -> Result<authenticationv1::TokenRequest, Error> {
+        let bytes = asked.encode_to_vec();
+        let reply =
+            self.client.create_sub(&self.resource, namespace, name, "token", bytes, PROTOBUF, &self.options).await?;
+        decode("create the token", &reply.object)
     }
 }
 

@@ -24,6 +24,8 @@ pub struct ClientConfig {
     pub servers: Vec<Address>,
     /// Whom to trust and who to be, over TCP. Pipes have no TLS: the World says who is there.
     pub tls: Option<TlsFiles>,
+    /// A bearer token that every request shows. Where there is one, it says who asks, and the certificate does not.
+    pub token: Option<Token>,
     /// What the client calls itself: `skiff-kubelet/0.1`.
     pub user_agent: String,
     /// Whom it asks as, if not as itself.
@@ -58,21 +60,55 @@ impl Impersonate {
     }
 }
 
-/// The three parts of mutual TLS.
+/// The parts of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate authority that the server's certificate comes from.
     pub ca: Pem,
-    /// This client's certificate.
-    pub cert: Pem,
-    /// Its private key.
-    pub key: Pem,
+    /// This client's certificate and its private key. Without them a token has to say who asks.
+    pub identity: Option<(Pem, Pem)>,
+}
+
+/// A bearer token.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Token {
+    /// This text.
+    Text(String),
+    /// What is in this file at the time: tokens are renewed.
+    File(PathBuf),
+}
+
+impl std::fmt::Debug for Token {
+    /// Never prints a token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Token::File(path) => path.fmt(f),
+            Token::Text(_) => f.write_str("(inline)"),
+        }
+    }
+}
+
+impl Token {
+    /// The header that shows it.
+    pub(crate) fn header(&self) -> Result<HeaderValue, Error> {
+        let bad = |problem: String| Error::Config { place: format!("token {self:?}"), problem };
+        let text = match self {
+            Token::Text(text) => text.clone(),
+            Token::File(path) => {
+                fs::read_to_string(path).map_err(|error| bad(format!("it cannot be read: {error}")))?
+            }
+        };
+        let mut header = HeaderValue::from_str(&format!("Bearer {}", text.trim()))
+            .map_err(|_| bad("it has characters that a header cannot carry".into()))?;
+        header.set_sensitive(true);
+        Ok(header)
+    }
 }
 
 impl TlsFiles {
-    /// TLS from three files (or texts).
+    /// Mutual TLS from three files (or texts).
     pub fn new(ca: impl Into<Pem>, cert: impl Into<Pem>, key: impl Into<Pem>) -> TlsFiles {
-        TlsFiles { ca: ca.into(), cert: cert.into(), key: key.into() }
+        TlsFiles { ca: ca.into(), identity: Some((cert.into(), key.into())) }
     }
 }
 
@@ -110,12 +146,8 @@ impl std::fmt::Debug for Pem {
 impl ClientConfig {
     /// A configuration for an API server in the same process, or in the same simulation.
     pub fn pipe(name: &str, user_agent: &str) -> ClientConfig {
-        ClientConfig {
-            servers: vec![Address::Pipe(name.to_string())],
-            tls: None,
-            user_agent: user_agent.to_string(),
-            impersonate: None,
-        }
+        let servers = vec![Address::Pipe(name.to_string())];
+        ClientConfig { servers, tls: None, token: None, user_agent: user_agent.to_string(), impersonate: None }
     }
 
     /// Reads a kubeconfig: the configuration of `context` (or the current one), and its namespace.
@@ -172,6 +204,18 @@ struct User {
     client_certificate_data: Option<String>,
     client_key: Option<PathBuf>,
     client_key_data: Option<String>,
+    token: Option<String>,
+    #[serde(alias = "tokenFile")]
+    token_file: Option<PathBuf>,
+}
+
+impl User {
+    /// Its token; a file goes before a text, since it is renewed.
+    fn token(&self, folder: &Path) -> Option<Token> {
+        let text = self.token.as_ref().filter(|text| !text.is_empty());
+        let file = self.token_file.as_ref().map(|file| Token::File(folder.join(file)));
+        file.or_else(|| text.map(|text| Token::Text(text.clone())))
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -195,9 +239,10 @@ fn parse_kubeconfig(text: &str, folder: &Path, context: Option<&str>) -> Result<
     let user = find(&file.users, &context.user, "user", |entry| entry.user.clone())?;
     let server = address_of(&cluster.server)?;
     let tls = if matches!(server, Address::Tcp(_)) { Some(tls_of(&cluster, &user, &context, folder)?) } else { None };
+    let token = user.token(folder);
     let user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
     let namespace = if context.namespace.is_empty() { "default".to_string() } else { context.namespace };
-    Ok((ClientConfig { servers: vec![server], tls, user_agent, impersonate: None }, namespace))
+    Ok((ClientConfig { servers: vec![server], tls, token, user_agent, impersonate: None }, namespace))
 }
 
 fn find<T>(entries: &[Named], name: &str, what: &str, get: impl Fn(&Named) -> Option<T>) -> Result<T, String> {
@@ -243,16 +288,19 @@ fn tls_of(cluster: &Cluster, user: &User, context: &Context, folder: &Path) -> R
         (None, None) => Err(format!("{whose} has neither {what} nor {what}-data")),
     };
     let (whose_cluster, whose_user) = (format!("cluster {:?}", context.cluster), format!("user {:?}", context.user));
-    Ok(TlsFiles {
-        ca: pem(
-            &cluster.certificate_authority,
-            &cluster.certificate_authority_data,
-            &whose_cluster,
-            "certificate-authority",
-        )?,
-        cert: pem(&user.client_certificate, &user.client_certificate_data, &whose_user, "client-certificate")?,
-        key: pem(&user.client_key, &user.client_key_data, &whose_user, "client-key")?,
-    })
+    let ca = pem(
+        &cluster.certificate_authority,
+        &cluster.certificate_authority_data,
+        &whose_cluster,
+        "certificate-authority",
+    )?;
+    let has_certificate = user.client_certificate.is_some() || user.client_certificate_data.is_some();
+    if !has_certificate && user.token(folder).is_some() {
+        return Ok(TlsFiles { ca, identity: None });
+    }
+    let cert = pem(&user.client_certificate, &user.client_certificate_data, &whose_user, "client-certificate")?;
+    let key = pem(&user.client_key, &user.client_key_data, &whose_user, "client-key")?;
+    Ok(TlsFiles { ca, identity: Some((cert, key)) })
 }
 
 /// TLS, ready for handshakes.
@@ -266,8 +314,13 @@ pub(crate) enum Tls {
 impl Tls {
     pub(crate) fn new(files: &TlsFiles) -> Result<Tls, Error> {
         let bad = |problem: String| Error::Config { place: "TLS".into(), problem };
-        if let (Pem::File(ca), Pem::File(cert), Pem::File(key)) = (&files.ca, &files.cert, &files.key) {
-            let files = tls::Files { ca: ca.clone(), identity: Some((cert.clone(), key.clone())) };
+        let paths = match (&files.ca, &files.identity) {
+            (Pem::File(ca), Some((Pem::File(cert), Pem::File(key)))) => Some((ca, Some((cert.clone(), key.clone())))),
+            (Pem::File(ca), None) => Some((ca, None)),
+            _ => None,
+        };
+        if let Some((ca, identity)) = paths {
+            let files = tls::Files { ca: ca.clone(), identity };
             return tls::ClientTls::new(files).map(Tls::Files).map_err(|error| bad(error.to_string()));
         }
         fixed(files).map(|config| Tls::Fixed(Arc::new(config))).map_err(bad)
@@ -292,15 +345,21 @@ fn fixed(files: &TlsFiles) -> Result<rustls::ClientConfig, String> {
     for certificate in certificates(&files.ca, "certificate authority")? {
         roots.add(certificate).map_err(|error| format!("the certificate authority cannot be used: {error}"))?;
     }
-    let chain = certificates(&files.cert, "client certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
-        .map_err(|_| format!("the client key {:?} holds no private key in PEM form", files.key))?;
-    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?;
+        .with_root_certificates(roots);
+    let mut config = match &files.identity {
+        None => builder.with_no_client_auth(),
+        Some((cert, key)) => {
+            let chain = certificates(cert, "client certificate")?;
+            let key = PrivateKeyDer::from_pem_slice(&read(key)?)
+                .map_err(|_| format!("the client key {key:?} holds no private key in PEM form"))?;
+            builder
+                .with_client_auth_cert(chain, key)
+                .map_err(|error| format!("the client certificate and key cannot be used: {error}"))?
+        }
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::header::{HeaderValue, USER_AGENT};
+use http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -86,12 +86,12 @@ impl Connection {
     /// A way to send requests; dials if there is none.
     pub(crate) async fn wire(&self) -> Result<Wire, Error> {
         use std::sync::atomic::Ordering::SeqCst;
-        if let Some(wire) = self.live() {
+        if let Some(wire) = self.live()? {
             return Ok(wire);
         }
         let failed = self.failed.load(SeqCst);
         let mut dialling = self.dialling.lock().await;
-        if let Some(wire) = self.live() {
+        if let Some(wire) = self.live()? {
             return Ok(wire);
         }
         if let Some(error) = dialling.last_error.as_ref().filter(|_| self.failed.load(SeqCst) != failed) {
@@ -104,7 +104,7 @@ impl Connection {
             Ok(sender) => {
                 (dialling.failures, dialling.not_before, dialling.last_error) = (0, None, None);
                 *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
-                Ok(self.wire_over(sender))
+                self.wire_over(sender)
             }
             Err(error) => {
                 dialling.failures = dialling.failures.saturating_add(1);
@@ -116,13 +116,14 @@ impl Connection {
         }
     }
 
-    fn live(&self) -> Option<Wire> {
+    fn live(&self) -> Result<Option<Wire>, Error> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().filter(|sender| !sender.is_closed()).map(|sender| self.wire_over(sender.clone()))
+        current.as_ref().filter(|sender| !sender.is_closed()).map(|sender| self.wire_over(sender.clone())).transpose()
     }
 
-    fn wire_over(&self, sender: SendRequest<Body>) -> Wire {
-        Wire { sender, user_agent: self.user_agent.clone(), impersonate: self.impersonate.clone() }
+    fn wire_over(&self, sender: SendRequest<Body>) -> Result<Wire, Error> {
+        let token = self.config.token.as_ref().map(crate::config::Token::header).transpose()?;
+        Ok(Wire { sender, user_agent: self.user_agent.clone(), impersonate: self.impersonate.clone(), token })
     }
 
     async fn dial_any(&self, first: &mut usize) -> Result<SendRequest<Body>, Error> {
@@ -188,6 +189,7 @@ pub(crate) struct Wire {
     sender: SendRequest<Body>,
     user_agent: HeaderValue,
     impersonate: Arc<[(&'static str, HeaderValue)]>,
+    token: Option<HeaderValue>,
 }
 
 type Response = http::Response<Incoming>;
@@ -205,6 +207,9 @@ impl tower::Service<http::Request<Body>> for Wire {
         request.headers_mut().insert(USER_AGENT, self.user_agent.clone());
         for (name, value) in self.impersonate.iter() {
             request.headers_mut().append(*name, value.clone());
+        }
+        if let Some(token) = &self.token {
+            request.headers_mut().insert(AUTHORIZATION, token.clone());
         }
         Box::pin(self.sender.send_request(request))
     }

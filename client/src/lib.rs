@@ -40,7 +40,7 @@ mod fake;
 
 pub use api::{Api, DeleteOptions, Deletion, List, ListOptions, Patch, WatchEvent, WatchStream, WriteOptions};
 pub use client::{Client, JSON, PROTOBUF, WarningHandler};
-pub use config::{ClientConfig, Impersonate, Pem, TlsFiles};
+pub use config::{ClientConfig, Impersonate, Pem, TlsFiles, Token};
 pub use controls::Controls;
 pub use driver::{Gate, Plan, Reconciler, Step};
 pub use dynamic::{DynamicApi, DynamicWatch};

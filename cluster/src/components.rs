@@ -130,6 +130,13 @@ async fn start_apiserver(layout: &Layout, spec: &ClusterSpec, world: World) -> R
         Some(apiserver::audit::AuditOptions::new(spec.audit_log.clone().unwrap_or_else(|| layout.audit_log())));
     options.advertise = vec![(spec.host_address().into(), spec.port)];
     options.lost_node_tolerance = Duration::from_secs(spec.lost_node_tolerance_seconds);
+    let key = pki::service_accounts(layout);
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()));
+    options.service_accounts = Some(apiserver::ServiceAccounts {
+        issuer: apiserver::ISSUER.to_owned(),
+        private_key: read(&key.private)?,
+        public_keys: read(&key.public)?,
+    });
     options.event_ttl = Duration::from_secs(spec.event_ttl_seconds);
     let handle = apiserver::run(world, options).await.context("start the API server")?;
     tracing::info!("the API server listens on https://{}:{}", spec.host_address(), spec.port);
@@ -147,6 +154,7 @@ fn client(layout: &Layout, spec: &ClusterSpec, world: &World, name: &str, shared
         ClientConfig {
             servers: vec![Address::Tcp(format!("{}:{}", spec.host_address(), spec.port))],
             tls: Some(TlsFiles::new(pki::ca(layout), own.cert, own.key)),
+            token: None,
             user_agent: agent,
             impersonate: None,
         }

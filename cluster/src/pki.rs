@@ -36,6 +36,35 @@ pub fn files(layout: &Layout, name: &str) -> KeyFiles {
     KeyFiles { cert: layout.pki().join(format!("{name}.crt")), key: layout.pki().join(format!("{name}.key")) }
 }
 
+/// The keys of service accounts' tokens, by path. Every API server of the cluster has the same.
+#[derive(Clone, Debug)]
+pub struct TokenKeys {
+    /// Signs: P-256, PEM, 0600.
+    pub private: PathBuf,
+    /// Verify: PEM, any number of them. To change keys, put the new private key into its file and leave the old public
+    /// key here until the last token that it verifies has ended.
+    pub public: PathBuf,
+}
+
+/// The files of the tokens' keys.
+pub fn service_accounts(layout: &Layout) -> TokenKeys {
+    TokenKeys { private: layout.pki().join("sa.key"), public: layout.pki().join("sa.pub") }
+}
+
+/// Makes the tokens' keys where there are none; what is there is never touched.
+fn ensure_token_keys(keys: &TokenKeys) -> Result<()> {
+    if !keys.private.exists() {
+        write_private(&keys.private, KeyPair::generate()?.serialize_pem().as_bytes())?;
+    }
+    if !keys.public.exists() {
+        let text =
+            std::fs::read_to_string(&keys.private).with_context(|| format!("read {}", keys.private.display()))?;
+        let key = KeyPair::from_pem(&text).with_context(|| format!("read {}", keys.private.display()))?;
+        write_atomically(&keys.public, key.public_key_pem().as_bytes(), 0o644)?;
+    }
+    Ok(())
+}
+
 /// Who a certificate says one is.
 struct Subject {
     name: String,
@@ -56,6 +85,7 @@ const RENEW_DAYS: i64 = 30;
 pub fn ensure(layout: &Layout, spec: &ClusterSpec, world: &World) -> Result<()> {
     let dir = layout.pki();
     make_private_dir(&dir)?;
+    ensure_token_keys(&service_accounts(layout))?;
     let now = world.wall();
     let issuer = authority(&dir, &spec.name, now)?;
     for subject in subjects(spec)? {
@@ -275,10 +305,17 @@ mod tests {
         let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&kubelet.key).unwrap());
         assert_eq!(mode & 0o777, 0o600);
 
+        let tokens = service_accounts(&layout);
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&tokens.private).unwrap());
+        assert_eq!(mode & 0o777, 0o600);
+        let signing = std::fs::read(&tokens.private).unwrap();
+        assert!(std::fs::read_to_string(&tokens.public).unwrap().contains("BEGIN PUBLIC KEY"));
+
         let before = std::fs::read(&kubelet.cert).unwrap();
         let server_before = std::fs::read(files(&layout, "apiserver").cert).unwrap();
         ensure(&layout, &spec, &world).unwrap();
         assert_eq!(before, std::fs::read(&kubelet.cert).unwrap(), "a good certificate is kept");
+        assert_eq!(signing, std::fs::read(&tokens.private).unwrap(), "tokens stay good");
 
         spec.node_network = "10.89.7.0/24".parse().unwrap();
         ensure(&layout, &spec, &world).unwrap();

@@ -38,7 +38,9 @@ pub async fn run(
 ) -> Result<(), ActError> {
     let queues = Queues::new(world, controls);
     let caches = Caches::start(world, client, queues.clone());
+    let certificates = namespacedefaults::follow(world, client, &queues.defaults);
     caches.synced().await;
+    certificates.synced().await;
     nodes.set(Some(caches.nodes.clone()));
     let (q, namespaces, quotas) = (queues.clone(), caches.namespaces.clone(), caches.quotas.clone());
     let inventory = Inventory::new(world, client, move |inventory, resource, change| {
@@ -65,7 +67,8 @@ pub async fn run(
     let sums = aggregation::Controller::new(caches(), c());
     let garbage = garbage::Controller::new(inventory(), c());
     let namespaces = namespace::Controller::new(caches(), inventory(), c());
-    let defaults = namespacedefaults::Controller::new(caches(), inventory(), c(), options.root_ca.clone());
+    let defaults =
+        namespacedefaults::Controller::new(caches(), inventory(), certificates, c(), options.root_ca.clone());
     let watch = (queues.heartbeats.clone(), queues.turns.clone());
     let lifecycle = nodelifecycle::Controller::new(w(), caches(), c(), e(), watch, options.node_grace);
     let cidrs = nodecidr::Controller::new(caches(), c(), e(), options.cluster_cidr, options.node_mask);

@@ -89,6 +89,9 @@ pub struct Global {
     /// Which context of the kubeconfig.
     #[arg(long, global = true)]
     pub context: Option<String>,
+    /// A bearer token to be somebody else by than the kubeconfig says.
+    #[arg(long, global = true, hide_env_values = true)]
+    pub token: Option<String>,
     /// The namespace [default: the context's, or `default`].
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,

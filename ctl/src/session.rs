@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use skiff_client::{Client, ClientConfig, DynamicApi, Impersonate, WriteOptions};
+use skiff_client::{Client, ClientConfig, DynamicApi, Impersonate, Token, WriteOptions};
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
 use tokio::sync::OnceCell;
@@ -34,6 +34,13 @@ impl Session {
         let path = kubeconfig(global)?;
         let (mut config, namespace) = ClientConfig::from_kubeconfig(&path, global.context.as_deref())
             .with_context(|| format!("kubeconfig {}", path.display()))?;
+        if let Some(token) = &global.token {
+            config.token = Some(Token::Text(token.clone()));
+            // The certificate is somebody else's.
+            if let Some(tls) = &mut config.tls {
+                tls.identity = None;
+            }
+        }
         config.user_agent = format!("skiffctl/{}", env!("CARGO_PKG_VERSION"));
         config.impersonate = impersonated(global)?;
         let world = World::real("skiffctl");

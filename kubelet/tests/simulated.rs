@@ -9,7 +9,7 @@ use skiff_client::{Api, Client, ClientConfig, DeleteOptions, ListOptions, Patch}
 use skiff_kubelet::network::fake::FakeNetwork;
 use skiff_kubelet::runtime::Role;
 use skiff_kubelet::runtime::fake::{FakeRuntime, Health, Script};
-use skiff_proto::corev1::{Node, Pod};
+use skiff_proto::corev1::{ConfigMap, Node, Pod, ServiceAccount};
 use skiff_world::sim::{Faults, Machine, Sim, Simulation};
 use skiff_world::{Address, Identity, World};
 
@@ -28,10 +28,14 @@ impl Cluster {
     async fn start(sim: &Sim) -> Cluster {
         let server =
             sim.machine("server").world("apiserver", Some(Identity::new("system:apiserver", &["system:masters"])));
-        let options = skiff_apiserver::Options::new(
-            vec![Address::Pipe("server".into())],
-            StoreOptions::Embedded(EmbeddedOptions::new("/store")),
-        );
+        let service_accounts = skiff_apiserver::ServiceAccounts::generate().expect("a key");
+        let options = skiff_apiserver::Options {
+            service_accounts: Some(service_accounts),
+            ..skiff_apiserver::Options::new(
+                vec![Address::Pipe("server".into())],
+                StoreOptions::Embedded(EmbeddedOptions::new("/store")),
+            )
+        };
         let handle = skiff_apiserver::run(server.clone(), options).await.expect("the API server");
         server.spawn("server", async move { handle.stopping().await.expect("the server runs until the test ends") });
         let kernel = sim.machine("kernel").world("kernel", None);
@@ -43,6 +47,7 @@ impl Cluster {
             network: FakeNetwork::new(&kernel),
             admin: client(&admin),
         };
+        cluster.make_what_pods_stand_on().await;
         cluster.start_kubelet();
         let nodes = Api::<Node>::new(&cluster.admin);
         cluster.until("the node registers", async || nodes.get_opt("", NODE).await.ok().flatten().is_some()).await;
@@ -50,6 +55,27 @@ impl Cluster {
         nodes.patch("", NODE, patch, None).await.expect("the Pod CIDR");
         cluster.until("the node is ready", async || cluster.node_is("True").await).await;
         cluster
+    }
+
+    /// What a controller gives every namespace.
+    async fn make_what_pods_stand_on(&self) {
+        let account = json!({ "metadata": { "name": "default", "namespace": "default" } });
+        let account = serde_json::from_value(account).expect("a service account");
+        Api::<ServiceAccount>::new(&self.admin).create(&account).await.expect("created");
+        let certificate = json!({
+            "metadata": { "name": "kube-root-ca.crt", "namespace": "default" }, "data": { "ca.crt": "a certificate" },
+        });
+        let certificate = serde_json::from_value(certificate).expect("a ConfigMap");
+        Api::<ConfigMap>::new(&self.admin).create(&certificate).await.expect("created");
+    }
+
+    /// What a Pod finds in a file of its service account.
+    async fn file(&self, pod: &str, name: &str) -> String {
+        let pod = self.get(pod).await;
+        let volumes = pod.spec.volumes.iter().map(|volume| volume.name.as_str());
+        let volume = volumes.into_iter().find(|name| name.starts_with("kube-api-access-")).expect("a volume");
+        let path = format!("/var/lib/skiff/node/pods/{}/volumes/{volume}/{name}", pod.metadata.uid);
+        String::from_utf8(self.machine.disk().read(path).expect("the file")).expect("text")
     }
 
     fn start_kubelet(&self) {
@@ -134,6 +160,32 @@ fn pods_run_restart_and_go() {
             .await;
         assert!(cluster.engine.all().is_empty());
         assert!(cluster.network.taken().is_empty());
+    });
+}
+
+#[test]
+fn a_token_is_kept_over_a_restart_and_renewed_before_it_ends() {
+    simulate(11, |cluster| async move {
+        cluster.create("web", "demo:1", "Always").await;
+        cluster.until("ready", async || cluster.is_ready("web").await).await;
+        assert_eq!(cluster.file("web", "namespace").await, "default");
+        assert_eq!(cluster.file("web", "ca.crt").await, "a certificate");
+        let first = cluster.file("web", "token").await;
+        assert_eq!(first.split('.').count(), 3);
+
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        cluster.machine.kill().await;
+        cluster.start_kubelet();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(cluster.file("web", "token").await, first, "it is good for a while yet");
+
+        // Four fifths of 3,607 seconds.
+        tokio::time::sleep(Duration::from_secs(1700)).await;
+        assert_eq!(cluster.file("web", "token").await, first);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let second = cluster.file("web", "token").await;
+        assert_ne!(second, first);
+        assert_eq!(cluster.engine.starts(), 2, "nothing was started again for it");
     });
 }
 

@@ -31,6 +31,7 @@ mod kinds {
 }
 
 pub use generated::k8s::io::api::apps::v1 as appsv1;
+pub use generated::k8s::io::api::authentication::v1 as authenticationv1;
 pub use generated::k8s::io::api::autoscaling::v1 as autoscalingv1;
 pub use generated::k8s::io::api::coordination::v1 as coordinationv1;
 pub use generated::k8s::io::api::core::v1 as corev1;

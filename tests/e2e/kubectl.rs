@@ -88,6 +88,7 @@ fn kubectl_works_unchanged() {
     applying(&k);
     reading(&k);
     streams(&k);
+    tokens(&k);
     making(&k);
     bounding(&k);
     changing(&k);
@@ -311,6 +312,26 @@ fn streams(k: &Kubectl<'_>) {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(!page.is_empty() && again.is_ok(), "{line}: {page:?} {again:?}");
+}
+
+/// Who asks by a token: from here, and from inside a Pod, by the files that every container has.
+fn tokens(k: &Kubectl<'_>) {
+    let robot = "system:serviceaccount:default:robot";
+    has(&k.ok(&["create", "serviceaccount", "robot"]), &["serviceaccount/robot created"]);
+    let token = k.ok(&["create", "token", "robot", "--duration=20m"]).trim().to_owned();
+    let by_token = format!("--token={token}");
+    has(&k.ok(&[&by_token, "auth", "whoami"]), &[robot, "system:serviceaccounts:default"]);
+    has(&k.refused(&[&by_token, "get", "pods"]), &["Forbidden", robot]);
+    has(&k.refused(&["create", "token", "robot", "--duration=1m"]), &["less than 10 minutes"]);
+
+    let pod = k.pod("app=guestbook");
+    has(
+        &k.ok(&["exec", &pod, "--", "/demo", "whoami"]),
+        &["system:serviceaccount:default:default", &format!("\"authentication.kubernetes.io/pod-name\":[\"{pod}\"]")],
+    );
+    has(&k.refused(&["exec", &pod, "--", "/demo", "api", "/api/v1/namespaces/{namespace}/pods"]), &["403"]);
+    k.ok(&["delete", "serviceaccount", "robot"]);
+    has(&k.refused(&[&by_token, "get", "pods"]), &["Unauthorized"]);
 }
 
 fn making(k: &Kubectl<'_>) {

@@ -1,4 +1,4 @@
-//! Who gets in: nobody without a certificate of this cluster, and a node only to what is its own.
+//! Who gets in: nobody without a certificate or a token of this cluster, and a node only to what is its own.
 
 use std::process::Command;
 
@@ -30,6 +30,17 @@ fn strangers_stay_out_and_nodes_keep_to_themselves() {
     let (cert, key) = (theirs.join("admin.crt"), theirs.join("admin.key"));
     let code = curl(&["--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()], "/api/v1/secrets");
     assert!(code == "401" || code == "000", "{code}");
+
+    // A token is its account, as long as that is there; what is no token is nobody.
+    cluster.ctl(&["create", "serviceaccount", "robot"]);
+    let token = cluster.ctl(&["create", "token", "robot"]).trim().to_owned();
+    let bearer = |token: &str| format!("Authorization: Bearer {token}");
+    assert_eq!(curl(&["-H", &bearer(&token)], "/api/v1/secrets"), "403");
+    assert_eq!(curl(&["-H", &bearer("nonsense")], "/version"), "401");
+    let refused = cluster.refused(&["--token", &token, "get", "secrets"]);
+    assert!(refused.contains("system:serviceaccount:default:robot"), "{refused}");
+    cluster.ctl(&["delete", "serviceaccount", "robot"]);
+    assert_eq!(curl(&["-H", &bearer(&token)], "/api/v1/secrets"), "401");
 
     // A node's certificate: its own things, and no others.
     let as_node = kubeconfig_as(&cluster, "kubelet-node-1", &config);

@@ -18,7 +18,7 @@ mod node_restriction;
 mod node_taint;
 mod priority;
 mod resource_quota;
-mod service_account;
+pub mod service_account;
 
 pub use cluster::Cluster;
 

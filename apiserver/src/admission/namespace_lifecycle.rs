@@ -18,14 +18,17 @@ impl Plugin for NamespaceLifecycle {
             return Err(ApiError::forbidden(facts.resource, facts.name, "this namespace may not be deleted"));
         }
         match new {
-            Some(new) if facts.verb == Verb::Create && facts.resource.namespaced => is_open(facts, new, beside),
+            Some(new) if facts.verb == Verb::Create && facts.resource.namespaced => {
+                beside.compare.push(is_open(facts, new)?);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 }
 
 /// The namespace must be there and open, and stay as it is seen here until the write has happened.
-fn is_open(facts: &Facts<'_>, new: &dyn Object, beside: &mut Beside) -> ApiResult<()> {
+pub(super) fn is_open(facts: &Facts<'_>, new: &dyn Object) -> ApiResult<Compare> {
     let name = &new.meta().namespace;
     let namespaces = facts.cluster.resource::<Namespace>()?;
     let entry = facts.cluster.entry::<Namespace>("", name)?.ok_or_else(|| ApiError::not_found(&namespaces, name))?;
@@ -37,6 +40,5 @@ fn is_open(facts: &Facts<'_>, new: &dyn Object, beside: &mut Beside) -> ApiResul
             "metadata.namespace",
         ));
     }
-    beside.compare.push(Compare { key: namespaces.key("", name), mod_revision: entry.mod_revision });
-    Ok(())
+    Ok(Compare { key: namespaces.key("", name), mod_revision: entry.mod_revision })
 }

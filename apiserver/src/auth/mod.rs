@@ -1,8 +1,8 @@
 //! Who is asking, and may they?
 //!
-//! An identity comes from a client certificate (user = common name, groups = organisations) or, inside one process, from
-//! the pipe; no credentials means anonymous, who sees health and version only. What an identity may do is the sum of
-//! three: administrators may everything (`MASTERS`), a node what its Pods need (`node`, and `admission` for what it
+//! An identity comes from a bearer token (`tokens`), else from a client certificate (user = common name, groups =
+//! organisations) or, inside one process, from the pipe; no credentials means anonymous, who sees health and version
+//! only. What an identity may do is the sum of three: administrators may everything (`MASTERS`), a node what its Pods need (`node`, and `admission` for what it
 //! writes), and everybody, components too, what RBAC's objects give them (`rbac`). Nothing takes a right away.
 //!
 //! The roles and bindings that every cluster has are made from tables (`rules`, `people`, `defaults`) at each start.
@@ -14,6 +14,7 @@ mod node;
 mod people;
 mod rbac;
 mod rules;
+pub mod tokens;
 
 pub use defaults::{Mend, Mendable, mend, objects as default_objects};
 pub use escalation::check as check_escalation;

@@ -67,9 +67,9 @@ pub const CONTROLLERS: &[Rule] = &[
     rule("apps", &["deployments/scale", "replicasets/scale"], STATUS),
     rule("discovery.k8s.io", &["endpointslices"], &["create", "update"]),
     rule("policy", &["poddisruptionbudgets/status"], STATUS),
+    rule("", &["resourcequotas/status"], STATUS),
     // An aggregated role is the sum of others, whatever they give.
     rule("rbac.authorization.k8s.io", &["clusterroles"], &["update", "escalate"]),
-    rule("", &["resourcequotas/status"], STATUS),
 ];
 
 /// The scheduler.
@@ -101,6 +101,8 @@ pub const NODE: &[Rule] = &[
     rule("", &["nodes/status", "pods/status"], STATUS),
     rule("", &["pods"], &["delete"]),
     rule("", &["pods/eviction"], &["create"]),
+    // Narrowed to its Pods where the token is made.
+    rule("", &["serviceaccounts/token"], &["create"]),
     within(
         "kube-node-lease",
         rule("coordination.k8s.io", &["leases"], &["create", "get", "list", "watch", "update", "patch", "delete"]),
@@ -171,6 +173,10 @@ mod tests {
             (node, NODES, "patch", "pods/status", "default", true),
             (node, NODES, "create", "pods", "default", false),
             (node, NODES, "create", "pods/binding", "default", false),
+            (node, NODES, "create", "serviceaccounts/token", "default", true),
+            (node, NODES, "create", "serviceaccounts", "default", false),
+            (controllers, "", "create", "serviceaccounts/token", "default", false),
+            ("system:serviceaccount:default:default", "system:serviceaccounts", "get", "pods", "default", false),
             (node, NODES, "patch", "apps:deployments", "default", false),
             (node, "", "get", "pods", "default", false),
             ("monitor", MONITORING, "get", "nodes/metrics", "", true),

@@ -17,6 +17,7 @@ impl Registry {
             "" => {}
             "binding" => return self.bind(request, body).await,
             "eviction" => return self.evict(request, body).await,
+            "token" => return self.issue_token(request, body).await,
             _ => return Err(ApiError::method_not_allowed(&request.resource, "create")),
         }
         let resource = &request.resource;

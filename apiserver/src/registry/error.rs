@@ -53,8 +53,13 @@ impl ApiError {
         Self::new(
             401,
             "Unauthorized",
-            "Unauthorized: this request carries no valid client certificate; use a kubeconfig of this cluster",
+            "Unauthorized: this request carries neither a valid client certificate nor a bearer token; use a kubeconfig of this cluster",
         )
+    }
+
+    /// 401: what is shown as proof of who asks is no proof.
+    pub fn bad_token(why: &dyn std::fmt::Display) -> Self {
+        Self::new(401, "Unauthorized", format!("Unauthorized: the bearer token is refused: {why}"))
     }
 
     /// 403: this identity may not do that.

@@ -30,6 +30,7 @@ mod reply;
 mod request;
 mod scale;
 mod selection;
+mod service_account_token;
 mod subresources;
 mod token;
 mod update;
@@ -43,6 +44,7 @@ pub use watch::{WatchEvent, WatchEventKind, WatchReply};
 
 use self::admit::Turns;
 use crate::audit::{self, Audit, Done};
+use crate::auth::tokens::{Authenticator, Issuer};
 use crate::auth::{Authorizer, Grant};
 use crate::cache::Cache;
 use crate::resources::{Resource, Table};
@@ -70,6 +72,7 @@ struct Inner {
     cache: Cache,
     table: Table,
     authorizer: Authorizer,
+    authenticator: Authenticator,
     permits: Permits,
     settings: Settings,
     closing: CancellationToken,
@@ -85,6 +88,8 @@ pub struct Settings {
     pub service_cidr: ipnet::Ipv4Net,
     /// How long a new Pod that does not say stays on a node that is not ready or not reachable.
     pub lost_node_tolerance: Duration,
+    /// Service accounts have tokens: Pods must have one, and get its token.
+    pub service_account_tokens: bool,
 }
 
 /// What is answered.
@@ -106,13 +111,28 @@ impl Registry {
         table: Table,
         limits: Limits,
         settings: Settings,
+        issuer: Option<Issuer>,
     ) -> Self {
         let authorizer = Authorizer::new(cache.clone(), table.clone());
+        let authenticator = Authenticator::new(world.clone(), cache.clone(), table.clone(), issuer);
         let permits = Permits::new(limits);
         let (closing, metrics) = (CancellationToken::new(), Metrics::new(&world));
         let audit = OnceLock::new();
         let turns = Turns::default();
-        let inner = Inner { world, store, cache, table, authorizer, permits, settings, closing, metrics, audit, turns };
+        let inner = Inner {
+            world,
+            store,
+            cache,
+            table,
+            authorizer,
+            authenticator,
+            permits,
+            settings,
+            closing,
+            metrics,
+            audit,
+            turns,
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -167,6 +187,11 @@ impl Registry {
     /// Who may do what.
     pub fn authorizer(&self) -> &Authorizer {
         &self.inner.authorizer
+    }
+
+    /// Who makes tokens of service accounts here, if anybody.
+    pub fn issuer(&self) -> Option<&Issuer> {
+        self.inner.authenticator.issuer()
     }
 
     /// The limits in force.

@@ -12,7 +12,7 @@ use skiff_proto::json::{self, Strictness};
 use skiff_proto::policyv1::Eviction;
 
 /// Reads a body as a kind that is not stored.
-fn read<K: Kind>(body: &Body) -> ApiResult<K> {
+pub(super) fn read<K: Kind>(body: &Body) -> ApiResult<K> {
     let malformed = |why: String| ApiError::bad_request(format!("the body cannot be handled as a {}: {why}", K::KIND));
     match body.content_type.as_str() {
         PROTOBUF => K::decode(body.bytes.as_ref()).map_err(|e| malformed(e.to_string())),

@@ -29,8 +29,9 @@ impl Review {
     }
 }
 
-/// Answered by `reviews`.
+/// Answered by `reviews` and `token_review`.
 const REVIEWS: &[Review] = &[
+    Review { group: "authentication.k8s.io", resource: "tokenreviews", singular: "tokenreview", kind: "TokenReview" },
     Review {
         group: "authentication.k8s.io",
         resource: "selfsubjectreviews",
@@ -95,6 +96,7 @@ pub fn paths(table: &Table) -> Answer {
     let mut paths: Vec<String> = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/readyz", "/version"]
         .into_iter()
         .chain(["/openapi/v2", "/openapi/v3"])
+        .chain([super::oidc::CONFIGURATION, super::oidc::KEYS])
         .map(String::from)
         .collect();
     for (group, versions) in all(table) {
@@ -200,6 +202,7 @@ fn subresources(row: &Resource) -> Vec<(&str, Gvk<'_>, &'static [&'static str])>
         "scale" => ("scale", ("autoscaling", "v1", "Scale"), &["get", "patch", "update"][..]),
         "binding" => ("binding", ("", "v1", "Binding"), &["create"][..]),
         "eviction" => ("eviction", ("policy", "v1", "Eviction"), &["create"][..]),
+        "token" => ("token", ("authentication.k8s.io", "v1", "TokenRequest"), &["create"][..]),
         "finalize" => ("finalize", own, &["update"][..]),
         other => (other, own, &["get", "patch", "update"][..]),
     });

@@ -13,6 +13,7 @@ mod envelope;
 mod lists;
 mod media;
 mod objects;
+mod oidc;
 mod openapi;
 mod path;
 mod query;
@@ -20,6 +21,7 @@ mod respond;
 mod reviews;
 mod streams;
 mod tables;
+mod token_review;
 mod watch;
 
 use crate::registry::{ApiError, ApiResult, Format, Operation, Registry, Request};
@@ -90,6 +92,8 @@ impl Rest {
             "/apis" if reads => return Ok(discovery::groups(self.registry.table(), request.headers())),
             "/openapi/v3" if reads => return Ok(self.openapi.index(self.registry.table())),
             "/openapi/v2" if reads => return Ok(self.openapi.v2(self.registry.table(), request.headers())),
+            oidc::CONFIGURATION if reads => return self.oidc_configuration(request.headers(), request.uri()),
+            oidc::KEYS if reads => return self.oidc_keys(),
             _ => {}
         }
         if let Some(document) = path.strip_prefix("/openapi/v3/").filter(|_| reads) {
@@ -119,6 +123,9 @@ impl Rest {
             headers: parts.headers,
             place,
         };
+        if token_review::is_one(&ask.place) {
+            return self.token_review(&ask).await;
+        }
         if let Some(kind) = reviews::kind(&ask.place) {
             return self.review(&ask, kind);
         }

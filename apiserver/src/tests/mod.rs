@@ -16,6 +16,7 @@ mod reads;
 mod rest;
 mod services;
 mod tls;
+mod tokens;
 mod tunnel;
 mod writes;
 

@@ -31,9 +31,28 @@ fn files_are_relative_to_the_kubeconfig_and_data_is_inline() {
     assert_eq!(config.servers, [Address::Tcp("10.0.0.1:6443".into())]);
     let tls = config.tls.unwrap();
     assert_eq!(tls.ca, Pem::File("/home/me/pki/ca.crt".into()));
-    assert_eq!(tls.cert, Pem::Text(b"hello".to_vec()));
-    assert_eq!(tls.key, Pem::File("/abs/key.pem".into()));
+    assert_eq!(tls.identity, Some((Pem::Text(b"hello".to_vec()), Pem::File("/abs/key.pem".into()))));
+    assert_eq!(config.token, None);
     assert_eq!(namespace, "web");
+}
+
+#[test]
+fn a_token_needs_no_certificate_and_a_file_of_tokens_is_read_each_time() {
+    let user = |user: &str| GOOD.replace("client-certificate-data: aGVsbG8=, client-key: /abs/key.pem", user);
+    let (config, _) = parse(&user("token: abc"), None).unwrap();
+    assert_eq!(config.token, Some(Token::Text("abc".into())));
+    assert_eq!(config.tls.unwrap().identity, None);
+    assert!(!format!("{:?}", config.token).contains("abc"));
+    let (config, _) = parse(&user("token: abc, tokenFile: tokens/mine"), None).unwrap();
+    assert_eq!(config.token, Some(Token::File("/home/me/tokens/mine".into())));
+
+    let folder = tempfile::tempdir().unwrap();
+    let token = Token::File(folder.path().join("token"));
+    assert!(token.header().unwrap_err().to_string().contains("cannot be read"));
+    for text in ["one\n", "two"] {
+        std::fs::write(folder.path().join("token"), text).unwrap();
+        assert_eq!(token.header().unwrap(), format!("Bearer {}", text.trim()));
+    }
 }
 
 #[test]
@@ -56,7 +75,7 @@ fn problems_say_what_is_wrong_and_what_there_is() {
         (GOOD.replace("current-context: dev", ""), None, "current-context is not set"),
         (GOOD.replace("aGVsbG8=", "a-key"), None, "client-certificate-data is not base64"),
         (GOOD.replace("https:", "http:"), None, "only speaks TLS"),
-        (GOOD.replace("client-key: /abs/key.pem", "token: abc"), None, "neither client-key nor client-key-data"),
+        (GOOD.replace(", client-key: /abs/key.pem", ""), None, "neither client-key nor client-key-data"),
         ("- 1\n".to_string(), None, "not a kubeconfig"),
     ] {
         let error = parse(&text, context).unwrap_err();
@@ -95,8 +114,8 @@ async fn inline_data_speaks_tls_as_well_as_files_do_and_to_nobody_else() {
     let server = tls::ServerTls::new(tls::Files { ca: ca_file.clone(), identity: Some(server) }).unwrap();
     let (cert, key) = leaves[1].clone();
     let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
-    let inline = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
-    let mixed = TlsFiles { cert: Pem::File(write("cert", &cert)), ..inline.clone() };
+    let inline = TlsFiles::new(text(&ca), text(&cert), text(&key));
+    let mixed = TlsFiles::new(text(&ca), write("cert", &cert), text(&key));
     let files = TlsFiles::new(ca_file, write("cert", &cert), write("key", &key));
     for files in [inline.clone(), mixed, files] {
         let (near, far) = tokio::io::duplex(1 << 16);
@@ -118,13 +137,13 @@ fn tls_that_is_no_good_says_what() {
     let text = |text: &str| Pem::Text(text.as_bytes().to_vec());
     let (ca, leaves) = certificates(&["x"]);
     let (cert, key) = leaves[0].clone();
-    let good = TlsFiles { ca: text(&ca), cert: text(&cert), key: text(&key) };
-    assert!(Tls::new(&good).is_ok());
+    let made = |ca: Pem, cert: Pem, key: Pem| TlsFiles::new(ca, cert, key);
+    assert!(Tls::new(&made(text(&ca), text(&cert), text(&key))).is_ok());
     for (files, said) in [
-        (TlsFiles { ca: text("x"), ..good.clone() }, "certificate authority"),
-        (TlsFiles { cert: text(""), ..good.clone() }, "client certificate"),
-        (TlsFiles { key: text(&cert), ..good.clone() }, "no private key"),
-        (TlsFiles { key: Pem::File("/nowhere/key".into()), ..good }, "/nowhere/key"),
+        (made(text("x"), text(&cert), text(&key)), "certificate authority"),
+        (made(text(&ca), text(""), text(&key)), "client certificate"),
+        (made(text(&ca), text(&cert), text(&cert)), "no private key"),
+        (made(text(&ca), text(&cert), Pem::File("/nowhere/key".into())), "/nowhere/key"),
     ] {
         let Err(error) = Tls::new(&files) else { panic!("{files:?} is no good") };
         assert!(error.to_string().contains(said), "{error}");

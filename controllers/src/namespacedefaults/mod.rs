@@ -1,33 +1,59 @@
-//! What every namespace has from the start: the service account `default`, and the certificate of
-//! the API server's authority for pods that want to speak to it.
+//! What every namespace has from the start: the certificate of the API server's authority, by which Pods know the server,
+//! and the service account `default`, as which they run. Both come back when they are deleted, and the certificate also
+//! when somebody changes it.
+//!
+//! The certificate comes first: Pods are admitted once the account is there, and then mount the certificate.
+
+mod certificate;
+
+pub use certificate::follow;
 
 use std::fmt;
 use std::sync::Arc;
 
+use serde_json::json;
 use skiff_client::driver::{Plan, Reconciler};
-use skiff_client::{ActError, Api, Change, Client, Error, ObjectKey, Resource, Store, WorkQueue};
+use skiff_client::{ActError, Api, Change, Client, Error, ObjectKey, Patch, Resource, Store, WorkQueue};
 use skiff_proto::Kind;
 use skiff_proto::corev1::{ConfigMap, Namespace, ServiceAccount};
 use skiff_proto::metav1::ObjectMeta;
 
 use crate::caches::Caches;
 use crate::inventory::{Inventory, MetaView, ObjectId};
+use certificate::{KEY, Kept, NAME as ROOT_CA};
 
 const ACCOUNT: &str = "default";
-const ROOT_CA: &str = "kube-root-ca.crt";
 
 /// Gives every namespace what it should have.
 pub struct Controller {
     caches: Caches,
     inventory: Arc<Inventory>,
+    certificates: Store<Kept>,
     client: Client,
     root_ca: Option<String>,
 }
 
 impl Controller {
     /// Reads these caches and writes through this client. Without a `root_ca` there is no ConfigMap for it.
-    pub fn new(caches: Caches, inventory: Arc<Inventory>, client: Client, root_ca: Option<String>) -> Controller {
-        Controller { caches, inventory, client, root_ca }
+    pub fn new(
+        caches: Caches,
+        inventory: Arc<Inventory>,
+        certificates: Store<Kept>,
+        client: Client,
+        root_ca: Option<String>,
+    ) -> Controller {
+        Controller { caches, inventory, certificates, client, root_ca }
+    }
+
+    /// What is the matter with a namespace's certificate.
+    fn certificate(&self, namespace: &str) -> Certificate {
+        let kept = self.certificates.get(&ObjectKey::new(namespace, ROOT_CA));
+        match (&self.root_ca, kept) {
+            (None, _) => Certificate::Right,
+            (Some(_), None) => Certificate::Missing,
+            (Some(right), Some(kept)) if kept.certificate == *right && !kept.others => Certificate::Right,
+            (Some(_), Some(_)) => Certificate::Wrong,
+        }
     }
 
     fn has<K: Kind>(&self, namespace: &str, name: &str) -> bool {
@@ -41,7 +67,18 @@ impl Controller {
 pub struct Observed {
     deleting: bool,
     account: bool,
-    root_ca: bool,
+    certificate: Certificate,
+}
+
+/// How a namespace's certificate is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate {
+    /// There, and as it should be; or nobody has said how it should be.
+    Right,
+    /// Changed.
+    Wrong,
+    /// Not there.
+    Missing,
 }
 
 /// What a namespace can be given.
@@ -51,6 +88,8 @@ pub enum Action {
     CreateAccount,
     /// The ConfigMap `kube-root-ca.crt`.
     CreateRootCa,
+    /// What that ConfigMap should hold.
+    RestoreRootCa,
 }
 
 impl fmt::Display for Action {
@@ -58,6 +97,7 @@ impl fmt::Display for Action {
         match self {
             Action::CreateAccount => write!(f, "create service account {ACCOUNT}"),
             Action::CreateRootCa => write!(f, "create config map {ROOT_CA}"),
+            Action::RestoreRootCa => write!(f, "restore config map {ROOT_CA}"),
         }
     }
 }
@@ -65,11 +105,19 @@ impl fmt::Display for Action {
 /// The plan.
 pub fn plan(observed: &Observed) -> Plan<Action> {
     let mut plan = Plan::nothing();
-    if !observed.deleting && !observed.account {
-        plan.step(Action::CreateAccount, "every namespace has one");
+    if observed.deleting {
+        return plan;
     }
-    if !observed.deleting && !observed.root_ca {
-        plan.step(Action::CreateRootCa, "every namespace has one");
+    let certificate = match observed.certificate {
+        Certificate::Missing => Some((Action::CreateRootCa, "every namespace has one")),
+        Certificate::Wrong => Some((Action::RestoreRootCa, "it is not what the API server is known by")),
+        Certificate::Right => None,
+    };
+    if let Some((action, reason)) = certificate {
+        plan.step(action, reason);
+    }
+    if !observed.account {
+        plan.step(Action::CreateAccount, "every namespace has one");
     }
     plan
 }
@@ -85,7 +133,7 @@ impl Reconciler for Controller {
         Some(Observed {
             deleting: namespace.metadata.deletion_timestamp.is_some(),
             account: self.has::<ServiceAccount>(&key.name, ACCOUNT),
-            root_ca: self.root_ca.is_none() || self.has::<ConfigMap>(&key.name, ROOT_CA),
+            certificate: self.certificate(&key.name),
         })
     }
 
@@ -102,9 +150,19 @@ impl Reconciler for Controller {
                 there_is_fine(Api::<ServiceAccount>::new(&self.client).create(&account).await)
             }
             Action::CreateRootCa => {
-                let data = [("ca.crt".to_string(), self.root_ca.clone().unwrap_or_default())].into();
+                let data = [(KEY.to_string(), self.root_ca.clone().unwrap_or_default())].into();
                 let map = ConfigMap { metadata: metadata(ROOT_CA), data, ..ConfigMap::default() };
                 there_is_fine(Api::<ConfigMap>::new(&self.client).create(&map).await)
+            }
+            Action::RestoreRootCa => {
+                // All values are ours: whatever else is there goes.
+                let data = json!({KEY: self.root_ca.clone().unwrap_or_default()});
+                let patch = Patch::Json(json!([
+                    {"op": "add", "path": "/data", "value": data},
+                    {"op": "add", "path": "/binaryData", "value": {}},
+                ]));
+                Api::<ConfigMap>::new(&self.client).patch(&key.name, ROOT_CA, patch, None).await?;
+                Ok(())
             }
         }
     }
@@ -122,7 +180,7 @@ pub fn namespace_changed(queue: &WorkQueue<ObjectKey>, change: &Change<Namespace
     queue.add(change.key(), change.trigger());
 }
 
-/// One of the two was deleted: it comes back.
+/// The account was deleted: it comes back.
 pub fn object_changed(
     queue: &WorkQueue<ObjectKey>,
     namespaces: &Store<Namespace>,
@@ -130,10 +188,7 @@ pub fn object_changed(
     change: &Change<MetaView>,
 ) {
     let ours = resource.group.is_empty()
-        && matches!(
-            (resource.resource.as_ref(), change.object.name.as_str()),
-            ("serviceaccounts", ACCOUNT) | ("configmaps", ROOT_CA)
-        );
+        && matches!((resource.resource.as_ref(), change.object.name.as_str()), ("serviceaccounts", ACCOUNT));
     let key = ObjectKey::new("", change.object.namespace.as_str());
     if ours && change.is_deletion() && namespaces.get(&key).is_some() {
         queue.add(key, change.trigger());
@@ -146,12 +201,17 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_made_unless_the_namespace_goes() {
-        let planned = |deleting, account, root_ca| {
-            plan(&Observed { deleting, account, root_ca }).steps.into_iter().map(|s| s.action).collect::<Vec<_>>()
+        use Certificate::{Missing, Right, Wrong};
+        let planned = |deleting, account, certificate| {
+            plan(&Observed { deleting, account, certificate }).steps.into_iter().map(|s| s.action).collect::<Vec<_>>()
         };
-        assert_eq!(planned(false, false, false), [Action::CreateAccount, Action::CreateRootCa]);
-        assert_eq!(planned(false, true, false), [Action::CreateRootCa]);
-        assert!(planned(false, true, true).is_empty());
-        assert!(planned(true, false, false).is_empty());
+        // Pods come once the account is there: what they mount is there before it.
+        assert_eq!(planned(false, false, Missing), [Action::CreateRootCa, Action::CreateAccount]);
+        assert_eq!(planned(false, true, Missing), [Action::CreateRootCa]);
+        assert_eq!(planned(false, true, Wrong), [Action::RestoreRootCa]);
+        assert!(planned(false, true, Right).is_empty());
+        for certificate in [Missing, Wrong] {
+            assert!(planned(true, false, certificate).is_empty());
+        }
     }
 }

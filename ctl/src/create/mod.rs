@@ -5,6 +5,7 @@ mod configs;
 mod quota;
 pub mod rights;
 mod service;
+mod token;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -54,6 +55,8 @@ enum Kind {
     /// A PriorityClass: a name for a priority of Pods.
     #[command(visible_alias = "pc")]
     Priorityclass(quota::PriorityClass),
+    /// A token of a service account; prints it.
+    Token(token::Options),
     /// A service account.
     #[command(visible_alias = "sa")]
     Serviceaccount(Named),
@@ -99,6 +102,7 @@ struct Deployment {
 /// Creates what files or flags say.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let (group, plural, object, report) = match options.kind {
+        Some(Kind::Token(t)) => return token::run(session, t).await,
         None => return from_files(session, &options.files, &options.report).await,
         Some(Kind::Deployment(d)) => ("apps", "deployments", deployment(&d)?, d.report),
         Some(Kind::Service(s)) => ("", "services", s.object()?, s.into_report()),

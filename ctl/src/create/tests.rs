@@ -25,6 +25,7 @@ fn made(line: &[&str]) -> Result<Value> {
         Kind::Quota(q) => q.object(),
         Kind::Priorityclass(c) => Ok(c.object()),
         Kind::Namespace(n) => Ok(plain("Namespace", &n.name)),
+        Kind::Token(t) => t.object(),
         Kind::Serviceaccount(n) => Ok(plain("ServiceAccount", &n.name)),
         Kind::Role(r) => r.object(&table()),
         Kind::Clusterrole(r) => r.object(&table()),
@@ -106,6 +107,17 @@ fn bindings_name_their_role_and_their_subjects() {
     );
     let binding = made(&["clusterrolebinding", "b", "--clusterrole=view", "--group=dev"]).unwrap();
     assert_eq!((&binding["kind"], &binding["roleRef"]["name"]), (&json!("ClusterRoleBinding"), &json!("view")));
+}
+
+#[test]
+fn a_token_is_asked_for_as_its_flags_say() {
+    let asked = made(&["token", "robot", "--audience=a", "--audience=b", "--duration=20m"]).unwrap();
+    assert_eq!(asked["spec"], json!({"audiences": ["a", "b"], "expirationSeconds": 1200}));
+    let bound = ["token", "robot", "--bound-object-kind=pod", "--bound-object-name=p"];
+    let asked = made(&bound).unwrap();
+    assert_eq!(asked["spec"]["boundObjectRef"], json!({"kind": "Pod", "apiVersion": "v1", "name": "p", "uid": ""}));
+    let wrong = ["token", "robot", "--bound-object-kind=house", "--bound-object-name=p"];
+    assert!(made(&wrong).unwrap_err().to_string().contains("expected Pod, Secret or Node"));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 //! and shuts down gracefully: at SIGTERM it fails its health, serves on for `--drain`, then ends.
 #![expect(clippy::disallowed_methods, reason = "a plain threaded program, not a component of Skiff")]
 
+mod api;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::process::ExitCode;
@@ -74,6 +76,10 @@ enum Mode {
     Copy,
     /// Gets a URL `http://HOST:PORT/PATH`, prints the body; exit code 1 when it fails.
     Get { url: String },
+    /// Asks the API server, as this Pod's service account, for a path (`{namespace}` is the Pod's own); prints the answer.
+    Api { path: String },
+    /// Asks the API server who this Pod is; prints the answer.
+    Whoami,
     /// Sleeps until it is told to end.
     Sleep,
 }
@@ -136,6 +142,8 @@ fn run(mode: Mode, drain: Duration) -> std::io::Result<ExitCode> {
             let (server, path) = rest.split_once('/').unwrap_or((rest, ""));
             print!("{}", get(server, &format!("/{path}"))?);
         }
+        Mode::Api { path } => println!("{}", api::get(&path)?),
+        Mode::Whoami => println!("{}", api::whoami()?),
         Mode::Sleep => until_terminated()?,
     }
     Ok(ExitCode::SUCCESS)

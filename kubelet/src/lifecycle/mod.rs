@@ -108,6 +108,8 @@ pub struct Observed {
     pub network: Option<PodNetwork>,
     /// its volumes and files are in place
     pub volumes_ready: bool,
+    /// when the first of its tokens is to be renewed
+    pub renew_tokens_at: Option<Timestamp>,
     /// anything of it is left on disk
     pub volumes_left: bool,
     /// the images its containers need
@@ -137,6 +139,8 @@ pub enum Action {
     SetUpNetwork,
     /// put volumes, resolv.conf, hosts and hostname in place
     PrepareVolumes,
+    /// ask for new tokens in the place of those that soon end
+    RenewTokens,
     /// make (or adopt) and start pause
     StartSandbox {
         /// counts up each time the sandbox is lost
@@ -221,6 +225,7 @@ impl fmt::Display for Action {
         match self {
             Action::SetUpNetwork => f.write_str("set up network"),
             Action::PrepareVolumes => f.write_str("prepare volumes"),
+            Action::RenewTokens => f.write_str("renew tokens"),
             Action::StartSandbox { attempt } => write!(f, "start sandbox, attempt {attempt}"),
             Action::LookForImage { image } => write!(f, "look for image {image}"),
             Action::PullImage { image, container, .. } => write!(f, "pull image {image} for {container}"),

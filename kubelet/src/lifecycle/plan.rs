@@ -82,6 +82,16 @@ impl Planner<'_> {
             self.prune();
         }
         self.publish(pod);
+        self.renew_tokens();
+    }
+
+    /// Tokens are renewed well before they end: whatever else is to be done comes first.
+    fn renew_tokens(&mut self) {
+        match self.observed.renew_tokens_at.filter(|_| self.observed.volumes_ready) {
+            Some(at) if at <= self.now => self.step(Action::RenewTokens, "four fifths of a token's life are over"),
+            Some(at) => self.look_again_at(at),
+            None => {}
+        }
     }
 
     /// Network, volumes and sandbox; gives the id of the sandbox once it runs.

@@ -46,6 +46,7 @@ fn prepared(pod: &Pod) -> Observed {
         containers: vec![sandbox(0, running(0))],
         network: Some(PodNetwork { ip: "10.244.1.5".parse().expect("an address"), namespace: "/n".into() }),
         volumes_ready: true,
+        renew_tokens_at: None,
         volumes_left: true,
         images: BTreeMap::from([("app:1".to_string(), image)]),
         pulled: BTreeSet::new(),
@@ -161,6 +162,19 @@ fn what_runs_and_is_published_needs_nothing() {
     assert!(observed.published.container_statuses[0].ready);
     let ready = observed.published.conditions.iter().find(|c| c.r#type == "Ready").expect("Ready");
     assert_eq!((ready.status.as_str(), ready.last_transition_time), ("True", Some(Time::from(at(5)))));
+}
+
+#[test]
+fn tokens_are_renewed_when_it_is_time_and_after_everything_else() {
+    let mut observed = prepared(&pod("Always", &["app"]));
+    observed.renew_tokens_at = Some(at(60));
+    assert_eq!(steps(&observed, 60), ["start app, attempt 0", "renew tokens"]);
+    observed.containers.push(app("app", 0, running(1)));
+    let observed = settle(observed, 5);
+    assert_eq!(plan(&observed, at(5)).requeue_after.expect("looks again").as_secs(), 55);
+    assert_eq!(steps(&observed, 60), ["renew tokens"]);
+    let gone = Observed { volumes_ready: false, ..observed };
+    assert!(!steps(&gone, 60).contains(&"renew tokens".to_string()), "their files come first");
 }
 
 #[test]

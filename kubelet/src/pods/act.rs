@@ -35,6 +35,10 @@ impl Pods {
         match action {
             Action::SetUpNetwork => self.set_up_network(key).await,
             Action::PrepareVolumes => self.prepare_volumes(key).await,
+            Action::RenewTokens => {
+                self.renew_tokens(key).await;
+                Ok(())
+            }
             Action::StartSandbox { attempt } => self.start_sandbox(key, *attempt).await,
             Action::LookForImage { image } => self.look_for_image(key, image).await,
             Action::PullImage { image, container, attempt } => {
@@ -119,8 +123,11 @@ impl Pods {
     }
 
     async fn set_up_network(&self, key: &PodKey) -> Result<(), ActError> {
-        self.spec(key)?;
-        match self.shared.network.add(&key.uid).await {
+        let pod = self.spec(key)?;
+        // The tokens are asked for meanwhile; if they cannot be had, preparing the volumes says so.
+        let (network, tokens) = futures::join!(self.shared.network.add(&key.uid), self.tokens(key, &pod));
+        self.with(key, |record| record.fetched = tokens.ok());
+        match network {
             Ok(network) => {
                 self.effect(key, format!("network set up: {}", network.ip));
                 self.with(key, |record| {
@@ -151,18 +158,29 @@ impl Pods {
         self.with(key, |record| (record.volumes_left, record.cleared) = (true, false));
         let prepared = async {
             let needed = pod.spec.volumes.iter().flat_map(crate::volumes::content::needs).collect();
-            let sources = self.sources(&key.namespace, needed).await.map_err(|error| error.to_string())?;
+            let fetched = self.with(key, |record| record.fetched.take());
+            let tokens = async {
+                match fetched {
+                    Some(tokens) => Ok(tokens),
+                    None => self.tokens(key, &pod).await,
+                }
+            };
+            let (sources, tokens) = futures::join!(self.sources(&key.namespace, needed), tokens);
+            let sources = sources.map_err(|error| error.to_string())?;
+            let fetched = tokens.map_err(|error| format!("service account token: {error}"))?;
             let mut filled = Vec::new();
             for volume in &pod.spec.volumes {
-                let files = crate::volumes::content(&pod, volume, &sources, &facts).map_err(|e| e.to_string())?;
+                let files = crate::volumes::content(&pod, volume, &sources, &facts, &fetched.tokens)
+                    .map_err(|e| e.to_string())?;
                 filled.push(Filled { volume: volume.clone(), files });
             }
             let etc = Etc::of(&pod, &facts.pod_ip, &self.shared.dns);
-            self.shared.volumes.prepare(&pod, filled, etc).await.map_err(|error| error.to_string())
+            self.shared.volumes.prepare(&pod, filled, etc).await.map_err(|error| error.to_string())?;
+            Ok(fetched.renew_at)
         };
         match prepared.await {
-            Ok(()) => {
-                self.with(key, |record| record.volumes_ready = true);
+            Ok(renew_at) => {
+                self.with(key, |record| (record.volumes_ready, record.renew_tokens_at) = (true, renew_at));
                 self.overcome(key, "");
                 self.wake(key, "its files are in place");
                 Ok(())

@@ -9,6 +9,7 @@ mod publish;
 pub mod record;
 mod sources;
 pub mod start;
+mod tokens;
 pub mod watch;
 
 use std::collections::BTreeMap;

@@ -4,12 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use skiff_proto::corev1::{Pod, PodStatus};
 
 use crate::images::pull::ImageState;
 use crate::lifecycle::{HostFacts, Observed, PodKey, Setback, Stopping};
 use crate::network::PodNetwork;
 use crate::pods::start::Start;
+use crate::pods::tokens::Fetched;
 use crate::probes::watch::Watch;
 use crate::runtime::ContainerReport;
 
@@ -25,6 +27,10 @@ pub struct Record {
     pub network: Option<PodNetwork>,
     /// its files are in place
     pub volumes_ready: bool,
+    /// its tokens, asked for and not yet in their files
+    pub fetched: Option<Fetched>,
+    /// when the first of its tokens is to be renewed
+    pub renew_tokens_at: Option<Timestamp>,
     /// there is something of it on disk
     pub volumes_left: bool,
     /// containers whose imagePullPolicy Always has been honoured
@@ -112,6 +118,7 @@ impl Record {
             network: self.network.clone(),
             volumes_ready: self.volumes_ready,
             volumes_left: self.volumes_left,
+            renew_tokens_at: self.renew_tokens_at,
             images,
             pulled: self.pulled.clone(),
             verdicts: self.watches.iter().map(|(id, watch)| (id.clone(), watch.verdict())).collect(),

@@ -6,13 +6,14 @@ use std::path::{Component, Path};
 use skiff_proto::corev1::{Container, DownwardApiVolumeFile, KeyToPath, Pod, Volume};
 use skiff_world::Disk;
 
+use super::tokens::{self, Tokens};
 use super::{VolumeError, disk};
 use crate::environment::{self, Facts, SourceKind, SourceRef, Sources};
 
-const DEFAULT_MODE: i32 = 0o644;
+pub(super) const DEFAULT_MODE: i32 = 0o644;
 
 /// One file of a volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContentFile {
     /// below the volume
     pub path: String,
@@ -20,6 +21,10 @@ pub struct ContentFile {
     pub bytes: Vec<u8>,
     /// permission bits
     pub mode: u32,
+    /// whose it is, if it is not the kubelet's
+    pub user: Option<u32>,
+    /// whose group's it is
+    pub group: Option<u32>,
 }
 
 /// Which ConfigMaps and Secrets a volume is made from.
@@ -49,6 +54,7 @@ pub fn content(
     volume: &Volume,
     sources: &Sources,
     facts: &Facts,
+    tokens: &Tokens,
 ) -> Result<Option<Vec<ContentFile>>, VolumeError> {
     let make = Maker { pod, volume: &volume.name, sources, facts };
     let source = &volume.volume_source;
@@ -79,9 +85,12 @@ pub fn content(
         if let Some(downward) = &projection.downward_api {
             files.extend(make.downward(&downward.items, projected.default_mode)?);
         }
-        if projection.service_account_token.is_some() {
-            let what = "service account tokens are not issued here; leave the serviceAccountToken source out".into();
-            return Err(VolumeError::Content { volume: volume.name.clone(), what });
+        if let Some(token) = &projection.service_account_token {
+            let place = (volume.name.clone(), token.path.clone());
+            let bytes =
+                tokens.get(&place).ok_or_else(|| make.wrong("the service account's token was not asked for"))?;
+            let mode = u32::try_from(projected.default_mode.unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777;
+            files.push(tokens::file(pod, make.safe(&token.path)?, mode, bytes));
         }
     }
     Ok(Some(files))
@@ -118,6 +127,7 @@ impl Maker<'_> {
             path: path.to_string(),
             bytes: bytes.to_vec(),
             mode: u32::try_from(mode.unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777,
+            ..ContentFile::default()
         };
         if items.is_empty() {
             return Ok(data.iter().map(|(key, bytes)| file(key, bytes, mode)).collect());
@@ -147,7 +157,7 @@ impl Maker<'_> {
             };
             let bytes = text.map_err(|error| self.wrong(error))?.into_bytes();
             let mode = u32::try_from(item.mode.or(mode).unwrap_or(DEFAULT_MODE)).unwrap_or(0) & 0o777;
-            files.push(ContentFile { path: self.safe(&item.path)?.to_string(), bytes, mode });
+            files.push(ContentFile { path: self.safe(&item.path)?.to_string(), bytes, mode, ..ContentFile::default() });
         }
         Ok(files)
     }
@@ -167,16 +177,7 @@ impl Maker<'_> {
 /// `open_up` lets the Pod read them whoever it runs as; a simulated disk has no permissions.
 pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile], open_up: bool) -> Result<(), VolumeError> {
     for file in files {
-        let path = volume.join(&file.path);
-        let parent = path.parent().unwrap_or(volume);
-        directory.create_dir_all(parent).map_err(|error| disk("make", parent, error))?;
-        let same = directory.read(&path).is_ok_and(|bytes| bytes == file.bytes);
-        if !same {
-            directory.write_volatile(&path, &file.bytes, file.mode).map_err(|error| disk("write", &path, error))?;
-        }
-        if open_up {
-            set_readable(parent, volume, file.mode, &path);
-        }
+        write_one(directory, volume, file, open_up)?;
     }
     let named: BTreeSet<&str> = files.iter().filter_map(|file| file.path.split('/').next()).collect();
     for entry in directory.list(volume).unwrap_or_default() {
@@ -184,6 +185,25 @@ pub(super) fn write(directory: &Disk, volume: &Path, files: &[ContentFile], open
             let path = volume.join(&entry.name);
             let gone = if entry.is_dir { directory.remove_dir_all(&path) } else { directory.remove(&path) };
             gone.map_err(|error| disk("remove", &path, error))?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings one file of a volume up to date.
+pub(super) fn write_one(directory: &Disk, volume: &Path, file: &ContentFile, open_up: bool) -> Result<(), VolumeError> {
+    let path = volume.join(&file.path);
+    let parent = path.parent().unwrap_or(volume);
+    directory.create_dir_all(parent).map_err(|error| disk("make", parent, error))?;
+    let same = directory.read(&path).is_ok_and(|bytes| bytes == file.bytes);
+    if !same {
+        directory.write_volatile(&path, &file.bytes, file.mode).map_err(|error| disk("write", &path, error))?;
+    }
+    if open_up {
+        set_readable(parent, volume, file.mode, &path);
+        if file.user.is_some() || file.group.is_some() {
+            std::os::unix::fs::chown(&path, file.user, file.group)
+                .map_err(|error| disk("give to the Pod's user", &path, error))?;
         }
     }
     Ok(())
@@ -225,7 +245,7 @@ mod tests {
     }
 
     fn paths(volume: &Volume, sources: &Sources) -> Result<Vec<String>, VolumeError> {
-        let files = content(&Pod::default(), volume, sources, &Facts::default())?;
+        let files = content(&Pod::default(), volume, sources, &Facts::default(), &Tokens::new())?;
         Ok(files.expect("made of files").into_iter().map(|file| file.path).collect())
     }
 
@@ -256,7 +276,12 @@ mod tests {
     fn writing_replaces_and_removes() {
         let directory = tempfile::tempdir().expect("directory");
         let world = skiff_world::World::real("test");
-        let file = |path: &str, text: &str| ContentFile { path: path.into(), bytes: text.into(), mode: 0o644 };
+        let file = |path: &str, text: &str| ContentFile {
+            path: path.into(),
+            bytes: text.into(),
+            mode: 0o644,
+            ..ContentFile::default()
+        };
         write(&world.disk(), directory.path(), &[file("a", "1"), file("d/b", "2")], true).expect("write");
         write(&world.disk(), directory.path(), &[file("a", "3")], true).expect("write again");
         assert_eq!(std::fs::read_to_string(directory.path().join("a")).expect("a"), "3");

@@ -14,6 +14,7 @@
 pub mod content;
 pub mod files;
 pub mod mounts;
+pub mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -161,7 +162,9 @@ impl Volumes {
             return self.host_path(&filled.volume.name, &host.path, host.r#type.as_deref().unwrap_or_default());
         }
         let secret = source.secret.is_some()
-            || source.projected.as_ref().is_some_and(|p| p.sources.iter().any(|source| source.secret.is_some()));
+            || source.projected.as_ref().is_some_and(|p| {
+                p.sources.iter().any(|source| source.secret.is_some() || source.service_account_token.is_some())
+            });
         let empty = source.empty_dir.as_deref();
         if empty.is_none() && filled.files.is_none() {
             return Err(VolumeError::Unsupported { volume: filled.volume.name.clone() });
@@ -176,6 +179,18 @@ impl Volumes {
             None => self.open_up(&path)?,
         }
         self.give_to_group(&path, group)
+    }
+
+    /// A file of one of the Pod's volumes, as it is now.
+    pub async fn read(&self, uid: &str, volume: &str, path: &str) -> Option<Vec<u8>> {
+        let (disk, path) = (self.world.disk(), self.volume_path(uid, volume).join(path));
+        self.world.blocking(move || disk.read(path)).await.ok()
+    }
+
+    /// Replaces one file of a volume that is in place; all others stay.
+    pub async fn replace(&self, uid: &str, volume: &str, file: content::ContentFile) -> Result<(), VolumeError> {
+        let (disk, path, real) = (self.world.disk(), self.volume_path(uid, volume), self.memory == Memory::Tmpfs);
+        self.world.blocking(move || content::write_one(&disk, &path, &file, real)).await
     }
 
     /// An emptyDir belongs to whoever runs in the Pod.

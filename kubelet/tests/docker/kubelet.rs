@@ -45,12 +45,7 @@ fn with_kubelet<F: Future<Output = ()>>(name: &str, test: impl FnOnce(Arc<Cluste
 }
 
 fn client(world: &World) -> Client {
-    let config = ClientConfig {
-        servers: vec![Address::Pipe("api".into())],
-        tls: None,
-        user_agent: "test".into(),
-        impersonate: None,
-    };
+    let config = ClientConfig::pipe("api", "test");
     Client::new(world, config).expect("a client")
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use skiff_apiserver::store::Store;
 use skiff_apiserver::store::embedded::Embedded;
-use skiff_apiserver::{EmbeddedOptions, Retention, StoreOptions};
+use skiff_apiserver::{EmbeddedOptions, Retention, ServiceAccounts, StoreOptions};
 use skiff_client::{Client, ClientConfig, Controls};
 use skiff_kubelet::network::fake::FakeNetwork;
 use skiff_kubelet::node::object::Capacity;
@@ -105,6 +105,8 @@ pub struct Cluster {
     /// The shared store, while it runs.
     place: Place,
     weathers: [Weather; 2],
+    /// The key of tokens, which all API servers of a cluster have.
+    service_accounts: ServiceAccounts,
     nodes: Arc<Vec<SimulatedNode>>,
     /// What is running. Troubles overlap: a part may be stopped twice, and is then started twice.
     up: Arc<Mutex<BTreeSet<Part>>>,
@@ -130,7 +132,8 @@ impl Cluster {
         };
         let nodes = Arc::new((0..nodes).map(node).collect());
         let (place, weathers, up) = (Place::default(), Default::default(), Arc::default());
-        Cluster { sim: sim.clone(), layout, place, weathers, nodes, up }
+        let service_accounts = ServiceAccounts::generate().expect("a key can be made");
+        Cluster { sim: sim.clone(), layout, place, weathers, service_accounts, nodes, up }
     }
 
     /// The nodes.
@@ -321,6 +324,7 @@ async fn server(world: World, cluster: Cluster, number: usize) {
         advertise: vec![([10, 89, 0, 1].into(), 6443)],
         lost_node_tolerance: Duration::from_secs(60),
         recorder_dir: Some("/var/lib/skiff/recorder".into()),
+        service_accounts: Some(cluster.service_accounts.clone()),
         ..skiff_apiserver::Options::new(vec![Address::Pipe(name.to_owned())], StoreOptions::Embedded(embedded.clone()))
     };
     let store = if cluster.layout.two_servers {
@@ -343,7 +347,8 @@ async fn server(world: World, cluster: Cluster, number: usize) {
 
 async fn controllers(world: World, servers: &'static [&'static str]) {
     let client = client_of(&world, servers);
-    skiff_controllers::run(world, client, skiff_controllers::Options::default()).await;
+    let root_ca = Some("the certificate of the simulated authority".into());
+    skiff_controllers::run(world, client, skiff_controllers::Options { root_ca, ..Default::default() }).await;
 }
 
 async fn scheduler(world: World, servers: &'static [&'static str]) {

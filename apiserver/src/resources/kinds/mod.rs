@@ -63,7 +63,7 @@ pub fn built_in(event_life: Duration) -> Table {
         row(endpoints::EndpointsStrategy, &[], &[]),
         row(configs::ConfigMapStrategy, &[], &[]),
         row(configs::SecretStrategy, &[], &[]),
-        row(service_account::ServiceAccountStrategy, &[], &[]),
+        row(service_account::ServiceAccountStrategy, &["token"], &[]),
         Resource { time_to_live: Some(event_life), ..row(event::EventStrategy, &[], &[]) },
         row(deployment::DeploymentStrategy, &["status", "scale"], &["all"]),
         row(replica_set::ReplicaSetStrategy, &["status", "scale"], &["all"]),

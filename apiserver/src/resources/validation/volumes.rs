@@ -2,7 +2,7 @@
 
 use super::{child, index, names, one_of};
 use crate::resources::field_error::Errors;
-use skiff_proto::corev1::{KeyToPath, Volume, VolumeMount, VolumeSource};
+use skiff_proto::corev1::{KeyToPath, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeSource};
 use std::collections::BTreeSet;
 
 /// The volumes of a Pod. Returns their names, for the mounts to refer to.
@@ -105,9 +105,30 @@ fn source(source: &VolumeSource, path: &str, errors: &mut Errors) {
         mode(config.default_mode, child(&path, "defaultMode"), errors);
         items(&config.items, &path, errors);
     }
+    for (i, projection) in source.projected.iter().flat_map(|projected| &projected.sources).enumerate() {
+        if let Some(token) = &projection.service_account_token {
+            let path = child(&index(&child(path, "projected"), "sources", i), "serviceAccountToken");
+            service_account_token(token, &path, errors);
+        }
+    }
     if source.persistent_volume_claim.as_ref().is_some_and(|claim| claim.claim_name.is_empty()) {
         errors.required(child(path, "persistentVolumeClaim.claimName"), "");
     }
+}
+
+fn service_account_token(token: &ServiceAccountTokenProjection, path: &str, errors: &mut Errors) {
+    if let Some(seconds) = token.expiration_seconds {
+        let path = child(path, "expirationSeconds");
+        if seconds < 600 {
+            errors.invalid(path, seconds, "may not specify a duration less than 10 minutes");
+        } else if seconds > 1 << 32 {
+            errors.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds");
+        }
+    }
+    if token.path.is_empty() {
+        errors.required(child(path, "path"), "");
+    }
+    local_path(&token.path, child(path, "path"), errors);
 }
 
 fn items(items: &[KeyToPath], path: &str, errors: &mut Errors) {

@@ -1,6 +1,6 @@
 //! The REST face, through real HTTP over a pipe.
 
-mod forms;
+pub mod forms;
 mod objects;
 mod reviews;
 mod streams;
@@ -40,12 +40,17 @@ impl Got {
 
 /// A client of the REST face.
 pub struct Http {
-    world: World,
+    pub world: World,
 }
 
 impl Server {
     pub fn http_as(&self, identity: Identity) -> Http {
         Http { world: self.machine.world("browser", Some(identity)) }
+    }
+
+    /// Somebody without credentials of their own.
+    pub fn http_of_nobody(&self) -> Http {
+        Http { world: self.machine.world("browser", None) }
     }
 
     pub fn http(&self) -> Http {
