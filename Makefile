@@ -4,12 +4,13 @@ PREFIX ?= /usr/local
 NODES ?= 3
 SEEDS ?= 1000
 ROUNDS ?= 100
+CASES ?= 1000000
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export SKIFF_HOME
 
 E2E := SKIFF_BIN=$(abspath $(TARGET))/release
 
-.PHONY: demo up down build install image setup test lint unit e2e faults bench simulate mutants clean
+.PHONY: demo up down build install image setup test lint unit e2e faults bench simulate mutants fuzz clean
 
 ## Everything: packages, build, a three-node cluster, the guestbook; shows the page's answer.
 demo: up
@@ -73,6 +74,10 @@ simulate:
 ## Wakes each deliberate fault of docs/traps.md, and shows which test kills it; fails if one survives.
 mutants:
 	cargo run -q -p skiff-tests --bin mutants
+
+## Every decoder of what clients send, so many mutants each; in the suite it is a few hundred.
+fuzz:
+	PROPTEST_CASES=$(CASES) cargo nextest run --release -p skiff-apiserver -E 'test(/fuzz_/)'
 
 clean:
 	cargo clean

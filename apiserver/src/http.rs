@@ -5,6 +5,7 @@
 //! brings a bearer token of its own: then the token says who asks, or the request is refused.
 
 use crate::grpc::Caller;
+use crate::guard::{self, Asked, Patient};
 use crate::monitoring::Monitoring;
 use crate::registry::{ApiError, ApiResult, Registry};
 use crate::rest::Rest;
@@ -30,6 +31,14 @@ const STREAMS: u32 = 1000;
 const RESETS: usize = 200;
 /// The largest header block.
 const HEADERS: u32 = 32 * 1024;
+/// How long a connection may be open before its first request has come whole.
+const FIRST_REQUEST: Duration = Duration::from_secs(30);
+/// How long the head of a request may take over HTTP/1.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long the body of a call may take whose caller says but one thing.
+const BODY: Duration = Duration::from_secs(60);
+/// The services whose callers say but one thing.
+const UNARY: &[&str] = &["/skiff.v1.Resources/", "/skiff.v1.History/"];
 /// How often a silent connection is asked whether it lives, and how long it may take to say so.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -117,9 +126,16 @@ where
     let stop = front.stop.clone();
     let executor = front.world.executor();
     let world = front.world.clone();
+    let asked = CancellationToken::new();
+    let first = asked.clone();
     let service = tower::service_fn(move |request: Request<hyper::body::Incoming>| {
+        asked.cancel();
         let (front, caller) = (front.clone(), caller.clone());
-        async move { Ok::<_, Infallible>(answer(front, caller, request).await) }
+        async move {
+            let what = what(&request);
+            let world = front.world.clone();
+            Ok::<_, Infallible>(guard::answer(&world, what, answer(front, caller, request)).await)
+        }
     });
     let mut builder = auto::Builder::new(executor);
     builder
@@ -139,13 +155,16 @@ where
         .http1()
         .auto_date_header(false)
         .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(Duration::from_secs(10));
+        .max_buf_size(2 * HEADERS as usize)
+        .header_read_timeout(HEAD);
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
         _ = connection.as_mut() => return,
         () = stop.cancelled() => {}
+        // Whoever connects and asks nothing holds a place that others need.
+        () = silence(&first) => return,
     }
     connection.as_mut().graceful_shutdown();
     let deadline = world.now() + GRACE;
@@ -153,9 +172,26 @@ where
     let _ = tokio::time::timeout_at(deadline, connection).await;
 }
 
-async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
+/// Completes when a connection's first request has not come in time.
+async fn silence(first: &CancellationToken) {
+    if tokio::time::timeout(FIRST_REQUEST, first.cancelled()).await.is_ok() {
+        std::future::pending().await
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let is_grpc = content_type.is_some_and(|value| value.starts_with(b"application/grpc"));
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+fn what<B>(request: &Request<B>) -> Asked {
+    Asked { verb: request.method().to_string(), path: request.uri().path().to_string(), grpc: is_grpc(request) }
+}
+
+async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::Incoming>) -> Response<Body> {
+    #[cfg(test)]
+    crate::tests::meet_a_defect(&request);
+    let is_grpc = is_grpc(&request);
     let caller = match settle(&front.registry, caller, request.headers()).await {
         Ok(caller) => caller,
         Err(error) if is_grpc => return crate::grpc::to_grpc(error).into_http(),
@@ -163,7 +199,10 @@ async fn answer(front: Front, caller: Caller, mut request: Request<hyper::body::
     };
     if is_grpc {
         request.extensions_mut().insert(caller);
-        return match front.grpc.clone().oneshot(request.map(Body::new)).await {
+        let says_one_thing = UNARY.iter().any(|service| request.uri().path().starts_with(service));
+        let request = request.map(Body::new);
+        let request = if says_one_thing { request.map(|b| Body::new(Patient::new(b, BODY))) } else { request };
+        return match front.grpc.clone().oneshot(request).await {
             Ok(response) => response.map(Body::new),
             Err(never) => match never {},
         };

@@ -15,7 +15,10 @@ pub mod auth;
 mod bootstrap;
 pub mod cache;
 pub mod envelope;
+#[cfg(test)]
+mod fuzz;
 pub mod grpc;
+mod guard;
 pub mod history;
 mod http;
 mod managers;

@@ -18,6 +18,7 @@ mod config;
 mod cordon;
 mod cp;
 mod create;
+mod debug;
 mod delete;
 mod describe;
 mod diff;
@@ -149,6 +150,8 @@ enum Verb {
     Cp(cp::Options),
     /// Create objects from files or from flags.
     Create(create::Options),
+    /// Add a container to a Pod that runs, to look into it.
+    Debug(debug::Options),
     /// Delete objects and wait until they are gone.
     Delete(delete::Options),
     /// Show objects in detail, with their events.
@@ -265,6 +268,7 @@ async fn act(session: &Session, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Cordon(options) => cordon::run(session, options, true).await,
         Verb::Cp(options) => cp::run(session, options).await,
         Verb::Create(options) => create::run(session, options).await,
+        Verb::Debug(options) => debug::run(session, options).await,
         Verb::Delete(options) => delete::run(session, options).await,
         Verb::Describe(options) => describe::run(session, options).await,
         Verb::Diff(options) => diff::run(session, options).await,

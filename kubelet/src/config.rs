@@ -41,11 +41,13 @@ pub struct Parts<'a> {
     pub image_user: &'a str,
     /// the node's memory, for who goes first when it runs out
     pub node_memory: i64,
+    /// the container whose processes it sees
+    pub looks_into: Option<String>,
 }
 
 /// The container as the runtime makes it.
 pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError> {
-    let Parts { pod, container, identity, environment, mounts, image_user, node_memory } = parts;
+    let Parts { pod, container, identity, environment, mounts, image_user, node_memory, looks_into } = parts;
     let variables: BTreeMap<String, String> = environment.iter().cloned().collect();
     let expanded = |list: &[String]| list.iter().map(|text| expand(text, &variables)).collect::<Vec<String>>();
     let security = container.security_context.as_deref();
@@ -63,9 +65,10 @@ pub fn container_config(parts: Parts<'_>) -> Result<ContainerConfig, ConfigError
         groups: groups(pod),
         network: NetworkMode::Container(sandbox.clone()),
         ipc: if pod.spec.host_ipc { NamespaceMode::Host } else { NamespaceMode::Container(sandbox.clone()) },
-        pid: match (pod.spec.host_pid, pod.spec.share_process_namespace) {
-            (true, _) => NamespaceMode::Host,
-            (false, Some(true)) => NamespaceMode::Container(sandbox),
+        pid: match (pod.spec.host_pid, pod.spec.share_process_namespace, looks_into) {
+            (true, ..) => NamespaceMode::Host,
+            (false, Some(true), _) => NamespaceMode::Container(sandbox),
+            (false, _, Some(target)) => NamespaceMode::Container(target),
             _ => NamespaceMode::Private,
         },
         limits: limits(pod, container, node_memory),
@@ -179,7 +182,34 @@ mod tests {
             mounts: Vec::new(),
             image_user,
             node_memory: 1000 << 20,
+            looks_into: None,
         })
+    }
+
+    #[test]
+    fn who_looks_into_another_sees_its_processes() {
+        let config = |pod: &Pod| {
+            let container = &Container::default();
+            let looks_into = Some("app-1".to_string());
+            let (environment, mounts) = (Vec::new(), Vec::new());
+            let parts = Parts {
+                pod,
+                container,
+                identity: identity(),
+                environment,
+                mounts,
+                image_user: "",
+                node_memory: 1,
+                looks_into,
+            };
+            container_config(parts).expect("config").pid
+        };
+        let mut pod = Pod::default();
+        assert_eq!(config(&pod), NamespaceMode::Container("app-1".into()));
+        pod.spec.share_process_namespace = Some(true);
+        assert_eq!(config(&pod), NamespaceMode::Container("pause".into()), "all see all");
+        pod.spec.host_pid = true;
+        assert_eq!(config(&pod), NamespaceMode::Host);
     }
 
     fn quantity(text: &str) -> Quantity {

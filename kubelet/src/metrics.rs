@@ -232,6 +232,7 @@ fn kind(role: Role) -> &'static str {
         Role::Sandbox => "podsandbox",
         Role::Init => "init_container",
         Role::App => "container",
+        Role::Ephemeral => "ephemeral_container",
     }
 }
 

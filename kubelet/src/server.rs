@@ -1,5 +1,6 @@
 //! What users ask of a node, through the tunnel: logs, exec, attach, port-forward, metrics. The kubelet listens nowhere.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,9 +10,11 @@ use skiff_client::tunnel::{Channel, Close, StreamEvent, StreamReceiver, StreamSe
 use skiff_client::{Controls, TunnelHandler, TunnelStream, stepping};
 use skiff_proto::skiffv1::stream_open::Request;
 use skiff_proto::skiffv1::{ExecRequest, LogsRequest, PortForwardRequest, StreamOpen};
+use skiff_world::{Address, Connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::lifecycle::PodKey;
+use crate::network::ByteStream;
 use crate::pods::Pods;
 use crate::runtime::{ContainerReport, ExecConfig, LogOptions, Output, Role, RuntimeError, Session};
 
@@ -19,6 +22,8 @@ use crate::runtime::{ContainerReport, ExecConfig, LogOptions, Output, Role, Runt
 const EXIT_CODE_TRIES: u32 = 50;
 const EXIT_CODE_PAUSE: Duration = Duration::from_millis(20);
 const READ_SIZE: usize = 16 * 1024;
+/// How long connecting to a Pod may take.
+const DIAL: Duration = Duration::from_secs(10);
 
 /// Serves one node's Pods.
 pub struct Server {
@@ -36,7 +41,7 @@ impl TunnelHandler for Server {
             Some(Request::Logs(logs)) => self.logs(&logs, &sender).await,
             Some(Request::Exec(exec)) => self.exec(&exec, &sender, receiver).await,
             Some(Request::PortForward(forward)) => self.port_forward(&forward, &sender, receiver).await,
-            Some(Request::HttpGet(get)) => match self.controls.http_get(&get.path) {
+            Some(Request::HttpGet(get)) => match self.page(&get.path) {
                 Some(text) => {
                     // If it cannot be sent, nobody is there to be told.
                     let _ = sender.send(Channel::Stdout, text).await;
@@ -59,7 +64,33 @@ fn runtime(error: RuntimeError) -> Close {
     if error.is_not_found() { Close::failed("NotFound", error.to_string()) } else { internal(error) }
 }
 
+/// Whether an address can be a Pod's: none of the machine's own, and none of a link's own.
+fn may_be_dialled(ip: IpAddr) -> bool {
+    let link_local = match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    let ip = ip.to_canonical();
+    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || link_local)
+}
+
 impl Server {
+    /// A page about this node.
+    fn page(&self, path: &str) -> Option<String> {
+        match path {
+            "/pods" => Some(self.pods_page()),
+            path => self.controls.http_get(path),
+        }
+    }
+
+    /// The Pods of this node, as its kubelet knows them.
+    fn pods_page(&self) -> String {
+        let pods = self.pods.keys().into_iter().filter_map(|key| self.pods.pod(&key));
+        let items: Vec<String> =
+            pods.map(|pod| String::from_utf8_lossy(&skiff_proto::json::encode(pod.as_ref())).into_owned()).collect();
+        format!(r#"{{"kind":"PodList","apiVersion":"v1","metadata":{{}},"items":[{}]}}"#, items.join(","))
+    }
+
     /// The Pod that is meant: of this uid, if one is given.
     fn pod(&self, namespace: &str, name: &str, uid: &str) -> Result<PodKey, Close> {
         let mut keys = self.pods.keys().into_iter();
@@ -203,6 +234,21 @@ impl Server {
         Ok(Close::Done)
     }
 
+    /// Connects to a Pod from the node. Its address is the one that this kubelet has given it.
+    async fn dial(&self, ip: IpAddr, port: u16) -> Result<Connection, Close> {
+        let to = SocketAddr::new(ip, port).to_string();
+        let unreachable = |why: String| Close::failed("ServiceUnavailable", format!("dial tcp {to}: {why}"));
+        if !may_be_dialled(ip) {
+            return Err(unreachable("the address is not allowed".into()));
+        }
+        let address = Address::Tcp(to.clone());
+        match tokio::time::timeout(DIAL, self.pods.shared.world.connect(&address)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable(format!("no connection within {} s", DIAL.as_secs()))),
+        }
+    }
+
     async fn port_forward(
         &self,
         request: &PortForwardRequest,
@@ -212,9 +258,17 @@ impl Server {
         let key = self.pod(&request.namespace, &request.pod, &request.pod_uid)?;
         let bad = || Close::failed("BadRequest", format!("{} is not a port", request.port));
         let port = u16::try_from(request.port).ok().filter(|port| *port > 0).ok_or_else(bad)?;
-        let host_network = self.pods.pod(&key).is_some_and(|pod| pod.spec.host_network);
-        let uid = (!host_network).then_some(key.uid.as_str());
-        let connection = self.pods.shared.network.dial(uid, port).await.map_err(internal)?;
+        let connection: Box<dyn ByteStream> = if request.by_address {
+            let address = self
+                .pods
+                .address(&key)
+                .ok_or_else(|| Close::failed("ServiceUnavailable", format!("pod {} has no address yet", key.name)))?;
+            Box::new(self.dial(address, port).await?)
+        } else {
+            let host_network = self.pods.pod(&key).is_some_and(|pod| pod.spec.host_network);
+            let uid = (!host_network).then_some(key.uid.as_str());
+            self.pods.shared.network.dial(uid, port).await.map_err(internal)?
+        };
         let (mut from_pod, mut to_pod) = tokio::io::split(connection);
         let out = async {
             let mut buffer = vec![0; READ_SIZE];

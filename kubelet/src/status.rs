@@ -12,9 +12,8 @@ use skiff_proto::corev1::{
 };
 
 use crate::images::pull::Decision;
-use crate::lifecycle::Observed;
-use crate::lifecycle::backoff;
 use crate::lifecycle::containers::{self, is_sidecar, latest, restarts, sandbox};
+use crate::lifecycle::{Observed, backoff, ephemeral};
 use crate::runtime::{ContainerReport, Exit, Role, RunState};
 
 /// When the Pod has been active for as long as it may.
@@ -81,6 +80,7 @@ pub fn pod_status(observed: &Observed, pod: &Pod, now: Timestamp) -> PodStatus {
         observed_generation: pod.metadata.generation,
         init_container_statuses: statuses(&pod.spec.init_containers, Role::Init),
         container_statuses: statuses(&pod.spec.containers, Role::App),
+        ephemeral_container_statuses: statuses(&ephemeral::all(pod).collect::<Vec<_>>(), Role::Ephemeral),
         start_time: old.start_time.or_else(|| Some(seconds(now))),
         ..old.clone()
     };
@@ -182,7 +182,7 @@ fn container_status(
             status.state =
                 ContainerState { running: Some(Box::new(ContainerStateRunning { started_at })), ..Default::default() };
             status.started = Some(is_started(observed, container, report));
-            status.ready = is_ready(observed, container, role, report);
+            status.ready = role != Role::Ephemeral && is_ready(observed, container, role, report);
         }
         RunState::Exited(exit) => {
             let state = terminated(observed, container, report, exit);
@@ -201,7 +201,11 @@ fn container_status(
 
 /// What is published about a container.
 pub fn published<'a>(status: &'a PodStatus, role: Role, name: &str) -> Option<&'a ContainerStatus> {
-    let list = if role == Role::Init { &status.init_container_statuses } else { &status.container_statuses };
+    let list = match role {
+        Role::Init => &status.init_container_statuses,
+        Role::Ephemeral => &status.ephemeral_container_statuses,
+        Role::App | Role::Sandbox => &status.container_statuses,
+    };
     list.iter().find(|status| status.name == name)
 }
 

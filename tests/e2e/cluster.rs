@@ -211,16 +211,26 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // A second panic here would end the process, and bury why the test failed.
+        let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.take_down()));
+        if looked.is_err() {
+            eprintln!("cluster {} could not be taken down; the test's own failure stands above", self.name);
+        }
+    }
+}
+
+impl Cluster {
+    fn take_down(&self) {
         if std::thread::panicking() {
             for log in self.logs() {
                 eprintln!("---- {log}");
             }
-            for words in [&["get", "pods", "-A", "-o", "wide"][..], &["get", "nodes"], &["events", "-A"]] {
-                eprintln!(
-                    "---- skiffctl {}\n{}",
-                    words.join(" "),
-                    String::from_utf8_lossy(&self.try_ctl(words).stdout)
-                );
+            // Without its kubeconfig it has never answered.
+            let looks = [&["get", "pods", "-A", "-o", "wide"][..], &["get", "nodes"], &["events", "-A"]];
+            for words in looks.into_iter().filter(|_| self.kubeconfig().exists()) {
+                let seen = self.ctl_command(words).args(["--request-timeout", "10s"]).output();
+                let seen = seen.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+                eprintln!("---- skiffctl {}\n{}", words.join(" "), seen.unwrap_or_else(|error| error.to_string()));
             }
         }
         let output = self.skiff(&["down", "--purge"]);

@@ -118,6 +118,7 @@ fn options_of_watch(m: &mut pb::WatchRequest) -> WatchOptions {
         resource_version: std::mem::take(&mut m.resource_version),
         allow_bookmarks: m.allow_bookmarks,
         send_initial_events: m.send_initial_events,
+        skip_initial_events: false,
         timeout_seconds: u64::try_from(m.timeout_seconds).unwrap_or(0),
     }
 }

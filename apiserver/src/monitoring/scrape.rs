@@ -34,7 +34,9 @@ impl Monitoring {
 
     /// A page of a node's kubelet, or of its proxy.
     pub(super) async fn node(&self, caller: &Identity, node: &str, path: &str) -> ApiResult<Page> {
-        let (name, port) = node.rsplit_once(':').unwrap_or((node, KUBELET));
+        let wrong = || ApiError::bad_request(format!("invalid node request {node:?}"));
+        let named = crate::rest::parse_proxied(node).ok_or_else(wrong)?;
+        let (name, port) = (named.name, if named.port.is_empty() { KUBELET } else { named.port });
         let nodes = self.registry.resource("", "v1", "nodes")?;
         let may =
             |subresource| self.registry.authorizer().authorize_stream(caller, &nodes, subresource, "get", "", name);
@@ -55,7 +57,10 @@ impl Monitoring {
             }
         };
         match self.tunnels.all(component, name).first() {
-            Some(tunnel) => tunnel.fetch(path, PATIENCE).await.and_then(page),
+            Some(tunnel) => {
+                let Page(status, _, text) = tunnel.fetch(path, PATIENCE).await.and_then(page)?;
+                Ok(Page(status, content_type(path), text))
+            }
             None => {
                 // A node that does not exist is another mistake than one that is cut off.
                 self.registry.read(&nodes, "", name).await?;
@@ -65,6 +70,15 @@ impl Monitoring {
                 )))
             }
         }
+    }
+}
+
+/// What a node's page is.
+fn content_type(path: &str) -> &'static str {
+    match path {
+        "/metrics" => exposition::CONTENT_TYPE,
+        "/pods" => "application/json",
+        _ => "text/plain; charset=utf-8",
     }
 }
 

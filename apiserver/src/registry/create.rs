@@ -73,6 +73,7 @@ impl Registry {
         let mut errors =
             crate::resources::validation::object_meta(object.meta(), resource.namespaced, strategy.name_rule());
         errors.append(strategy.validate(object.as_ref()));
+        errors.append(strategy.validate_create(object.as_ref()));
         if !errors.is_empty() {
             let name = if object.meta().name.is_empty() { &object.meta().generate_name } else { &object.meta().name };
             return Err(ApiError::invalid(resource, name, &errors.into_vec()));

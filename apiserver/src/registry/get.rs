@@ -9,7 +9,7 @@ impl Registry {
     /// Reads one object, or a subresource that can be read.
     pub(super) async fn get(&self, request: &Request) -> ApiResult<ObjectReply> {
         match request.subresource.as_str() {
-            "" | "status" => {}
+            "" | "status" | "ephemeralcontainers" => {}
             "scale" => return self.get_scale(request).await,
             _ => return Err(ApiError::method_not_allowed(&request.resource, "get")),
         }

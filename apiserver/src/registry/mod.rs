@@ -39,6 +39,8 @@ mod watch;
 pub(crate) use commit::{Also, Beside};
 pub use error::{ApiError, ApiResult};
 pub use limits::Limits;
+#[cfg(test)]
+pub use patch::json as json_patch;
 pub use request::*;
 pub use watch::{WatchEvent, WatchEventKind, WatchReply};
 

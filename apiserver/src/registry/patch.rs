@@ -11,6 +11,9 @@ use serde_json::Value;
 
 /// The most operations of a JSON patch.
 const OPERATIONS_MAX: usize = 10_000;
+/// The most bytes that the copies of a JSON patch may make: a few of them, each of what the last one made, grow without
+/// end.
+const COPIED_MAX: usize = 3 << 20;
 
 impl Registry {
     /// Changes parts of an object, or of one of its subresources.
@@ -21,7 +24,7 @@ impl Registry {
         let patch: Value = serde_json::from_slice(&body.bytes)
             .map_err(|error| ApiError::bad_request(format!("the patch is not JSON: {error}")))?;
         match request.subresource.as_str() {
-            "" | "status" => {
+            "" | "status" | "ephemeralcontainers" => {
                 self.modify(request, |old| {
                     let patched = apply(request, kind, old.to_json(), &patch)?;
                     changed(request, body, old, patched)
@@ -39,12 +42,11 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
     let refuse = |why: String| ApiError::bad_request(format!("the patch cannot be applied: {why}"));
     match kind {
         PatchKind::Json => {
-            let operations: json_patch::Patch = serde_json::from_value(patch.clone())
-                .map_err(|e| refuse(format!("it is not a JSON patch (RFC 6902): {e}")))?;
-            if operations.0.len() > OPERATIONS_MAX {
-                return Err(ApiError::too_large("the JSON patch", operations.0.len(), OPERATIONS_MAX));
+            let size = patch.as_array().map_or(0, Vec::len);
+            if size > OPERATIONS_MAX {
+                return Err(ApiError::too_large("the JSON patch", size, OPERATIONS_MAX));
             }
-            json_patch::patch(&mut tree, &operations).map_err(|e| refuse(e.to_string()))?;
+            json(&mut tree, patch).map_err(refuse)?;
         }
         PatchKind::Merge => skiff_proto::merge::merge_patch(&mut tree, patch),
         PatchKind::Strategic => {
@@ -54,6 +56,23 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
         PatchKind::Apply => return Err(refuse("server-side apply is not a patch of a tree".into())),
     }
     Ok(tree)
+}
+
+/// Applies a JSON patch, which may not make more by copying than a body may hold.
+pub fn json(tree: &mut Value, patch: &Value) -> Result<(), String> {
+    let operations: json_patch::Patch =
+        serde_json::from_value(patch.clone()).map_err(|e| format!("it is not a JSON patch (RFC 6902): {e}"))?;
+    let mut copied = 0;
+    for (i, operation) in operations.0.into_iter().enumerate() {
+        if let json_patch::PatchOperation::Copy(copy) = &operation {
+            copied += copy.from.resolve(tree).map_or(0, |piece| piece.to_string().len());
+            if copied > COPIED_MAX {
+                return Err(format!("operation {i}: its copies make more than {COPIED_MAX} bytes"));
+            }
+        }
+        json_patch::patch(tree, &[operation]).map_err(|e| format!("operation {i}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// Reads a patched tree. A patch that does not speak of the revision holds for whatever revision there is.
@@ -66,4 +85,23 @@ fn changed(request: &Request, body: &Body, old: &dyn Object, patched: Value) -> 
         return Err(ApiError::bad_request("a patch may not change metadata.name or metadata.namespace"));
     }
     Ok((object, warnings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn copies_of_copies_do_not_grow_without_end() {
+        let mut tree = json!({"a": ["x".repeat(1000)]});
+        let copies: Vec<Value> = (0..40).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
+        let refused = self::json(&mut tree, &Value::Array(copies)).expect_err("2^40 times as much");
+        assert!(refused.contains("its copies make more"), "{refused}");
+        let mut tree = json!({"a": {"b": 1}});
+        self::json(&mut tree, &json!([{"op": "copy", "from": "/a", "path": "/c"}])).expect("a copy");
+        assert_eq!(tree, json!({"a": {"b": 1}, "c": {"b": 1}}));
+        let refused = self::json(&mut tree, &json!([{"op": "remove", "path": "/x"}])).expect_err("not there");
+        assert!(refused.starts_with("operation 0: "), "{refused}");
+    }
 }

@@ -207,7 +207,9 @@ pub struct WatchOptions {
     pub allow_bookmarks: bool,
     /// Whether to begin with everything there is, closed by a bookmark.
     pub send_initial_events: bool,
-    /// End after so many seconds; 0: no limit.
+    /// Whether a watch that names no revision begins with what happens from now on.
+    pub skip_initial_events: bool,
+    /// End after so many seconds; 0: after half an hour to an hour.
     pub timeout_seconds: u64,
 }
 

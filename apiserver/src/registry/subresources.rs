@@ -5,7 +5,7 @@ use super::commit::ATTEMPTS;
 use super::error::{ApiError, ApiResult};
 use super::request::{Body, DeleteOptions, ObjectReply, Operation, Request};
 use super::{meta, reply};
-use crate::resources::{JSON, Object, PROTOBUF, Typed};
+use crate::resources::{Errors, JSON, Object, PROTOBUF, Typed, take_ephemeral_containers};
 use skiff_proto::Kind;
 use skiff_proto::corev1::{Binding, Namespace, Pod, PodCondition};
 use skiff_proto::json::{self, Strictness};
@@ -27,6 +27,14 @@ pub(super) fn read<K: Kind>(body: &Body) -> ApiResult<K> {
 fn pod_of(object: &mut dyn Object) -> ApiResult<&mut Pod> {
     match object.as_any_mut().downcast_mut::<Typed<Pod>>() {
         Some(typed) => Ok(&mut typed.0),
+        None => Err(ApiError::internal("a Pod was expected")),
+    }
+}
+
+/// Lets of a written Pod only its new ephemeral containers stand.
+pub fn ephemeral_containers(new: &mut dyn Object, old: &dyn Object) -> ApiResult<Errors> {
+    match old.as_any().downcast_ref::<Typed<Pod>>() {
+        Some(Typed(old)) => Ok(take_ephemeral_containers(pod_of(new)?, old)),
         None => Err(ApiError::internal("a Pod was expected")),
     }
 }

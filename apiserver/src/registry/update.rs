@@ -14,7 +14,7 @@ impl Registry {
     /// Replaces an object, or one of its subresources.
     pub(super) async fn update(&self, request: &Request, body: &Body) -> ApiResult<ObjectReply> {
         match request.subresource.as_str() {
-            "" | "status" => {}
+            "" | "status" | "ephemeralcontainers" => {}
             "scale" => return self.update_scale(request, body).await,
             "finalize" => return self.finalize(request, body).await,
             _ => return Err(ApiError::method_not_allowed(&request.resource, "update")),
@@ -107,7 +107,12 @@ impl Registry {
         let mut errors: Errors;
         strategy.default(new);
         self.fill_in(request, new, Some(old)).await?;
-        if request.subresource == "status" {
+        if request.subresource == "ephemeralcontainers" {
+            errors = super::subresources::ephemeral_containers(new, old)?;
+            if strategy.desired_changed(new, old) {
+                new.meta_mut().generation = old.meta().generation + 1;
+            }
+        } else if request.subresource == "status" {
             meta::for_status_update(new.meta_mut(), old.meta());
             strategy.prepare_for_status_update(new, old);
             errors = strategy.validate_status_update(new, old);

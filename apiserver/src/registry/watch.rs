@@ -16,8 +16,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How often a quiet watch says how far it is.
+/// How often a watch says how far it is.
 const BOOKMARKS: Duration = Duration::from_secs(60);
+/// A watch that sets no end to itself ends after half of this, or up to all of it: in seconds.
+const LONGEST: u64 = 3600;
+/// The latest end that a watch may ask for, in seconds: what a clock can still count to.
+const FOREVER: u64 = 10 * 365 * 24 * 3600;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +63,7 @@ pub struct WatchReply {
     metadata_only: bool,
     bookmarks: bool,
     initial_end: bool,
-    deadline: Option<Instant>,
+    deadline: Instant,
     ended: bool,
     closing: CancellationToken,
     _permit: Permit,
@@ -79,12 +83,13 @@ impl Registry {
         self.inner.permits.selector(&options.field_selector)?;
         let resource = &request.resource;
         let selection = Selection::parse(resource, &options.label_selector, &options.field_selector)?;
+        let unversioned = if options.skip_initial_events { WatchFrom::Now } else { WatchFrom::State };
         let from = match options.resource_version.as_str() {
             "" => {
                 self.catch_up().await?;
-                WatchFrom::State
+                unversioned
             }
-            "0" => WatchFrom::State,
+            "0" => unversioned,
             version => {
                 let revision = revision(version)?;
                 self.wait_for(revision).await?;
@@ -100,7 +105,11 @@ impl Registry {
             bookmarks: options.allow_bookmarks.then_some(BOOKMARKS),
         };
         let watch = self.inner.cache.watch(resource.cached(), wanted).map_err(cache_error)?;
-        let limit = Some(options.timeout_seconds).filter(|seconds| *seconds > 0);
+        let seconds = match options.timeout_seconds {
+            // Spread, so that watches that began together do not all come again together.
+            0 => LONGEST / 2 + self.inner.world.random_below(LONGEST / 2),
+            seconds => seconds,
+        };
         Ok(WatchReply {
             watch,
             format: request.accept,
@@ -108,21 +117,13 @@ impl Registry {
             metadata_only: request.metadata_only,
             bookmarks: options.allow_bookmarks,
             initial_end: options.send_initial_events && options.allow_bookmarks,
-            deadline: limit.map(|seconds| self.inner.world.now() + Duration::from_secs(seconds)),
+            deadline: self.inner.world.now() + Duration::from_secs(seconds.min(FOREVER)),
             ended: false,
             closing: self.inner.closing.clone(),
             _permit: permit,
             cut_off: self.inner.metrics.cut_off(resource),
             _counted: self.inner.metrics.watching(request),
         })
-    }
-}
-
-/// Completes at a moment, if there is one.
-async fn at(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -137,7 +138,7 @@ impl WatchReply {
                 biased;
                 () = self.closing.cancelled() => return None,
                 next = self.watch.next() => next,
-                () = at(self.deadline) => return None,
+                () = tokio::time::sleep_until(self.deadline) => return None,
             };
             if let Some(event) = self.shown(next) {
                 return Some(event);

@@ -13,6 +13,7 @@ use skiff_proto::Schema;
 use skiff_proto::json::Strictness;
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::schema::{Field, Shape, Type};
+use skiff_proto::yaml::Document;
 use std::sync::Arc;
 
 /// A kind known by its Schema.
@@ -27,14 +28,19 @@ pub struct JsonKind {
     pub has_status: bool,
 }
 
-/// Reads one YAML document as a JSON tree.
+/// Reads one YAML document as a JSON tree; of duplicate keys the last one counts.
 pub fn yaml_to_tree(bytes: &[u8]) -> Result<Value, DecodeError> {
+    yaml_document(bytes).map(|document| document.to_json())
+}
+
+/// Reads a body that is one YAML document.
+pub fn yaml_document(bytes: &[u8]) -> Result<Document, DecodeError> {
     let malformed = |what: String| DecodeError::Malformed(what);
     let text = std::str::from_utf8(bytes).map_err(|e| malformed(format!("the body is not UTF-8: {e}")))?;
     let mut documents =
         skiff_proto::yaml::parse_documents(text, &Default::default()).map_err(|e| malformed(e.to_string()))?;
     match (documents.pop(), documents.is_empty()) {
-        (Some(document), true) => Ok(document.to_json()),
+        (Some(document), true) => Ok(document),
         (Some(_), false) => Err(malformed("the body holds more than one YAML document".into())),
         (None, _) => Err(malformed("the body holds no YAML document".into())),
     }

@@ -48,6 +48,16 @@ pub fn pod_spec(spec: &mut PodSpec) {
     }
 }
 
+/// Defaults of containers that are added to a running Pod.
+pub fn ephemeral_containers(spec: &mut PodSpec) {
+    for ephemeral in &mut spec.ephemeral_containers {
+        let container = &mut ephemeral.ephemeral_container_common;
+        set(&mut container.image_pull_policy, "IfNotPresent");
+        set(&mut container.termination_message_path, "/dev/termination-log");
+        set(&mut container.termination_message_policy, "File");
+    }
+}
+
 fn defaults_of_container(container: &mut Container, host_network: bool) {
     // Whatever the tag, unlike Kubernetes: an image that the engine has is used, without asking a registry.
     set(&mut container.image_pull_policy, "IfNotPresent");

@@ -55,6 +55,10 @@ pub trait Strategy: Send + Sync {
     fn prepare_for_status_update(&self, new: &mut dyn Object, old: &dyn Object);
     /// Everything wrong with an object, its metadata aside.
     fn validate(&self, object: &dyn Object) -> Errors;
+    /// Everything wrong with a new object, beside what `validate` says of it.
+    fn validate_create(&self, _object: &dyn Object) -> Errors {
+        Errors::new()
+    }
     /// Everything wrong with a change, beside what `validate` says of the new object.
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Errors;
     /// Everything wrong with a change of status.
@@ -108,6 +112,10 @@ pub trait KindStrategy: Send + Sync + 'static {
     fn take_status(&self, _from: Self::Kind, _onto: &mut Self::Kind) {}
     /// Everything wrong with an object.
     fn validate(&self, object: &Self::Kind) -> Errors;
+    /// Everything wrong with a new object.
+    fn validate_create(&self, _object: &Self::Kind) -> Errors {
+        Errors::new()
+    }
     /// Everything wrong with a change.
     fn validate_update(&self, _new: &Self::Kind, _old: &Self::Kind) -> Errors {
         Errors::new()
@@ -178,7 +186,7 @@ impl<S: KindStrategy> Strategy for StrategyFor<S> {
                 Err(error) => Err(DecodeError::Malformed(format!("the protobuf body is malformed: {error}"))),
             },
             JSON => decode_json::<S::Kind>(bytes),
-            YAML => self.decode_tree(super::json_kind::yaml_to_tree(bytes)?),
+            YAML => read(super::json_kind::yaml_document(bytes)?.decode::<S::Kind>(Strictness::Warn)),
             other => Err(DecodeError::ContentType(other.into())),
         }
     }
@@ -218,6 +226,10 @@ impl<S: KindStrategy> Strategy for StrategyFor<S> {
 
     fn validate(&self, object: &dyn Object) -> Errors {
         self.0.validate(Self::of(object))
+    }
+
+    fn validate_create(&self, object: &dyn Object) -> Errors {
+        self.0.validate_create(Self::of(object))
     }
 
     fn validate_update(&self, new: &dyn Object, old: &dyn Object) -> Errors {

@@ -29,7 +29,6 @@ pub fn pod_spec(spec: &PodSpec, path: &str) -> Vec<String> {
         (!spec.overhead.is_empty(), "overhead"),
         (spec.host_users == Some(false), "hostUsers"),
         (!spec.resource_claims.is_empty(), "resourceClaims"),
-        (!spec.ephemeral_containers.is_empty(), "ephemeralContainers"),
         (spec.resources.is_some(), "resources"),
         (spec.set_hostname_as_fqdn == Some(true), "setHostnameAsFQDN"),
         (spec.hostname_override.is_some(), "hostnameOverride"),

@@ -72,6 +72,10 @@ const STREAMS: &[(&str, &str, &[&str])] = &[
     ("portforward", "PodPortForwardOptions", &["create", "get"]),
 ];
 
+/// What can be reached over HTTP, and its options' kind.
+const PROXIES: &[(&str, &str)] =
+    &[("nodes", "NodeProxyOptions"), ("pods", "PodProxyOptions"), ("services", "ServiceProxyOptions")];
+
 /// A group's versions, each with its resources.
 type Versions = BTreeMap<String, Vec<Arc<Resource>>>;
 
@@ -208,7 +212,10 @@ fn subresources(row: &Resource) -> Vec<(&str, Gvk<'_>, &'static [&'static str])>
     });
     let streams = STREAMS.iter().filter(|_| row.group.is_empty() && row.resource == "pods");
     let streams = streams.map(|(name, kind, verbs)| (*name, ("", "v1", *kind), *verbs));
-    let mut all: Vec<_> = known.chain(streams).collect();
+    let proxies = PROXIES.iter().filter(|(resource, _)| row.group.is_empty() && row.resource == *resource);
+    let verbs = &["create", "delete", "get", "patch", "update"][..];
+    let proxies = proxies.map(|(_, kind)| ("proxy", ("", "v1", *kind), verbs));
+    let mut all: Vec<_> = known.chain(streams).chain(proxies).collect();
     all.sort_by_key(|(name, ..)| *name);
     all
 }

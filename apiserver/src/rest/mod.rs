@@ -4,18 +4,22 @@
 //! ```text
 //! path ─┬─ /api, /apis, /openapi/v3 ──> discovery, openapi: made from the table of resources
 //!       ├─ pods/log, exec, attach, portforward ──> streams: through the tunnel to the node
+//!       ├─ pods/proxy, services/proxy ──> proxy: an HTTP request through the tunnel to a Pod
 //!       ├─ reviews ──> reviews: what the authorizer says
 //!       └─ everything else ──> objects, lists, watch ──> Registry::serve
 //! ```
 
 mod discovery;
 mod envelope;
+#[cfg(test)]
+mod fuzz;
 mod lists;
 mod media;
 mod objects;
 mod oidc;
 mod openapi;
 mod path;
+mod proxy;
 mod query;
 mod respond;
 mod reviews;
@@ -32,6 +36,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use media::{Encoding, Shape, Wanted};
 use path::Place;
+pub use proxy::target::parse as parse_proxied;
 use query::Query;
 use respond::Answer;
 pub use respond::refusal;
@@ -71,11 +76,13 @@ impl Rest {
 
     /// Answers anything; a refusal is an answer too.
     pub async fn answer(&self, identity: Option<Identity>, request: http::Request<Body>) -> Answer {
+        // What is said of a refusal is said in the form that the answer would have had.
+        let encoding = media::wanted(request.headers()).map_or(Encoding::Json, |wanted| wanted.encoding);
         let reply = match identity {
             Some(identity) => self.route(identity, request).await,
             None => Err(ApiError::unauthorized()),
         };
-        reply.unwrap_or_else(|error| respond::refusal(&error))
+        reply.unwrap_or_else(|error| respond::refusal_in(encoding, &error))
     }
 
     async fn route(&self, identity: Identity, request: http::Request<Body>) -> ApiResult<Answer> {
@@ -112,6 +119,9 @@ impl Rest {
         }
         if streams::is_stream(&place) {
             return self.stream(identity, place, request).await;
+        }
+        if proxy::is_proxy(&place) {
+            return self.proxy(&identity, &place, request).await;
         }
         let (parts, body) = request.into_parts();
         let ask = Ask {
@@ -173,9 +183,10 @@ impl Rest {
         let place = &ask.place;
         let writes = !matches!(operation, Operation::Get | Operation::List(_) | Operation::Watch(_));
         let headers = tonic::metadata::MetadataMap::from_headers(ask.headers.clone());
-        // What is answered to an action on an object is no object of its kind: it has no protobuf here.
+        // What is answered to an action on an object is no object of its kind.
         let of_its_kind = matches!(place.subresource.as_str(), "" | "status");
-        let protobuf = ask.wanted.encoding == Encoding::Protobuf && of_its_kind;
+        let known = objects::answer_kind(&resource, &place.subresource).is_some();
+        let protobuf = ask.wanted.encoding == Encoding::Protobuf && known;
         Ok(Request {
             identity: ask.identity.clone(),
             subresource: place.subresource.clone(),
@@ -189,6 +200,12 @@ impl Rest {
             resource,
         })
     }
+}
+
+/// The bare message in a sealed one.
+#[cfg(test)]
+pub fn open_sealed(body: &Bytes) -> Option<Bytes> {
+    envelope::open(body).ok().map(|opened| opened.raw)
 }
 
 fn nothing_here(path: &str) -> ApiError {

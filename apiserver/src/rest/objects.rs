@@ -56,7 +56,8 @@ impl Rest {
             _ if reply.content_type == PROTOBUF => {
                 let (api_version, kind) = match shown.metadata_only {
                     true => ("meta.k8s.io/v1".to_string(), "PartialObjectMetadata"),
-                    false => (resource.api_version(), resource.kind.as_str()),
+                    false => answer_kind(resource, &ask.place.subresource)
+                        .ok_or_else(|| ApiError::internal("an answer without a kind"))?,
                 };
                 respond::protobuf(shown.status, envelope::seal(&api_version, kind, reply.bytes))
             }
@@ -67,6 +68,16 @@ impl Rest {
             _ => respond::json(shown.status, ask.wanted.encoding, reply.bytes),
         };
         Ok(respond::with_warnings(answer, &reply.warnings))
+    }
+}
+
+/// What answers to a request for an object or one of its subresources are, where that is known: version and kind.
+pub fn answer_kind<'a>(resource: &'a Resource, subresource: &str) -> Option<(String, &'a str)> {
+    match subresource {
+        "" | "status" | "finalize" | "ephemeralcontainers" => Some((resource.api_version(), resource.kind.as_str())),
+        "scale" => Some(("autoscaling/v1".into(), "Scale")),
+        "binding" | "eviction" => Some(("v1".into(), "Status")),
+        _ => None,
     }
 }
 

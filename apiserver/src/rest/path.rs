@@ -52,6 +52,22 @@ pub fn parse(path: &str) -> Option<Place> {
     Some(place)
 }
 
+/// A path in two: up to the subresource of the place it names, and what follows, both as they were written.
+pub fn behind<'a>(path: &'a str, place: &Place) -> Option<(&'a str, &'a str)> {
+    let segments = path.split('/').filter(|segment| !segment.is_empty()).count();
+    let before = segments.checked_sub(place.rest.len())?;
+    let (mut seen, mut at) = (0, 0);
+    for segment in path.split('/') {
+        at += segment.len();
+        seen += usize::from(!segment.is_empty());
+        if seen == before {
+            return path.split_at_checked(at);
+        }
+        at += 1;
+    }
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +96,24 @@ mod tests {
         }
         for path in ["", "/", "/api", "/apis", "/apis/apps", "/metrics"] {
             assert_eq!(parse(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_follows_a_subresource_is_kept_as_it_was_written() {
+        for (path, prefix, suffix) in [
+            ("/api/v1/namespaces/a/pods/p/proxy", "/api/v1/namespaces/a/pods/p/proxy", ""),
+            ("/api/v1/namespaces/a/pods/p/proxy/", "/api/v1/namespaces/a/pods/p/proxy", "/"),
+            ("/api/v1/namespaces/a/pods/p/proxy//x/%2Fy/", "/api/v1/namespaces/a/pods/p/proxy", "//x/%2Fy/"),
+            (
+                "/api/v1//namespaces/a/services/https:s%3A1/proxy/x",
+                "/api/v1//namespaces/a/services/https:s%3A1/proxy",
+                "/x",
+            ),
+            ("/api/v1/nodes/n/proxy/proxy/metrics", "/api/v1/nodes/n/proxy", "/proxy/metrics"),
+        ] {
+            let place = parse(path).expect(path);
+            assert_eq!(behind(path, &place), Some((prefix, suffix)), "{path}");
         }
     }
 }

@@ -93,6 +93,7 @@ impl Query {
             resource_version: self.get("resourceVersion").into(),
             allow_bookmarks: self.is_on("allowWatchBookmarks"),
             send_initial_events: self.is_on("sendInitialEvents"),
+            skip_initial_events: initial && !self.is_on("sendInitialEvents"),
             timeout_seconds: self.number("timeoutSeconds")?.and_then(|s| u64::try_from(s).ok()).unwrap_or(0),
         })
     }

@@ -1,11 +1,13 @@
 //! Answers on the wire: documents, refusals, warnings.
 
+use super::envelope;
 use super::media::Encoding;
 use crate::registry::ApiError;
 use crate::resources::{JSON, PROTOBUF, YAML};
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::Full;
+use prost::Message;
 use tonic::body::Body;
 
 /// An answer.
@@ -51,9 +53,17 @@ pub fn protobuf(status: StatusCode, body: Bytes) -> Answer {
 
 /// A refusal: Kubernetes' Status.
 pub fn refusal(error: &ApiError) -> Answer {
+    refusal_in(Encoding::Json, error)
+}
+
+/// A refusal in the form wanted.
+pub fn refusal_in(encoding: Encoding, error: &ApiError) -> Answer {
     let status = u16::try_from(error.code()).ok().and_then(|code| StatusCode::from_u16(code).ok());
-    let mut response =
-        document(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), JSON, skiff_proto::json::encode(error.status()));
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = match encoding {
+        Encoding::Protobuf => protobuf(status, envelope::seal("v1", "Status", error.status().encode_to_vec().into())),
+        _ => json(status, encoding, skiff_proto::json::encode(error.status()).into()),
+    };
     let after = error.status().details.as_ref().map_or(0, |details| details.retry_after_seconds);
     if after > 0 {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after));

@@ -4,11 +4,13 @@ mod admission;
 mod apply;
 mod audit;
 mod budgets;
+mod ephemeral;
 mod etcd;
 mod history;
 mod http;
 mod json_kind;
 mod lifecycle;
+mod limits;
 mod monitoring;
 mod quotas;
 mod rbac;
@@ -88,6 +90,11 @@ impl Server {
         });
         Endpoint::from_static("http://skiff").executor(executor).connect_with_connector_lazy(connector)
     }
+}
+
+/// A handler with a defect: over either face, at once or in the midst of its answer.
+pub fn meet_a_defect<B>(request: &::http::Request<B>) {
+    assert!(!request.headers().contains_key("x-meet-a-defect"), "deliberate");
 }
 
 /// Runs a test against a fresh server.

@@ -156,7 +156,7 @@ fn a_large_page_comes_whole() {
                 }
             }
             component.send(id, tunnel_frame::Body::Close(pb::StreamClose::default())).await;
-            // What it has sent is lost if it goes at once.
+            // What has not left it when it goes is lost.
             world.sleep(Duration::from_secs(60)).await;
         });
         let (code, body) = get(&server, monitor(), KUBELET).await;

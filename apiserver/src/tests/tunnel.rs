@@ -179,6 +179,30 @@ fn when_one_end_is_gone_the_other_is_told() {
 }
 
 #[test]
+fn the_last_words_of_a_component_that_goes_are_passed_on() {
+    in_many_worlds(|server| async move {
+        bound_pod(&server).await;
+        let mut node = Component::attach(&server, kubelet("n1"), "kubelet", "n1").await.expect("attached");
+        let mut user = User::open(&server, admin(), logs("a", "")).await.expect("opened");
+        let (id, _) = node.next().await;
+        for _ in 0..20 {
+            node.send(id, tunnel_frame::Body::Data(data(b"last words"))).await;
+        }
+        node.send(id, tunnel_frame::Body::Close(pb::StreamClose::default())).await;
+        // They have left it, and it goes right behind them.
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        drop(node);
+        for i in 0..20 {
+            let body = user.next().await;
+            assert!(matches!(body, stream_frame::Body::Data(_)), "{i}: {body:?}");
+        }
+        assert!(matches!(user.next().await, stream_frame::Body::Close(c) if !c.failed));
+    });
+}
+
+#[test]
 fn a_reattached_component_takes_over() {
     with_server(|server| async move {
         bound_pod(&server).await;

@@ -97,8 +97,9 @@ async fn read(tunnel: &Tunnel, mut incoming: Streaming<TunnelFrame>) {
     loop {
         let next = tokio::select! {
             biased;
-            () = tunnel.to_component.closed() => return,
+            // Its last words come first: where the component goes right after them both are true at once.
             next = incoming.message() => next,
+            () = tunnel.to_component.closed() => return,
         };
         let Ok(Some(frame)) = next else { return };
         let stream = frame.stream;

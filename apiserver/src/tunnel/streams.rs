@@ -56,6 +56,14 @@ impl Tunnels {
         S: Stream<Item = Result<StreamFrame, Status>> + Send + Unpin + 'static,
     {
         self.address(identity, &mut open).await?;
+        self.connect(open, incoming).await
+    }
+
+    /// Opens a stream that has been authorised and addressed.
+    pub(crate) async fn connect<S>(&self, open: StreamOpen, incoming: S) -> ApiResult<FromComponent>
+    where
+        S: Stream<Item = Result<StreamFrame, Status>> + Send + Unpin + 'static,
+    {
         let tunnel = self.find(&open.component, &open.node).ok_or_else(|| not_attached(&open))?;
         let (to_user, outgoing) = mpsc::channel(TO_USER);
         let link = Arc::new(Link { to_user, from_user: Allowance::new(), from_component: Allowance::new() });
@@ -172,7 +180,8 @@ fn host(pod: &Pod) -> ApiResult<String> {
 /// The container asked for; the only one if none was.
 fn container(pod: &Pod, asked: &str) -> ApiResult<String> {
     let names = || pod.spec.containers.iter().map(|c| c.name.as_str());
-    let all = || names().chain(pod.spec.init_containers.iter().map(|c| c.name.as_str()));
+    let added = || pod.spec.ephemeral_containers.iter().map(|c| c.ephemeral_container_common.name.as_str());
+    let all = || names().chain(pod.spec.init_containers.iter().map(|c| c.name.as_str())).chain(added());
     let choose = || names().collect::<Vec<_>>().join(" ");
     let name = &pod.metadata.name;
     match (asked, pod.spec.containers.as_slice()) {

@@ -17,6 +17,9 @@ pub fn is_sidecar(container: &Container) -> bool {
 
 /// Whether a container that ended so is started again.
 pub fn restarts(pod: &Pod, container: &Container, role: Role, exit: &Exit) -> bool {
+    if role == Role::Ephemeral {
+        return false;
+    }
     if role == Role::Init && is_sidecar(container) {
         return true;
     }
@@ -85,6 +88,10 @@ pub fn next(observed: &Observed, pod: &Pod, container: &Container, role: Role, s
         };
     }
     match (here.map(|report| &report.state), last) {
+        // It had its time, whatever became of it.
+        (state, _) if role == Role::Ephemeral && state.is_none() && was_there(observed, role, &container.name) => {
+            Next::Settled
+        }
         (Some(RunState::Running { .. }), Some(report)) => running(observed, pod, container, report, now),
         // Made but not started: the kubelet was interrupted. Making it again finds it.
         (Some(RunState::Created), Some(report)) => {
@@ -131,6 +138,11 @@ fn counted(observed: &Observed, role: Role, name: &str) -> Option<u32> {
     let status = crate::status::published(&observed.published, role, name)?;
     let ran = !status.container_id.is_empty() || status.restart_count > 0;
     ran.then(|| u32::try_from(status.restart_count).unwrap_or(0))
+}
+
+/// Whether a container of this name was started before, in this sandbox or another.
+fn was_there(observed: &Observed, role: Role, name: &str) -> bool {
+    latest(observed, role, name).0.is_some() || counted(observed, role, name).is_some()
 }
 
 fn attempt_after(observed: &Observed, report: &ContainerReport) -> u32 {

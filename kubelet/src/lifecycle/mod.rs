@@ -33,6 +33,7 @@
 
 pub mod backoff;
 pub mod containers;
+pub mod ephemeral;
 pub mod plan;
 #[cfg(test)]
 mod tests;
@@ -164,7 +165,7 @@ pub enum Action {
     StartContainer {
         /// name
         container: String,
-        /// init or app
+        /// init, app or ephemeral
         role: Role,
         /// counts up
         attempt: u32,
@@ -241,7 +242,8 @@ impl fmt::Display for Action {
             Action::RemoveCgroup => f.write_str("remove cgroup"),
             Action::PublishStatus { status } => {
                 write!(f, "publish status {}", status.phase)?;
-                for container in status.init_container_statuses.iter().chain(&status.container_statuses) {
+                let all = status.init_container_statuses.iter().chain(&status.container_statuses);
+                for container in all.chain(&status.ephemeral_container_statuses) {
                     write!(f, ", {}: {}", container.name, crate::status::state_word(&container.state))?;
                 }
                 Ok(())

@@ -8,7 +8,7 @@ use skiff_proto::corev1::{Container, Pod};
 use skiff_world::mutants::{Mutant, is_awake};
 
 use super::containers::{self, Next, is_sidecar, latest, sandbox};
-use super::{Action, Observed};
+use super::{Action, Observed, ephemeral};
 use crate::runtime::{ContainerReport, Role, RunState};
 use crate::status;
 
@@ -78,6 +78,9 @@ impl Planner<'_> {
                     let next = containers::next(self.observed, pod, container, Role::App, &sandbox, self.now);
                     self.take(next);
                 }
+                for container in ephemeral::all(pod) {
+                    self.look_in(pod, &container, &sandbox);
+                }
             }
             self.prune();
         }
@@ -91,6 +94,17 @@ impl Planner<'_> {
             Some(at) if at <= self.now => self.step(Action::RenewTokens, "four fifths of a token's life are over"),
             Some(at) => self.look_again_at(at),
             None => {}
+        }
+    }
+
+    /// A container to look into the others with. One that is to see another's processes waits until that runs.
+    fn look_in(&mut self, pod: &Pod, container: &Container, sandbox: &str) {
+        let target = ephemeral::target(pod, &container.name);
+        let begun = latest(self.observed, Role::Ephemeral, &container.name).0.is_some();
+        let runs = |role| latest(self.observed, role, target).0.is_some_and(ContainerReport::is_running);
+        if target.is_empty() || begun || runs(Role::App) || runs(Role::Init) {
+            let next = containers::next(self.observed, pod, container, Role::Ephemeral, sandbox, self.now);
+            self.take(next);
         }
     }
 

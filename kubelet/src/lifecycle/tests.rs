@@ -366,3 +366,54 @@ fn a_finished_pod_gives_up_its_address_and_keeps_its_log() {
     assert!(plan(&bare, at(5)).is_empty());
     assert_eq!(published(&bare, 5).container_statuses[0].state, observed.published.container_statuses[0].state);
 }
+
+fn looked_into(target: &str) -> Pod {
+    let mut pod = pod("Always", &["app"]);
+    let ephemeral = serde_json::json!({"name": "look", "image": "app:1", "targetContainerName": target});
+    let (ephemeral, _) =
+        skiff_proto::json::decode_value(&ephemeral, skiff_proto::json::Strictness::Strict).expect("one");
+    pod.spec.ephemeral_containers = vec![ephemeral];
+    pod
+}
+
+#[test]
+fn an_ephemeral_container_is_started_once_beside_the_others_and_nothing_waits_for_it() {
+    let look = |state| report("look-0", Role::Ephemeral, "look", 0, "pause-0", state);
+    let mut observed = prepared(&looked_into(""));
+    observed.containers.push(app("app", 0, running(1)));
+    assert_eq!(steps(&observed, 5), ["start look, attempt 0"]);
+    let status = published(&observed, 5);
+    assert_eq!((status.phase.as_str(), status.container_statuses.len()), ("Running", 1));
+    assert!(status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True"), "it is not waited for");
+    assert!(status.ephemeral_container_statuses[0].state.waiting.is_some());
+    observed.containers.push(look(running(6)));
+    let observed_then = settle(observed.clone(), 7);
+    assert!(plan(&observed_then, at(7)).is_empty());
+    let shown = &observed_then.published.ephemeral_container_statuses[0];
+    assert!(shown.state.running.is_some() && !shown.ready && shown.name == "look");
+    // It has ended: whatever the Pod's policy says, that was it.
+    observed.containers[2] = look(ended(1, 6, 60));
+    let observed = settle(observed, 600);
+    assert!(plan(&observed, at(600)).is_empty(), "{:?}", steps(&observed, 600));
+    assert_eq!(observed.published.phase, "Running");
+    let ended = observed.published.ephemeral_container_statuses[0].state.terminated.as_ref().expect("ended");
+    assert_eq!(ended.exit_code, 1);
+    // Nor is it started again when it was removed, or the sandbox is another.
+    let mut removed = observed.clone();
+    removed.containers.remove(2);
+    assert!(steps(&removed, 601).is_empty());
+    let mut elsewhere = observed;
+    elsewhere.containers[2].identity.sandbox = "pause-before".into();
+    assert!(steps(&elsewhere, 601).is_empty());
+}
+
+#[test]
+fn an_ephemeral_container_waits_for_the_one_it_looks_into_and_ends_with_the_pod() {
+    let mut observed = prepared(&looked_into("app"));
+    assert_eq!(steps(&observed, 5), ["start app, attempt 0"]);
+    observed.containers.push(app("app", 0, running(6)));
+    assert_eq!(steps(&observed, 7), ["start look, attempt 0"]);
+    observed.containers.push(report("look-0", Role::Ephemeral, "look", 0, "pause-0", running(8)));
+    observed.pod = None;
+    assert_eq!(steps(&observed, 9), ["stop app within 30 s", "stop look within 30 s"]);
+}

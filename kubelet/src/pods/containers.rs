@@ -1,5 +1,6 @@
 //! Starting, probing and stopping containers.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Weak;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use super::{Pods, lock};
 use crate::config::{Parts, container_config};
 use crate::environment::{environment, needs, service_variables};
 use crate::lifecycle::containers::spec_hash;
-use crate::lifecycle::{PodKey, Stopping};
+use crate::lifecycle::{PodKey, Stopping, ephemeral};
 use crate::probes::check::{Question, Target, ask};
 use crate::probes::state::Verdict;
 use crate::probes::watch::{News, Watch};
@@ -55,13 +56,13 @@ impl Pods {
         self.shared.metrics.container(role);
         let identity = Identity {
             sandbox: sandbox.to_string(),
-            spec_hash: spec_hash(container),
+            spec_hash: spec_hash(&container),
             backoff_seconds,
             ..self.identity(key, &pod, role, name, attempt)
         };
         let about = self.reference(key);
         let events = &self.shared.events;
-        let id = match self.make(key, &pod, container, identity).await {
+        let id = match self.make(key, &pod, &container, identity).await {
             Ok(id) => id,
             Err(Refusal(reason, words)) => {
                 self.shared.metrics.container_failed(role, reason);
@@ -96,7 +97,7 @@ impl Pods {
         }
         looked.map_err(ActError::failed)?;
         if let Some(hook) = hook {
-            self.run_post_start(key, &pod, container, &id, hook);
+            self.run_post_start(key, &pod, &container, &id, hook);
         }
         Ok(())
     }
@@ -130,11 +131,31 @@ impl Pods {
         };
         let node_memory = self.node().status.capacity.get("memory").map_or(0, |quantity| quantity.value());
         let name = container.name.clone();
-        let parts = Parts { pod, container, identity, environment, mounts, image_user: &image.user, node_memory };
+        let looks_into = self.looks_into(key, pod, &identity)?;
+        let image_user = &image.user;
+        let parts = Parts { pod, container, identity, environment, mounts, image_user, node_memory, looks_into };
         let config = container_config(parts).map_err(|e| config(e.to_string()))?;
         let id = self.shared.runtime.create(&config).await.map_err(runtime)?;
         self.shared.events.normal(&self.reference(key), "Created", &format!("Created container {name}"));
         Ok(id)
+    }
+
+    /// The id of the container whose processes a new one is to see, if there is such a one.
+    fn looks_into(&self, key: &PodKey, pod: &Pod, identity: &Identity) -> Result<Option<String>, Refusal> {
+        let target = match identity.role {
+            Role::Ephemeral => ephemeral::target(pod, &identity.container),
+            _ => "",
+        };
+        if target.is_empty() {
+            return Ok(None);
+        }
+        let containers = self.containers(key);
+        let found = containers.iter().find(|report| {
+            let role = report.identity.role;
+            report.is_running() && report.identity.container == target && matches!(role, Role::App | Role::Init)
+        });
+        let gone = || Refusal("CreateContainerError", format!("its target container {target} does not run"));
+        found.map(|report| Some(report.id.clone())).ok_or_else(gone)
     }
 
     fn service_variables(&self, pod: &Pod) -> Vec<(String, String)> {
@@ -162,10 +183,10 @@ impl Pods {
         let Some(container) = find(&pod, role, name) else {
             return;
         };
-        let Some(target) = self.target(key, &pod, container, id) else {
+        let Some(target) = self.target(key, &pod, &container, id) else {
             return;
         };
-        let mut verdict = Verdict::initial(container);
+        let mut verdict = Verdict::initial(&container);
         // A container that an earlier kubelet saw come up need not show it again.
         let old = published(&pod.status, role, name);
         if old.is_some_and(|old| old.started == Some(true) && old.container_id == crate::status::container_id(id)) {
@@ -228,9 +249,10 @@ impl Pods {
         let report = self.with(key, |record| record.containers.iter().find(|report| report.id == id).cloned());
         let pod = self.pod(key);
         let container = pod.as_ref().zip(report.as_ref()).and_then(|(pod, r)| find(pod, r.identity.role, name));
-        let lifecycle = container.and_then(|container| container.lifecycle.as_deref());
+        let lifecycle = container.as_ref().and_then(|container| container.lifecycle.as_deref());
         let hook = lifecycle.and_then(|lifecycle| lifecycle.pre_stop.as_deref()).map(Question::of_hook);
-        let target = pod.as_ref().zip(container).and_then(|(pod, container)| self.target(key, pod, container, id));
+        let target =
+            pod.as_ref().zip(container.as_ref()).and_then(|(pod, container)| self.target(key, pod, container, id));
         let signal = lifecycle
             .and_then(|lifecycle| lifecycle.stop_signal.clone())
             .or_else(|| report.map(|report| report.stop_signal))
@@ -290,7 +312,11 @@ fn short(id: &str) -> &str {
 }
 
 /// A container of the spec.
-pub(super) fn find<'a>(pod: &'a Pod, role: Role, name: &str) -> Option<&'a Container> {
-    let list = if role == Role::Init { &pod.spec.init_containers } else { &pod.spec.containers };
-    list.iter().find(|container| container.name == name)
+pub(super) fn find<'a>(pod: &'a Pod, role: Role, name: &str) -> Option<Cow<'a, Container>> {
+    let list = match role {
+        Role::Ephemeral => return ephemeral::all(pod).find(|container| container.name == name).map(Cow::Owned),
+        Role::Init => &pod.spec.init_containers,
+        Role::App | Role::Sandbox => &pod.spec.containers,
+    };
+    list.iter().find(|container| container.name == name).map(Cow::Borrowed)
 }

@@ -13,6 +13,7 @@ mod tokens;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
@@ -161,6 +162,15 @@ impl Pods {
     /// Everything that is known, by key: for the tunnel and for inspection.
     pub fn keys(&self) -> Vec<PodKey> {
         self.records().keys().cloned().collect()
+    }
+
+    /// The address that this node has given to a Pod; of one in the node's network, the node's.
+    pub fn address(&self, key: &PodKey) -> Option<IpAddr> {
+        let pod = self.pod(key)?;
+        if pod.spec.host_network {
+            return self.host().node_ip;
+        }
+        self.with(key, |record| record.network.as_ref().map(|network| network.ip.into()))
     }
 
     fn host(&self) -> HostFacts {

@@ -11,6 +11,8 @@ pub enum Role {
     Init,
     /// an entry of spec.containers
     App,
+    /// an entry of spec.ephemeralContainers
+    Ephemeral,
 }
 
 impl Role {
@@ -20,11 +22,12 @@ impl Role {
             Role::Sandbox => "sandbox",
             Role::Init => "init",
             Role::App => "app",
+            Role::Ephemeral => "ephemeral",
         }
     }
 
     fn parse(text: &str) -> Option<Role> {
-        [Role::Sandbox, Role::Init, Role::App].into_iter().find(|role| role.as_str() == text)
+        [Role::Sandbox, Role::Init, Role::App, Role::Ephemeral].into_iter().find(|role| role.as_str() == text)
     }
 }
 

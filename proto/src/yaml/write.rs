@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 use super::scalar;
 use super::tree::Tree;
 
+/// A longer key has to be marked as one: readers look no further than 1024 characters for the colon.
+const LONGEST_KEY: usize = 1000;
+
 /// The value as one document, keys in their order.
 pub fn write(value: &Value) -> String {
     let mut out = String::new();
@@ -26,7 +29,15 @@ fn write_map(out: &mut String, map: &Map<String, Value>, indent: usize, mut star
         if !std::mem::take(&mut started) {
             spaces(out, indent);
         }
-        out.push_str(&text(key));
+        let key = text(key);
+        if key.chars().count() > LONGEST_KEY {
+            out.push_str("? ");
+            out.push_str(&key);
+            out.push('\n');
+            spaces(out, indent);
+        } else {
+            out.push_str(&key);
+        }
         out.push(':');
         match value {
             Value::Object(inner) if !inner.is_empty() => {
@@ -251,6 +262,20 @@ data:
             ["web", "10.0.0.1", "10.244.0.0/16", "a-b.c/d", "1Gi", "500m", "25%", "v1", "two words", "sha256:abc"]
         {
             assert_eq!(super::text(text), text);
+        }
+    }
+
+    /// Found by fuzzing: readers refuse a plain key of more than 1024 characters.
+    #[test]
+    fn a_long_key_is_marked_as_one() {
+        for (length, marked) in [(1000, false), (1001, true), (5000, true)] {
+            let written = write(&json!({ "k".repeat(length): 1 }));
+            assert_eq!(written.starts_with("? "), marked, "{length}");
+            for key in ["k".repeat(length), "\u{e9}: ".repeat(length / 3)] {
+                let inner = json!([{ key.as_str(): {} }, { key.as_str(): [[1]] }]);
+                let value = json!({ "a": [{ key.as_str(): 1, "b": { key.as_str(): inner } }], key.as_str(): [1] });
+                assert_eq!(read(&write(&value)), value, "{length}");
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod service_account;
 #[cfg(test)]
 mod tests;
 
+pub use pod::take_ephemeral_containers;
 pub use priority_class::SYSTEM_CLASSES;
 pub use service::{has_address, has_node_ports};
 
@@ -58,7 +59,7 @@ pub fn built_in(event_life: Duration) -> Table {
     for resource in [
         row(namespace::NamespaceStrategy, &["status", "finalize"], &[]),
         row(node::NodeStrategy, &["status"], &[]),
-        row(pod::PodStrategy, &["status", "binding", "eviction"], &["all"]),
+        row(pod::PodStrategy, &["status", "binding", "ephemeralcontainers", "eviction"], &["all"]),
         row(service::ServiceStrategy, &["status"], &["all"]),
         row(endpoints::EndpointsStrategy, &[], &[]),
         row(configs::ConfigMapStrategy, &[], &[]),

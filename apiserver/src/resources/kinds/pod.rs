@@ -56,6 +56,15 @@ fn with_changeable_fields_of(new: &PodSpec, old: &PodSpec) -> PodSpec {
     masked
 }
 
+/// What a write to `ephemeralcontainers` makes of a Pod: the old one, and of the new one these containers alone.
+pub fn take_ephemeral_containers(new: &mut Pod, old: &Pod) -> Errors {
+    let added = std::mem::take(&mut new.spec.ephemeral_containers);
+    *new = old.clone();
+    new.spec.ephemeral_containers = added;
+    pod_defaults::ephemeral_containers(&mut new.spec);
+    validation::ephemeral_containers(&new.spec, &old.spec.ephemeral_containers, "spec")
+}
+
 impl KindStrategy for PodStrategy {
     type Kind = Pod;
     const GENERATIONS: bool = true;
@@ -94,6 +103,14 @@ impl KindStrategy for PodStrategy {
 
     fn validate(&self, pod: &Pod) -> Errors {
         validation::pod_spec(&pod.spec, "spec")
+    }
+
+    fn validate_create(&self, pod: &Pod) -> Errors {
+        let mut errors = Errors::new();
+        if !pod.spec.ephemeral_containers.is_empty() {
+            errors.forbidden("spec.ephemeralContainers", "cannot be set on create");
+        }
+        errors
     }
 
     fn validate_update(&self, new: &Pod, old: &Pod) -> Errors {

@@ -1,6 +1,7 @@
 //! Checks that several kinds share, each a function from a value and its path to `Errors`.
 //! A kind's own checks live beside its strategy.
 
+mod ephemeral;
 mod meta;
 mod names;
 mod pod_spec;
@@ -9,6 +10,7 @@ mod quantities;
 mod selectors;
 mod volumes;
 
+pub use ephemeral::ephemeral_containers;
 pub use meta::{NameRule, labels, object_meta, object_meta_update};
 pub use names::*;
 pub use pod_spec::{pod_spec, pod_template};

@@ -19,6 +19,9 @@ pub fn pod_template(template: &PodTemplateSpec, path: &str) -> Errors {
     if template.spec.restart_policy != "Always" && !template.spec.restart_policy.is_empty() {
         errors.not_supported(child(&spec_path, "restartPolicy"), &template.spec.restart_policy, &["Always"]);
     }
+    if !template.spec.ephemeral_containers.is_empty() {
+        errors.forbidden(child(&spec_path, "ephemeralContainers"), "ephemeral containers not allowed in pod template");
+    }
     if template.spec.active_deadline_seconds.is_some() {
         errors.forbidden(
             child(&spec_path, "activeDeadlineSeconds"),
@@ -125,7 +128,8 @@ fn is_sidecar(c: &Container) -> bool {
     c.restart_policy.as_deref() == Some("Always")
 }
 
-fn container(c: &Container, volume_names: &BTreeSet<&str>, path: &str, e: &mut Errors) {
+/// Checks a container.
+pub fn container(c: &Container, volume_names: &BTreeSet<&str>, path: &str, e: &mut Errors) {
     if c.image.is_empty() {
         e.required(child(path, "image"), "");
     } else if c.image.trim() != c.image {

@@ -21,8 +21,9 @@ use tonic::body::Body;
 
 const V5: &str = "v5.channel.k8s.io";
 const V4: &str = "v4.channel.k8s.io";
-/// The subprotocols, the best first. The last one tells failures in plain words.
-const PROTOCOLS: &[&str] = &[V5, V4, "channel.k8s.io"];
+const V4_TEXT: &str = "v4.base64.channel.k8s.io";
+/// The subprotocols, the best first. The oldest ones tell failures in plain words.
+const PROTOCOLS: &[&str] = &[V5, V4, "channel.k8s.io", V4_TEXT, "base64.channel.k8s.io"];
 
 /// Over SPDY version 4 is the newest.
 const SPDY_PROTOCOLS: &[&str] = &[V4];
@@ -64,7 +65,7 @@ impl Rest {
         if let Some(upgrade) = spdy_handshake(&mut request, SPDY_PROTOCOLS) {
             let protocol = upgrade.protocol;
             let (answer, opened) = upgrade.grant();
-            self.world.spawn("exec", async move {
+            self.converse("exec", place, async move {
                 let Some(pipe) = opened.await else { return };
                 if let Some(session) = Session::over_spdy(pipe, &needed).await {
                     converse(session, wire, protocol).await;
@@ -75,7 +76,7 @@ impl Rest {
         let upgrade = handshake(&mut request, PROTOCOLS)?;
         let protocol = upgrade.protocol;
         let (answer, opened) = upgrade.grant();
-        self.world.spawn("exec", async move {
+        self.converse("exec", place, async move {
             if let Some(socket) = opened.await {
                 converse(Session::Socket(Box::new(socket)), wire, protocol).await;
             }
@@ -113,24 +114,46 @@ async fn converse(mut session: Session, mut wire: Wire, protocol: &str) {
     }
 }
 
-/// Takes one message from the user; input for which there is no room comes back.
-async fn said(wire: &mut Wire, mut message: Bytes) -> Bytes {
+/// What one message of a user says.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Standard input.
+    Input(Bytes),
+    /// Nothing follows on it.
+    InputEnds,
+    /// The terminal has so many columns and rows.
+    Size(u16, u16),
+    /// Nothing that matters here.
+    Nothing,
+}
+
+/// Reads a message: its channel, and what that carries.
+pub fn parts(mut message: Bytes) -> Said {
     if message.is_empty() {
-        return Bytes::new();
+        return Said::Nothing;
     }
     let channel = message.split_to(1)[0];
     match channel {
-        STDIN => return wire.send(Channel::Stdin, message).await,
+        STDIN => Said::Input(message),
         RESIZE => {
-            if let Ok(size) = serde_json::from_slice::<Size>(&message) {
-                let mut bytes = size.width.to_be_bytes().to_vec();
-                bytes.extend_from_slice(&size.height.to_be_bytes());
-                // Without room for it a size is not worth waiting for.
-                wire.send(Channel::Resize, bytes.into()).await;
-            }
+            serde_json::from_slice(&message).map_or(Said::Nothing, |Size { width, height }| Said::Size(width, height))
         }
-        CLOSE if message.first() == Some(&STDIN) => wire.end(Channel::Stdin).await,
-        _ => {}
+        CLOSE if message.first() == Some(&STDIN) => Said::InputEnds,
+        _ => Said::Nothing,
+    }
+}
+
+/// Takes one message from the user; input for which there is no room comes back.
+async fn said(wire: &mut Wire, message: Bytes) -> Bytes {
+    match parts(message) {
+        Said::Input(input) => return wire.send(Channel::Stdin, input).await,
+        Said::InputEnds => wire.end(Channel::Stdin).await,
+        Said::Size(columns, rows) => {
+            let bytes = [columns.to_be_bytes(), rows.to_be_bytes()].concat();
+            // Without room for it a size is not worth waiting for.
+            wire.send(Channel::Resize, bytes.into()).await;
+        }
+        Said::Nothing => {}
     }
     Bytes::new()
 }
@@ -159,7 +182,7 @@ pub fn outcome(close: &StreamClose, protocol: &str) -> Vec<u8> {
         Status { status: "Success".into(), ..Status::default() }
     };
     match protocol {
-        V5 | V4 => skiff_proto::json::encode(&status),
+        V5 | V4 | V4_TEXT => skiff_proto::json::encode(&status),
         // Silence is success.
         _ => status.message.into_bytes(),
     }

@@ -7,13 +7,20 @@ mod pipe;
 mod portforward;
 mod session;
 mod socket;
-mod spdy;
-mod wire;
+pub mod spdy;
+pub mod wire;
+
+#[cfg(test)]
+pub use exec::parts;
+pub use socket::{UPGRADE, words};
+#[cfg(test)]
+pub use socket::{from_base64, limits};
 
 use super::Rest;
 use super::path::Place;
 use super::query::Query;
 use super::respond::Answer;
+use crate::guard::{self, Asked};
 use crate::registry::{ApiError, ApiResult};
 use http::{Method, Request};
 use skiff_world::Identity;
@@ -28,6 +35,13 @@ pub fn is_stream(place: &Place) -> bool {
 }
 
 impl Rest {
+    /// Talks with a user whose connection has changed over; a defect met there ends the talk and nothing else.
+    fn converse(&self, name: &'static str, place: &Place, talk: impl Future<Output = ()> + Send + 'static) {
+        let path = format!("{}/{}", place.namespace, place.name);
+        let what = Asked { verb: name.into(), path, grpc: false };
+        self.world.spawn(name, guard::contain(self.world.clone(), what, talk));
+    }
+
     /// Opens a stream.
     pub(super) async fn stream(&self, identity: Identity, place: Place, request: Request<Body>) -> ApiResult<Answer> {
         let pods = self.registry.resource("", "v1", "pods")?;

@@ -64,7 +64,7 @@ impl Rest {
         let dialer = Dialer { rest: self.clone(), identity: identity.clone(), place: place.clone() };
         if let Some(upgrade) = spdy_handshake(&mut request, &[PORT_FORWARD]) {
             let (answer, opened) = upgrade.grant();
-            self.world.spawn("port-forward", async move {
+            self.converse("port-forward", place, async move {
                 if let Some(pipe) = opened.await {
                     forward(Speech::Spdy(Box::new(Streams::new(pipe))), dialer).await;
                 }
@@ -75,7 +75,7 @@ impl Rest {
         let protocol = upgrade.protocol;
         let ports = ports(query, protocol)?;
         let (answer, opened) = upgrade.grant();
-        self.world.spawn("port-forward", async move {
+        self.converse("port-forward", place, async move {
             let Some(socket) = opened.await else { return };
             let speech = match protocol {
                 TUNNELLED => Speech::Spdy(Box::new(Streams::new(Pipe::Socket(Box::new(socket))))),
@@ -112,6 +112,7 @@ impl Dialer {
             pod: self.place.name.clone(),
             port: port.into(),
             pod_uid: String::new(),
+            by_address: false,
         };
         self.rest.dial(&self.identity, stream_open::Request::PortForward(request)).await
     }

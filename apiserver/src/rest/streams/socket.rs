@@ -2,6 +2,8 @@
 
 use crate::registry::{ApiError, ApiResult};
 use crate::rest::respond::Answer;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -31,9 +33,19 @@ pub struct Handshake {
 }
 
 /// A socket that is open.
-pub struct Socket(WebSocketStream<TokioIo<Upgraded>>);
+pub struct Socket {
+    stream: WebSocketStream<TokioIo<Upgraded>>,
+    /// For clients that only speak text: the channel is a digit, what follows is base64.
+    base64: bool,
+}
 
-fn words(headers: &HeaderMap, name: header::HeaderName) -> Vec<String> {
+/// How much of a socket is taken at once.
+pub fn limits() -> WebSocketConfig {
+    WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE))
+}
+
+/// The words of a header that is a list.
+pub fn words(headers: &HeaderMap, name: header::HeaderName) -> Vec<String> {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(|word| word.trim().to_string()).collect()
 }
@@ -73,22 +85,42 @@ impl Handshake {
         if let Ok(accept) = HeaderValue::from_str(&self.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
+        let base64 = self.protocol.contains("base64");
         let opened = async move {
             let upgraded = tokio::time::timeout(UPGRADE, self.on_upgrade).await.ok()?.ok()?;
-            let config = WebSocketConfig::default().max_message_size(Some(MESSAGE)).max_frame_size(Some(MESSAGE));
-            Some(Socket(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await))
+            let io = TokioIo::new(upgraded);
+            let stream = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits())).await;
+            Some(Socket { stream, base64 })
         };
         (response, opened)
     }
+}
+
+/// A message whose channel is a digit; anything else is no message.
+pub fn from_base64(text: &[u8]) -> Option<Bytes> {
+    let (channel, data) = text.split_first()?;
+    let channel = channel.checked_sub(b'0').filter(|channel| *channel < 10)?;
+    let mut message = vec![channel];
+    STANDARD.decode_vec(data, &mut message).ok()?;
+    Some(message.into())
+}
+
+fn to_base64(message: &[u8]) -> String {
+    let Some((channel, data)) = message.split_first() else { return String::new() };
+    let mut text = String::from(char::from(b'0' + channel % 10));
+    STANDARD.encode_string(data, &mut text);
+    text
 }
 
 impl Socket {
     /// The next message that carries something, whole; `None`: the user is gone. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Option<Bytes> {
         loop {
-            match self.0.next().await?.ok()? {
-                Message::Binary(bytes) => return Some(bytes),
-                Message::Text(text) => return Some(text.into()),
+            match self.stream.next().await?.ok()? {
+                Message::Binary(bytes) if !self.base64 => return Some(bytes),
+                Message::Text(text) if !self.base64 => return Some(text.into()),
+                Message::Binary(bytes) => return from_base64(&bytes),
+                Message::Text(text) => return from_base64(text.as_bytes()),
                 Message::Close(_) => return None,
                 // Pings are answered below.
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
@@ -106,7 +138,8 @@ impl Socket {
 
     /// Sends a message as it is.
     pub async fn put(&mut self, message: Bytes) -> Option<()> {
-        tokio::time::timeout(WRITE, self.0.send(Message::Binary(message))).await.ok()?.ok()
+        let message = if self.base64 { Message::text(to_base64(&message)) } else { Message::Binary(message) };
+        tokio::time::timeout(WRITE, self.stream.send(message)).await.ok()?.ok()
     }
 
     /// Says goodbye, and waits a little for the other end to do so.
@@ -114,8 +147,8 @@ impl Socket {
         let goodbye = async {
             // client-go takes an end without a code for a failure.
             let normal = CloseFrame { code: CloseCode::Normal, reason: Default::default() };
-            let _ = self.0.close(Some(normal)).await;
-            while let Some(Ok(_)) = self.0.next().await {}
+            let _ = self.stream.close(Some(normal)).await;
+            while let Some(Ok(_)) = self.stream.next().await {}
         };
         let _ = tokio::time::timeout(UPGRADE, goodbye).await;
     }

@@ -49,6 +49,17 @@ impl Rest {
     }
 }
 
+impl Rest {
+    /// Opens a stream to a node's kubelet for a user who has been let in already.
+    pub(in crate::rest) async fn dial_node(&self, node: &str, request: stream_open::Request) -> ApiResult<Wire> {
+        let (to, incoming) = mpsc::channel(WAITING);
+        let (component, node) = ("kubelet".into(), node.into());
+        let open = StreamOpen { component, node, request: Some(request) };
+        let from = self.tunnels.connect(open, ReceiverStream::new(incoming)).await?;
+        Ok(Wire { to, from, credit: INITIAL_CREDIT, ended: false })
+    }
+}
+
 impl Wire {
     /// What comes next. Cancelling it loses nothing.
     pub async fn next(&mut self) -> Event {

@@ -85,6 +85,76 @@ fn protobuf_goes_in_and_comes_out_in_its_envelope() {
 }
 
 #[test]
+fn refusals_and_answers_to_actions_have_the_form_that_was_asked_for() {
+    with_server(|server| async move {
+        let http = server.http();
+        let protobuf = format!("accept: {PROTOBUF},application/json");
+        let got = http.ask("GET", &format!("{PODS}/none"), &[&protobuf], "").await;
+        assert_eq!((got.code, got.content_type()), (404, PROTOBUF), "{}", got.text());
+        let (meta, raw) = open(&got.body);
+        let status = metav1::Status::decode(raw.as_slice()).expect("a Status");
+        assert!(meta.contains("v1") && meta.contains("Status"), "{meta}");
+        assert_eq!((status.reason.as_str(), status.code), ("NotFound", 404));
+        let got = http.ask("GET", &format!("{PODS}/none"), &["accept: application/yaml"], "").await;
+        assert_eq!((got.code, got.content_type()), (404, "application/yaml"));
+        assert!(got.text().contains("\nreason: NotFound\n"), "{}", got.text());
+        let stranger = server.http_as(Identity::new("stranger", &[]));
+        let got = stranger.ask("GET", PODS, &[&protobuf], "").await;
+        assert_eq!((got.code, got.content_type()), (403, PROTOBUF));
+
+        let template =
+            json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let spec = json!({"replicas": 2, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+        let sets = "/apis/apps/v1/namespaces/default/replicasets";
+        http.post(sets, &json!({"metadata": {"name": "r"}, "spec": spec})).await;
+        let got = http.ask("GET", &format!("{sets}/r/scale"), &[&protobuf], "").await;
+        assert_eq!(got.content_type(), PROTOBUF, "{}", got.text());
+        let (meta, raw) = open(&got.body);
+        let scale = skiff_proto::autoscalingv1::Scale::decode(raw.as_slice()).expect("a Scale");
+        assert!(meta.contains("autoscaling/v1") && meta.contains("Scale"), "{meta}");
+        assert_eq!((scale.spec.replicas, scale.status.selector.as_str()), (2, "a=b"));
+
+        http.post(PODS, &pod("p")).await;
+        let binding = json!({"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}).to_string();
+        let got = http.ask("POST", &format!("{PODS}/p/binding"), &[&protobuf], binding).await;
+        let (meta, raw) = open(&got.body);
+        assert!(got.code == 201 && meta.contains("Status"), "{} {meta}", got.code);
+        assert_eq!(metav1::Status::decode(raw.as_slice()).expect("a Status").status, "Success");
+    });
+}
+
+#[test]
+fn yaml_is_read_as_strictly_as_json_and_tables_are_written_in_it() {
+    with_server(|server| async move {
+        let http = server.http();
+        let json = r#"{"metadata":{"name":"p"},"spec":{"containers":[{"name":"c","image":"i","image":"j","imagee":"k"}],"nodeName":"a","nodeName":"b"}}"#;
+        let yaml = "metadata: {name: p}\nspec:\n  containers:\n  - {name: c, image: i, image: j, imagee: k}\n  nodeName: a\n  nodeName: b\n";
+        let mut answers = vec![];
+        for (kind, body) in [("json", json), ("yaml", yaml)] {
+            let content_type = format!("content-type: application/{kind}");
+            let got = http.ask("POST", &format!("{PODS}?fieldValidation=Strict"), &[&content_type], body).await;
+            assert_eq!(got.code, 400, "{}", got.text());
+            answers.push(got.json()["message"].as_str().unwrap_or_default().to_string());
+            let got = http.ask("POST", &format!("{PODS}?dryRun=All"), &[&content_type], body).await;
+            assert_eq!((got.code, got.warnings().len()), (201, 3), "{:?}", got.warnings());
+        }
+        assert_eq!(answers[0], answers[1]);
+        for part in [
+            "duplicate field \"spec.containers[0].image\"",
+            "unknown field \"spec.containers[0].imagee\"",
+            "duplicate field \"spec.nodeName\"",
+        ] {
+            assert!(answers[1].contains(part), "{part}: {}", answers[1]);
+        }
+        http.post(PODS, &pod("p")).await;
+        let table = "accept: application/yaml;as=Table;v=v1;g=meta.k8s.io";
+        let got = http.ask("GET", PODS, &[table], "").await;
+        assert_eq!(got.content_type(), "application/yaml");
+        assert!(got.text().contains("kind: Table\n"), "{}", got.text());
+    });
+}
+
+#[test]
 fn tables_have_kubectls_columns() {
     with_server(|server| async move {
         let http = server.http();

@@ -2,6 +2,7 @@
 
 pub mod forms;
 mod objects;
+mod proxy;
 mod reviews;
 mod streams;
 mod watch;

@@ -109,6 +109,34 @@ fn a_command_talks_over_a_websocket() {
 }
 
 #[test]
+fn a_client_that_speaks_text_says_channels_in_digits_and_data_in_base64() {
+    with_server(|server| async move {
+        let mut node = node(&server).await;
+        let headers = [
+            "connection: Upgrade",
+            "upgrade: websocket",
+            "sec-websocket-version: 13",
+            "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
+            "sec-websocket-protocol: v4.base64.channel.k8s.io",
+        ];
+        let path = format!("{POD}/exec?command=cat&stdin=true&stdout=true");
+        let response = server.http().send("GET", &path, &headers, "").await;
+        assert_eq!(response.headers()["sec-websocket-protocol"], "v4.base64.channel.k8s.io");
+        let upgraded = hyper::upgrade::on(response).await.expect("upgraded");
+        let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
+        let (id, _) = node.next().await;
+        socket.send(Said::text("0aW5wdXQ=")).await.expect("sent");
+        assert!(matches!(node.next().await, (_, tunnel_frame::Body::Data(d)) if d.data == b"input"[..]));
+        node.send(id, tunnel_frame::Body::Data(data(b"output"))).await;
+        let said = socket.next().await.expect("output").expect("no error");
+        assert_eq!(said, Said::text("1b3V0cHV0"));
+        // What is no base64 ends it.
+        socket.send(Said::text("0?")).await.expect("sent");
+        assert!(matches!(socket.next().await, None | Some(Ok(Said::Close(_))) | Some(Err(_))));
+    });
+}
+
+#[test]
 fn what_is_not_spoken_is_refused_and_nothing_stays_open() {
     with_server(|server| async move {
         let mut node = node(&server).await;

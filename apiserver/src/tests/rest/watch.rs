@@ -137,3 +137,27 @@ fn a_watched_table_has_its_columns_once() {
         }
     });
 }
+
+#[test]
+fn a_watch_without_an_end_of_its_own_ends_within_the_hour_and_says_each_minute_how_far_it_is() {
+    with_server(|server| async move {
+        let http = server.http();
+        make(&http, "old", "x").await;
+        // It asks for nothing that was, and names no revision: it begins now.
+        let path =
+            format!("{MAPS}?watch=1&sendInitialEvents=false&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=1");
+        let mut events = Events::open(&http, &path, &[]).await;
+        let began = server.world.now();
+        for minute in 1..=3 {
+            // A write in each minute, just before it is over.
+            server.world.sleep(std::time::Duration::from_secs(55)).await;
+            make(&http, &format!("new{minute}"), "x").await;
+            assert_eq!(events.brief().await, format!("ADDED new{minute}"));
+            assert_eq!(events.next().await.map(|event| event["type"].clone()), Some(json!("BOOKMARK")));
+            assert_eq!((server.world.now() - began).as_secs(), 60 * minute);
+        }
+        while events.next().await.is_some() {}
+        let minutes = (server.world.now() - began).as_secs() / 60;
+        assert!((30..=60).contains(&minutes), "{minutes} minutes");
+    });
+}

@@ -1,6 +1,8 @@
 //! A conversation with the real kubectl on a real cluster: what a person types, and what a person sees. It must hold for
 //! whatever kubectl the machine has: Debian's is years older than the newest.
 
+mod doors;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Output, Stdio};
 
@@ -87,8 +89,12 @@ fn kubectl_works_unchanged() {
     rights(&k);
     applying(&k);
     reading(&k);
+    doors::every_kind(&k);
     streams(&k);
     tokens(&k);
+    doors::reaching(&k);
+    doors::missing(&k);
+    doors::looking_into(&k);
     making(&k);
     bounding(&k);
     changing(&k);
@@ -455,6 +461,16 @@ fn deleting(k: &Kubectl<'_>) {
     assert_eq!(k.field(&format!("rs/{set}"), ".metadata.ownerReferences"), "");
     k.ok(&["delete", "rs", &set]);
     k.ok(&["delete", "pods", "-l", "app=counter", "--grace-period=1", "--ignore-not-found"]);
+    // The foreground waits for what is owned; in the background it goes by itself; a wait sees the end.
+    for (cascade, name) in [("foreground", "front"), ("background", "back")] {
+        let image = "--image=skiff/demo";
+        k.ok(&["create", "deployment", name, image, "--replicas=1", "--", "/demo", "echo"]);
+        k.ok(&["rollout", "status", &format!("deployment/{name}"), "--timeout=60s"]);
+        k.ok(&["delete", "deployment", name, &format!("--cascade={cascade}")]);
+        let left = k.ok(&["get", "rs", "-l", &format!("app={name}"), "-o", "name"]);
+        assert!(left.is_empty() || cascade == "background", "the owner was the last to go: {left}");
+        k.ok(&["wait", "--for=delete", "pod", "-l", &format!("app={name}"), "--timeout=60s"]);
+    }
     let deleted = k.ok(&["delete", "-f", GUESTBOOK, "--ignore-not-found"]);
     has(&deleted, &["deployment.apps \"guestbook\" deleted"]);
     k.ok(&["delete", "pods", "--all", "--force", "--grace-period=0", "--ignore-not-found"]);
