@@ -5,6 +5,7 @@ NODES ?= 3
 SEEDS ?= 1000
 ROUNDS ?= 100
 CASES ?= 1000000
+FIRST ?= 0
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 export SKIFF_HOME
 
@@ -61,7 +62,7 @@ e2e: build image
 
 ## The faults of the end-to-end tests, for many rounds; prints how long each took to converge.
 faults: build image
-	$(E2E) SKIFF_FAULT_ROUNDS=$(ROUNDS) cargo nextest run --workspace --profile faults --no-capture
+	$(E2E) SKIFF_FAULT_ROUNDS=$(ROUNDS) SKIFF_FAULT_FIRST=$(FIRST) cargo nextest run --workspace --profile faults --no-capture
 
 ## Figures beside a floor or a peer; never a test. WHAT="pods creates" takes some of them.
 bench: build image

@@ -5,6 +5,7 @@ use anyhow::Result;
 use skiff_world::World;
 
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::say::say;
 use crate::spec::ClusterSpec;
 use crate::up::{Wanted, settle};
@@ -12,7 +13,7 @@ use crate::{hosts, pki};
 
 /// Writes the cluster's spec, the certificates and the kubeconfig, and says who is who.
 pub fn pki(layout: &Layout, wanted: &Wanted) -> Result<()> {
-    let spec = settle(layout, wanted, &World::real("pki"))?;
+    let spec = settle(layout, wanted, &World::real("pki"), &Machine::this(layout))?;
     say!("{:<20} {:<34} GROUP", "CERTIFICATE", "USER");
     for (file, user, group) in pki::identities(&spec)? {
         say!("{file:<20} {user:<34} {group}");

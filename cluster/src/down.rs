@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use skiff_world::World;
 
 use crate::layout::Layout;
+use crate::machine::Machine;
 use crate::say::say;
 use crate::spec::ClusterSpec;
 use crate::supervisor::{SUPERVISOR, programs};
@@ -56,6 +57,7 @@ pub async fn run(layout: Layout, options: Options) -> Result<()> {
             _ => {}
         }
         remove_dir(&layout.dir())?;
+        Machine::this(&layout).leave(&layout);
         say!("deleted {}", layout.dir().display());
     } else if layout.dir().exists() {
         say!("its data is kept in {} (`skiff down --purge` deletes it)", layout.dir().display());

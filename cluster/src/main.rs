@@ -7,6 +7,7 @@ mod down;
 mod hosts;
 mod layout;
 mod logging;
+mod machine;
 mod pki;
 mod process;
 mod say;

@@ -76,7 +76,8 @@ pub fn signal(path: &Path, signal: Signal) -> Result<bool> {
     }
 }
 
-fn open(path: &Path) -> Result<File> {
+/// Opens the file of a lock, and makes it if it is not there.
+pub fn open(path: &Path) -> Result<File> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     }

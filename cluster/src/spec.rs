@@ -123,6 +123,11 @@ impl ClusterSpec {
         })
     }
 
+    /// All its ranges: of nodes, of Pods, of Services.
+    pub fn networks(&self) -> [Ipv4Net; 3] {
+        [self.node_network, self.pod_network, self.service_network]
+    }
+
     /// The host's address in the node network, where the API server listens.
     pub fn host_address(&self) -> Ipv4Addr {
         nth(self.node_network, 1)

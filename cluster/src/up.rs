@@ -15,6 +15,7 @@ use skiff_world::World;
 
 use crate::layout::Layout;
 use crate::logging::{FORMAT, LogFormat};
+use crate::machine::Machine;
 use crate::say::say;
 use crate::spec::{ClusterSpec, StoreSpec};
 use crate::supervisor::{SUPERVISOR, open_log, programs};
@@ -73,7 +74,7 @@ pub async fn run(layout: Layout, options: Options, format: LogFormat) -> Result<
     let progress = Progress::new();
 
     progress.step("address ranges, settings, certificates");
-    let spec = settle(&layout, &options.wanted, &world)?;
+    let spec = settle(&layout, &options.wanted, &world, &Machine::this(&layout))?;
 
     progress.step("hosts and links");
     hosts::ensure(&layout, &spec)?;
@@ -93,18 +94,21 @@ pub async fn run(layout: Layout, options: Options, format: LogFormat) -> Result<
 }
 
 /// Writes down what the cluster is to be, and makes the certificates and the administrator's kubeconfig for it.
-pub fn settle(layout: &Layout, wanted: &Wanted, world: &World) -> Result<ClusterSpec> {
-    let spec = specify(layout, wanted)?;
+/// Nobody else on the machine does that at the same time, so that no two clusters choose the same addresses.
+pub fn settle(layout: &Layout, wanted: &Wanted, world: &World, machine: &Machine) -> Result<ClusterSpec> {
+    let _turn = machine.turn()?;
+    let spec = specify(layout, wanted, machine)?;
     let text = serde_yaml::to_string(&spec).context("write the cluster's spec")?;
     std::fs::create_dir_all(layout.dir()).with_context(|| format!("create {}", layout.dir().display()))?;
     pki::write_atomically(&layout.spec(), text.as_bytes(), 0o644)?;
+    machine.enter(layout)?;
     pki::ensure(layout, &spec, world)?;
     pki::write_private(&layout.admin_kubeconfig(), pki::kubeconfig(layout, &spec)?.as_bytes())?;
     Ok(spec)
 }
 
 /// The cluster as it is to be: as it was, with what the options change; or a new one.
-fn specify(layout: &Layout, options: &Wanted) -> Result<ClusterSpec> {
+fn specify(layout: &Layout, options: &Wanted, machine: &Machine) -> Result<ClusterSpec> {
     let nodes = options.nodes;
     if let Some(n) = nodes {
         anyhow::ensure!((1..=MOST_NODES).contains(&n), "--nodes {n}: must be from 1 to {MOST_NODES}");
@@ -114,6 +118,7 @@ fn specify(layout: &Layout, options: &Wanted) -> Result<ClusterSpec> {
             let zones = options.zones.clone().unwrap_or_default();
             let store = options.store.clone().unwrap_or(StoreSpec::Embedded);
             let mut taken = hosts::taken_networks()?;
+            taken.extend(machine.others(layout).iter().flat_map(ClusterSpec::networks));
             taken.extend(networks_of_other_clusters(layout));
             ClusterSpec::choose(layout.name(), nodes.unwrap_or(3), zones, store, &taken).map_err(anyhow::Error::msg)?
         }
@@ -165,7 +170,7 @@ fn networks_of_other_clusters(layout: &Layout) -> Vec<ipnet::Ipv4Net> {
         .filter_map(|e| e.ok()?.file_name().into_string().ok())
         .filter(|name| name != layout.name())
         .filter_map(|name| ClusterSpec::read(&Layout::new(layout.home(), &name)).ok().flatten())
-        .flat_map(|spec| [spec.node_network, spec.pod_network, spec.service_network])
+        .flat_map(|spec| spec.networks())
         .collect()
 }
 
@@ -306,5 +311,36 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clusters_in_different_folders_choose_different_addresses() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = Machine::at(&dir.path().join("run"));
+        let cluster = Named { name: "x".to_owned() };
+        let wanted = Wanted {
+            cluster,
+            nodes: Some(1),
+            zones: None,
+            store: None,
+            node_grace: None,
+            lost_node_tolerance: None,
+            event_ttl: None,
+        };
+        // Neither runs: all that is there of the first one are its files.
+        let settled = |home: &str| {
+            let layout = Layout::new(&dir.path().join(home), "x");
+            settle(&layout, &wanted, &World::real("up-test"), &machine).unwrap()
+        };
+        let (one, two) = (settled("one"), settled("two"));
+        for (a, b) in one.networks().into_iter().zip(two.networks()) {
+            assert_ne!(a, b);
+        }
+        assert_eq!(settled("one").networks(), one.networks(), "what was chosen stays");
     }
 }

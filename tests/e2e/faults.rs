@@ -2,7 +2,7 @@
 //! Docker Engine that restarts, an etcd member that is lost. After each the cluster converges by itself, no container has
 //! restarted that need not, and nothing is left over; the time that it took is printed.
 //!
-//! A few rounds in the suite; `make faults ROUNDS=100` takes many. (The machine's clock is never set: steps of the clock are
+//! A few rounds in the suite; `make faults ROUNDS=100` takes many, `make faults FIRST=100 ROUNDS=20` the next twenty. (The machine's clock is never set: steps of the clock are
 //! the simulation's.)
 
 use std::path::PathBuf;
@@ -18,12 +18,15 @@ fn workload() -> String {
     Web::new(3).on_port(30083).probed().pod(json!({"terminationGracePeriodSeconds": 2})).yaml()
 }
 
-/// How many rounds a fault is tried in.
-fn rounds(usual: u64) -> u64 {
-    match std::env::var("SKIFF_FAULT_ROUNDS") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("SKIFF_FAULT_ROUNDS={text}: not a number")),
+/// The rounds in which a fault is tried. Many of them can be taken in several stretches: each round is the same wherever
+/// one begins.
+fn rounds(usual: u64) -> std::ops::Range<u64> {
+    let number = |name: &str, usual| match std::env::var(name) {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text}: not a number")),
         Err(_) => usual,
-    }
+    };
+    let first = number("SKIFF_FAULT_FIRST", 0);
+    first..first + number("SKIFF_FAULT_ROUNDS", usual)
 }
 
 /// Numbers that differ from round to round and are the same in every run (SplitMix64's finish).
@@ -78,7 +81,7 @@ fn processes_killed_in_the_middle_of_rollouts() {
     let cluster = Cluster::up_with("kills", &["--nodes", "2"]);
     deployed(&cluster);
     let victims = ["server", "agent-node-1", "agent-node-2"];
-    for round in 0..rounds(6) {
+    for round in rounds(6) {
         roll(&cluster);
         std::thread::sleep(Duration::from_millis(draw(round, 1500)));
         let victim = victims[(round % victims.len() as u64) as usize];
@@ -113,7 +116,7 @@ fn links_that_flap() {
         expect_success("ip link set", &output);
     };
     roll(&cluster);
-    for round in 0..rounds(5) {
+    for round in rounds(5) {
         let node = ["node-1", "node-2"][(round % 2) as usize];
         link(node, "down");
         std::thread::sleep(Duration::from_millis(200 + draw(round, 1800)));
@@ -203,7 +206,7 @@ fn an_etcd_member_is_lost_and_comes_back() {
     cluster.up_again(&["--nodes", "2"]);
     deployed(&cluster);
     let members = cluster.etcd.len();
-    for round in 0..rounds(members as u64) {
+    for round in rounds(members as u64) {
         let member = (round % members as u64) as usize;
         roll(&cluster);
         std::thread::sleep(Duration::from_millis(draw(round, 800)));

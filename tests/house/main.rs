@@ -76,6 +76,17 @@ fn every_file_says_what_it_is_for() {
 }
 
 #[test]
+fn every_field_of_a_kind_is_described() {
+    let bad = "message Pod {\n  // Its name.\n  string name = 1;\n  map<string, string> labels = 2 [(x) = true];\n}";
+    let good = "message Pod {\n  option (x) = 1;\n  // Its name.\n  string name = 1;\n}\nenum E {\n  A = 0;\n}";
+    bites(rules::described, "x.proto", bad, good);
+    let protos: Vec<Source> =
+        sources("proto").into_iter().filter(|p| p.path.starts_with("proto/protos/k8s/")).collect();
+    assert!(protos.len() > 8, "only {} files with kinds found", protos.len());
+    no_complaints(protos.iter().flat_map(rules::described).collect());
+}
+
+#[test]
 fn no_file_is_too_long() {
     let long = "//! Long.\n".repeat(rules::LONGEST_FILE + 1);
     let longest = "//! Long.\n".repeat(rules::LONGEST_FILE);

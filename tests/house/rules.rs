@@ -49,6 +49,31 @@ pub(crate) fn opening(source: &Source) -> Vec<String> {
     vec![format!("{}: does not open with `//!` and what it is for", source.path)]
 }
 
+/// Every field of a message says what it is, in a comment above it: that is what `explain` prints.
+pub(crate) fn described(source: &Source) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let (mut depth, mut above) = (0usize, "");
+    for (number, line) in source.text.lines().enumerate() {
+        let line = line.trim();
+        if depth > 0 && is_field(line) && !above.starts_with("//") {
+            complaints.push(format!("{}:{}: no word about {line}", source.path, number + 1));
+        }
+        if !line.starts_with("//") {
+            depth = (depth + line.matches('{').count()).saturating_sub(line.matches('}').count());
+        }
+        above = line;
+    }
+    complaints
+}
+
+/// A type, a name, and its number.
+fn is_field(line: &str) -> bool {
+    let Some((left, right)) = line.split_once(" = ") else { return false };
+    let words = left.rsplit_once("> ").map_or(left, |(_, name)| name).split(' ').count();
+    let number = right.starts_with(|c: char| c.is_ascii_digit());
+    number && !line.starts_with("//") && !line.starts_with("option ") && (words > 1 || left.contains("> "))
+}
+
 /// A file that is too long has more than one subject.
 pub(crate) fn length(source: &Source) -> Vec<String> {
     let lines = source.text.lines().count();

@@ -11,7 +11,7 @@ mod why;
 
 use skiff_tests::simulation::minimise::minimise;
 use skiff_tests::simulation::plan::Plan;
-use skiff_tests::simulation::{Size, complaints, ideal, law_of, laws, run, run_plan, story};
+use skiff_tests::simulation::{Size, complaints_of, ideal, law_of, laws, run_plan, story};
 use skiff_tests::traps::{self, Killer};
 use skiff_world::mutants::{self, Mutant};
 
@@ -21,22 +21,23 @@ const SEEDS: std::ops::Range<u64> = 0..6;
 #[test]
 fn one_seed_is_one_run() {
     let size = Size { acts: 6, troubles: 4, ..Size::default() };
-    let (one, two) = (run(1, size), run(1, size));
+    let run = |seed| run_plan(&Plan::sized(seed, size));
+    let (one, two) = (run(1), run(1));
     let differ = one.trace.iter().zip(&two.trace).find(|(one, two)| one != two);
     assert_eq!(differ, None, "the first lines in which the traces differ");
     assert_eq!(one.trace.len(), two.trace.len());
     assert_eq!(one.digest, two.digest, "the same lines, and other traffic");
-    assert_ne!(one.digest, run(2, size).digest);
+    assert_ne!(one.digest, run(2).digest);
 }
 
 #[test]
 fn whatever_goes_wrong_laws_hold_and_everybody_gets_what_they_asked_for() {
     for seed in SEEDS {
-        let size = Size::default();
-        let outcome = run(seed, size).value;
+        let plan = Plan::sized(seed, Size::default());
+        let outcome = run_plan(&plan).value;
         assert_eq!(outcome.complaints(), Vec::<String>::new(), "seed {seed}");
         assert!(outcome.versions > 100, "seed {seed}: hardly anything happened");
-        assert_eq!(outcome.picture, ideal(seed, size), "seed {seed} ends otherwise than without faults");
+        assert_eq!(outcome.picture, ideal(&plan), "seed {seed} ends otherwise than without faults");
     }
 }
 
@@ -50,8 +51,8 @@ fn each_deliberate_fault_is_caught() {
     for row in traps::table().expect("docs/traps.md is a good table") {
         let Killer::Seed { seed, law } = row.killer else { continue };
         // Where the code has changed, chance has too: then some other seed does it.
-        let mut seeds = std::iter::once(seed).chain(0..50);
-        let breaks = |seed| complaints(seed, Size::default()).iter().any(|complaint| law_of(complaint) == law);
+        let mut seeds = std::iter::once(seed).chain(0..400);
+        let breaks = |seed| complaints_of(&Plan::of_seed(seed)).iter().any(|complaint| law_of(complaint) == law);
         assert!(seeds.any(|seed| mutants::with(row.mutant, || breaks(seed))), "{:?} survives", row.mutant);
         tried += 1;
     }
@@ -60,7 +61,7 @@ fn each_deliberate_fault_is_caught() {
 
 #[test]
 fn a_run_that_fails_is_made_small_and_told() {
-    let plan = Plan::of_seed(2, Size { acts: 5, troubles: 5, ..Size::default() });
+    let plan = Plan::sized(2, Size { acts: 5, troubles: 5, ..Size::default() });
     let (small, told) = mutants::with(Mutant::OldDelete, || {
         let small = minimise(&plan, laws::REVISIONS).plan;
         let run = run_plan(&small);

@@ -117,6 +117,8 @@ mutants! {
     SurplusStays,
     /// Containers of Pods that nobody knows any more stay.
     LeftoversStay,
+    /// A key that is done is queued again, as if it had failed.
+    NeverDone,
 }
 
 #[cfg(not(feature = "mutants"))]

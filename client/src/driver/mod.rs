@@ -186,6 +186,7 @@ impl Outcome {
 /// Gives the key back to the queue, for when it is to be looked at next.
 fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
     match outcome {
+        Outcome::Done(None) if is_awake(Mutant::NeverDone) => drop(work.retry(Duration::ZERO, KEY_BACKOFF.max)),
         Outcome::Done(None) => work.done(),
         Outcome::Done(Some(time)) => work.done_until(time, Trigger::Timer("asked for by the last plan".into())),
         Outcome::Early(wait) => {

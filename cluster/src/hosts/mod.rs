@@ -59,8 +59,10 @@ fn ensure_host_leg(layout: &Layout, spec: &ClusterSpec) -> Result<()> {
     let address = spec.host_address();
     let prefix = spec.node_network.prefix_len();
     let into = std::fs::File::open(namespace::path(&switch)).context("open the switch namespace")?;
+    let of = switch.clone();
     namespace::here(move |netlink| async move {
         if index(&netlink, &link).await?.is_none() {
+            remove_port(&of, HOST_PORT)?;
             add_pair(&netlink, &link, HOST_PORT, into.as_raw_fd()).await?;
         }
         ensure_address(&netlink, &link, address, prefix).await?;
@@ -75,10 +77,11 @@ fn ensure_node(layout: &Layout, spec: &ClusterSpec, number: u32, node: &str) -> 
     let into = std::fs::File::open(namespace::path(&switch)).context("open the switch namespace")?;
     let (address, gateway) = (spec.node_address(number), spec.host_address());
     let prefix = spec.node_network.prefix_len();
-    let port = node.to_owned();
+    let (port, of) = (node.to_owned(), switch.clone());
     namespace::inside(&own, move |netlink| async move {
         set_up(&netlink, "lo").await?;
         if index(&netlink, NODE_LINK).await?.is_none() {
+            remove_port(&of, &port)?;
             add_pair(&netlink, NODE_LINK, &port, into.as_raw_fd()).await?;
         }
         ensure_address(&netlink, NODE_LINK, address, prefix).await?;
@@ -90,6 +93,21 @@ fn ensure_node(layout: &Layout, spec: &ClusterSpec, number: u32, node: &str) -> 
         }
     })?;
     attach(&switch, node)
+}
+
+/// Removes a port of the switch whose other end is not where it belongs: what an `up` that was cut short left, or one end
+/// of a link to a namespace that nobody finds any more.
+fn remove_port(switch: &str, port: &str) -> Result<()> {
+    let port = port.to_owned();
+    namespace::inside(switch, |netlink| async move {
+        match index(&netlink, &port).await? {
+            None => Ok(()),
+            Some(link) => match netlink.link().del(link).execute().await {
+                Err(e) if !is_gone(&e) => Err(e).with_context(|| format!("remove the port {port} of the switch")),
+                _ => Ok(()),
+            },
+        }
+    })
 }
 
 /// Makes `port` in the switch a port of the bridge, and sets it up.

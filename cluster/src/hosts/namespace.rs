@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
@@ -25,7 +26,7 @@ pub fn create(name: &str) -> Result<()> {
     if is_namespace(&file) {
         return Ok(());
     }
-    std::fs::create_dir_all(RUN_NETNS).context("create /run/netns")?;
+    make_mount_point()?;
     std::fs::write(&file, b"").with_context(|| format!("create {}", file.display()))?;
     on_own_thread(move || {
         unshare(CloneFlags::CLONE_NEWNET).context("make a network namespace (are you root?)")?;
@@ -35,13 +36,27 @@ pub fn create(name: &str) -> Result<()> {
     })
 }
 
+/// Makes /run/netns a mount of its own that is shared, as `ip netns` does when it finds that it is none. Would it do so
+/// after namespaces were made here, its mount would lie over them: they could be seen, and not removed.
+fn make_mount_point() -> Result<()> {
+    std::fs::create_dir_all(RUN_NETNS).context("create /run/netns")?;
+    let share = || mount(None::<&str>, RUN_NETNS, None::<&str>, MsFlags::MS_SHARED | MsFlags::MS_REC, None::<&str>);
+    if share() != Err(Errno::EINVAL) {
+        return Ok(());
+    }
+    mount(Some(RUN_NETNS), RUN_NETNS, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        .context("make /run/netns a mount of its own")?;
+    share().context("share /run/netns")
+}
+
 /// Removes the namespace `name`; nothing happens when there is none.
 pub fn remove(name: &str) -> Result<()> {
     let file = path(name);
     if !file.exists() {
         return Ok(());
     }
-    if is_namespace(&file) {
+    // More than one, if somebody mounted over it.
+    while is_namespace(&file) {
         umount2(&file, MntFlags::MNT_DETACH).with_context(|| format!("unmount {}", file.display()))?;
     }
     std::fs::remove_file(&file).with_context(|| format!("remove {}", file.display()))

@@ -7,11 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use skiff_tests::simulation::{Size, complaints, law_of};
+use skiff_tests::simulation::plan::Plan;
+use skiff_tests::simulation::{complaints_of, law_of};
 use skiff_tests::traps::{self, Killer, Row, Verdict, verdict};
+use skiff_world::World;
 use skiff_world::mutants::{self, Mutant};
 
 /// Wakes each mutant and looks what kills it.
@@ -20,7 +23,7 @@ struct Arguments {
     /// Only these mutants.
     only: Vec<String>,
     /// How many seeds a mutant may survive, where the one that the page names does not kill it.
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 400)]
     seeds: u64,
     /// A test that takes longer than this many seconds hangs, and that is a failure.
     #[arg(long, default_value_t = 300)]
@@ -42,19 +45,35 @@ fn main() -> Result<ExitCode> {
     } else {
         Programs::new()
     };
-    let mut survivors = 0;
-    for row in &rows {
-        let (sign, words) = match try_to_kill(row, &programs, &arguments)? {
-            Ok(how) => ("killed  ", how),
-            Err(why) => {
-                survivors += 1;
-                ("SURVIVES", why)
-            }
-        };
-        println!("{sign} {:<18} {words}\n         {}", format!("{:?}", row.mutant), row.trap);
-    }
-    println!("{} mutants, {survivors} survive", rows.len());
+    let world = World::real("mutants");
+    let began = world.now();
+    let survivors = try_all(&rows, &programs, &arguments)?;
+    println!("{} mutants in {} s, {survivors} survive", rows.len(), (world.now() - began).as_secs());
     Ok(if survivors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tries to kill each, as many at a time as there are processors, and says how it went. How many survive.
+fn try_all(rows: &[&Row], programs: &Programs, arguments: &Arguments) -> Result<usize> {
+    let (next, survivors) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let work = || -> Result<()> {
+        while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (sign, words) = match try_to_kill(row, programs, arguments)? {
+                Ok(how) => ("killed  ", how),
+                Err(why) => {
+                    survivors.fetch_add(1, Ordering::Relaxed);
+                    ("SURVIVES", why)
+                }
+            };
+            println!("{sign} {:<18} {words}\n         {}", format!("{:?}", row.mutant), row.trap);
+        }
+        Ok(())
+    };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().unwrap_or_else(|_| bail!("a worker panicked")))
+    })?;
+    Ok(survivors.into_inner())
 }
 
 /// How it was killed, or why it was not.
@@ -67,7 +86,7 @@ fn try_to_kill(row: &Row, programs: &Programs, arguments: &Arguments) -> Result<
 
 fn by_seed(mutant: Mutant, named: u64, law: &str, most: u64) -> Result<String, String> {
     for seed in std::iter::once(named).chain((0..most).filter(|seed| *seed != named)) {
-        let found = mutants::with(mutant, || complaints(seed, Size::default()));
+        let found = mutants::with(mutant, || complaints_of(&Plan::of_seed(seed)));
         if let Some(complaint) = found.iter().find(|complaint| law_of(complaint) == law) {
             return Ok(format!("by seed {seed}: {complaint}"));
         }

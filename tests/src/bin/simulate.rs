@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use skiff_tests::simulation::minimise::minimise;
+use skiff_tests::simulation::mix::Mix;
 use skiff_tests::simulation::plan::Plan;
 use skiff_tests::simulation::{self, Size, story};
 use skiff_world::World;
@@ -39,15 +40,18 @@ struct Arguments {
     /// Show the components' logs (RUST_LOG says which), with the time inside the simulation.
     #[arg(long)]
     log: bool,
-    /// Nodes of the cluster.
-    #[arg(long, default_value_t = Size::default().nodes)]
-    nodes: usize,
+    /// Every story large, with every kind of trouble; otherwise the seed chooses.
+    #[arg(long)]
+    whole: bool,
+    /// Nodes of the cluster, whatever the seed chooses.
+    #[arg(long)]
+    nodes: Option<usize>,
     /// Acts of the user.
-    #[arg(long, default_value_t = Size::default().acts)]
-    acts: usize,
+    #[arg(long)]
+    acts: Option<usize>,
     /// Troubles, beside the network's.
-    #[arg(long, default_value_t = Size::default().troubles)]
-    troubles: usize,
+    #[arg(long)]
+    troubles: Option<usize>,
     /// Run each seed once without faults too, and compare how both end.
     #[arg(long)]
     ideal: bool,
@@ -64,28 +68,37 @@ fn main() -> ExitCode {
     }
     // What panics is told with its run.
     std::panic::set_hook(Box::new(|_| {}));
-    let size = Size { nodes: arguments.nodes, acts: arguments.acts, troubles: arguments.troubles };
     let clean = match (arguments.minimise, arguments.seed) {
-        (Some(seed), _) => is_clean(seed, size, &arguments),
-        (None, Some(seed)) => show(seed, size, &arguments),
-        (None, None) => run_all(size, &arguments),
+        (Some(seed), _) => is_clean(seed, &arguments),
+        (None, Some(seed)) => show(seed, &arguments),
+        (None, None) => run_all(&arguments),
     };
     if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The plan of a seed, as far as it is not said otherwise.
+fn plan_of(seed: u64, arguments: &Arguments) -> Plan {
+    let mut mix = if arguments.whole { Mix::whole(Size::default()) } else { Mix::of_seed(seed) };
+    mix.size.nodes = arguments.nodes.unwrap_or(mix.size.nodes);
+    mix.size.acts = arguments.acts.unwrap_or(mix.size.acts);
+    mix.size.troubles = arguments.troubles.unwrap_or(mix.size.troubles);
+    mix.network_fails &= mix.size.troubles > 0;
+    Plan::mixed(seed, &mix)
+}
+
 /// One seed, with what there is to know about its run.
-fn show(seed: u64, size: Size, arguments: &Arguments) -> bool {
-    let run = simulation::run(seed, size);
+fn show(seed: u64, arguments: &Arguments) -> bool {
+    let run = simulation::run_plan(&plan_of(seed, arguments));
     if arguments.trace {
         run.trace.iter().for_each(|line| println!("{line}"));
     }
     let (seconds, versions) = (run.elapsed.as_secs_f64(), run.value.versions);
     println!("digest {:016x}, {seconds:.0} s inside, {versions} versions", run.digest);
-    is_clean(seed, size, arguments)
+    is_clean(seed, arguments)
 }
 
 /// Many seeds, on all processors.
-fn run_all(size: Size, arguments: &Arguments) -> bool {
+fn run_all(arguments: &Arguments) -> bool {
     let world = World::real("simulate");
     let (began, until) = (world.now(), arguments.from + arguments.seeds);
     let next = AtomicU64::new(arguments.from);
@@ -101,7 +114,7 @@ fn run_all(size: Size, arguments: &Arguments) -> bool {
                     if seed >= until {
                         return;
                     }
-                    let clean = is_clean(seed, size, arguments);
+                    let clean = is_clean(seed, arguments);
                     let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
                     if !clean {
                         failed.push(seed);
@@ -128,8 +141,8 @@ fn told(time: Duration) -> String {
 }
 
 /// Runs a seed; if it breaks a law, makes it smaller and tells the story.
-fn is_clean(seed: u64, size: Size, arguments: &Arguments) -> bool {
-    let plan = Plan::of_seed(seed, size);
+fn is_clean(seed: u64, arguments: &Arguments) -> bool {
+    let plan = plan_of(seed, arguments);
     let run = simulation::run_plan(&plan);
     let complaints = run.value.complaints();
     if let (Some(first), true) = (complaints.first(), arguments.brief) {
@@ -152,7 +165,7 @@ fn is_clean(seed: u64, size: Size, arguments: &Arguments) -> bool {
             return false;
         }
     }
-    if arguments.ideal && run.value.picture != simulation::ideal(seed, size) {
+    if arguments.ideal && run.value.picture != simulation::ideal(&plan) {
         println!("seed {seed} ends otherwise than without faults");
         return false;
     }

@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_smaller_plan_makes_sense_and_what_stays_keeps_its_time() {
-        let plan = Plan::of_seed(3, Size { acts: 40, ..Size::default() });
+        let plan = Plan::sized(3, Size { acts: 40, ..Size::default() });
         let all = timed(&plan.script);
         assert_eq!(paused(&all), plan.script);
         // It takes a rollout, and two troubles.

@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod draws;
 pub mod laws;
 pub mod minimise;
+pub mod mix;
 pub mod plan;
 mod queues;
 pub mod rest;
@@ -35,7 +36,6 @@ use skiff_world::{Identity, World};
 use cluster::Cluster;
 use plan::Plan;
 use rest::{Listing, Picture};
-use script::Wanted;
 use user::Receipt;
 use witness::{History, Record};
 
@@ -65,9 +65,6 @@ impl Default for Size {
 /// controllers for silent nodes.
 const REST_WITHIN: Duration = Duration::from_secs(1200);
 
-/// How long it then has to stay at rest.
-const REST_FOR: Duration = Duration::from_secs(60);
-
 /// What came out of a run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -85,11 +82,6 @@ impl Outcome {
         let unrest = self.picture.as_ref().err().cloned().unwrap_or_default();
         self.breaches.iter().cloned().chain(unrest).collect()
     }
-}
-
-/// Runs one seed.
-pub fn run(seed: u64, size: Size) -> Run<Outcome> {
-    run_plan(&Plan::of_seed(seed, size))
 }
 
 /// Runs a plan. A panic is a breach like any other.
@@ -116,20 +108,15 @@ pub fn law_of(complaint: &str) -> &str {
     complaint.split(": ").next().unwrap_or(complaint)
 }
 
-/// Everything that a seed has to complain of.
-pub fn complaints(seed: u64, size: Size) -> Vec<String> {
-    complaints_of(&Plan::of_seed(seed, size))
-}
-
 /// What a panic said.
 pub fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
-/// The picture in which a seed must end, whatever goes wrong: that of a run in which nothing does.
-pub fn ideal(seed: u64, size: Size) -> Result<Picture, Vec<String>> {
-    run_plan(&Plan::of_seed(seed, size).without_troubles()).value.picture
+/// The picture in which a plan must end, whatever goes wrong: that of a run in which nothing does.
+pub fn ideal(plan: &Plan) -> Result<Picture, Vec<String>> {
+    run_plan(&plan.without_troubles()).value.picture
 }
 
 async fn scenario(sim: &Sim, plan: Plan) -> Outcome {
@@ -157,7 +144,7 @@ async fn scenario(sim: &Sim, plan: Plan) -> Outcome {
         // Whatever becomes of it now, it has failed.
         return Outcome { picture: Ok(Picture::new()), breaches: early, versions };
     }
-    let mut picture = rest(&user_world, &user_client, &cluster, &plan.script.wanted(), &history, sim).await;
+    let mut picture = rest(&user_world, &user_client, &cluster, &plan, &history, sim).await;
     let (versions, breaches) = breaches(&receipts);
     if picture.is_ok() {
         let clients: Vec<Client> =
@@ -178,12 +165,13 @@ async fn rest(
     world: &World,
     client: &Client,
     cluster: &Cluster,
-    wanted: &Wanted,
+    plan: &Plan,
     history: &History,
     sim: &Sim,
 ) -> Result<Picture, Vec<String>> {
+    let wanted = plan.script.wanted();
     let look = async || match Listing::take(client).await {
-        Ok(listing) => listing.picture(wanted, cluster.nodes()),
+        Ok(listing) => listing.picture(&wanted, cluster.nodes()),
         Err(error) => Err(vec![error]),
     };
     let (began, mut pause) = (world.now(), Duration::from_secs(1));
@@ -199,7 +187,7 @@ async fn rest(
     // What is still on its way to the witness, and events that are about to be aggregated.
     world.sleep(Duration::from_secs(5)).await;
     let before = history.len();
-    world.sleep(REST_FOR).await;
+    world.sleep(plan.rest_for).await;
     let picture = look().await?;
     let records = history.records();
     let later = || records.iter().skip(before);

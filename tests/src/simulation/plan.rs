@@ -6,6 +6,7 @@ use skiff_apiserver::Retention;
 
 use super::Size;
 use super::cluster::Layout;
+use super::mix::Mix;
 use super::script::Script;
 use super::trouble::{self, Planned};
 
@@ -22,17 +23,30 @@ pub struct Plan {
     pub troubles: Vec<Planned>,
     /// Whether connections break and stall by themselves.
     pub network_fails: bool,
+    /// How long the cluster has to stay at rest in the end.
+    pub rest_for: Duration,
 }
 
 impl Plan {
-    /// The plan of a seed.
-    pub fn of_seed(seed: u64, size: Size) -> Plan {
+    /// The plan of a seed, which chooses what its story is made of.
+    pub fn of_seed(seed: u64) -> Plan {
+        Plan::mixed(seed, &Mix::of_seed(seed))
+    }
+
+    /// The plan of a seed with everything in it, of this size.
+    pub fn sized(seed: u64, size: Size) -> Plan {
+        Plan::mixed(seed, &Mix::whole(size))
+    }
+
+    /// The plan of a seed that is made of this.
+    pub fn mixed(seed: u64, mix: &Mix) -> Plan {
         Plan {
             seed,
-            nodes: size.nodes,
-            script: Script::from_seed(seed, size.acts),
-            troubles: trouble::of_seed(seed, size.troubles, size.nodes, two_servers(seed)),
-            network_fails: size.troubles > 0,
+            nodes: mix.size.nodes,
+            script: Script::of_seed(seed, mix),
+            troubles: trouble::of_seed(seed, mix, two_servers(seed)),
+            network_fails: mix.network_fails,
+            rest_for: mix.rest_for,
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::draws::Draws;
+use super::mix::{Mix, Verb};
 
 /// One thing the user asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,17 +142,17 @@ const TOO_LARGE: &str = "whale";
 const NAMES: [&str; 4] = ["web", "api", "db", "queue"];
 
 impl Script {
-    /// The script of a seed, with so many acts.
-    pub fn from_seed(seed: u64, length: usize) -> Script {
+    /// The script of a seed, of the acts that its mix has.
+    pub fn of_seed(seed: u64, mix: &Mix) -> Script {
         let mut draws = Draws::new(seed, 0x5c21_7074);
         let mut wanted = Wanted::default();
         let mut images = 0;
-        let mut acts = Vec::with_capacity(length);
-        for _ in 0..length {
-            let act = next(&mut draws, &wanted, &mut images);
+        let mut acts = Vec::with_capacity(mix.size.acts);
+        for _ in 0..mix.size.acts {
+            let act = next(&mut draws, mix, &wanted, &mut images);
             wanted.take(&act);
             // Often in quick succession, so that the acts meet controllers in the middle of something.
-            let pause = if draws.below(3) == 0 { draws.below(20_000) } else { draws.below(800) };
+            let pause = if draws.below(3) == 0 { draws.below(mix.pause) } else { draws.below(800) };
             acts.push((Duration::from_millis(pause), act));
         }
         Script { acts }
@@ -177,12 +178,27 @@ impl Script {
     }
 }
 
-fn next(draws: &mut Draws, wanted: &Wanted, images: &mut u32) -> Act {
-    if draws.below(12) == 0 {
+/// What a user does with a Deployment, each as often as it comes when all of it is on.
+const CHANCES: [Verb; 10] = [
+    Verb::Delete,
+    Verb::Expose,
+    Verb::Expose,
+    Verb::Roll,
+    Verb::Roll,
+    Verb::Roll,
+    Verb::Scale,
+    Verb::Scale,
+    Verb::Scale,
+    Verb::Scale,
+];
+
+fn next(draws: &mut Draws, mix: &Mix, wanted: &Wanted, images: &mut u32) -> Act {
+    if draws.below(12) == 0 && mix.verbs.contains(&Verb::Ask) {
         let name = TOO_LARGE.to_owned();
         return if wanted.asked.contains(&name) { Act::Withdraw(name) } else { Act::Ask(name) };
     }
-    let name = NAMES[draws.below(NAMES.len() as u64) as usize].to_owned();
+    let names = &NAMES[..mix.names.clamp(1, NAMES.len())];
+    let name = names[draws.below(names.len() as u64) as usize].to_owned();
     let mut image = || {
         *images += 1;
         format!("registry.test/app:{images}")
@@ -194,27 +210,40 @@ fn next(draws: &mut Draws, wanted: &Wanted, images: &mut u32) -> Act {
         // At least one of the two must be allowed, or no rollout could move.
         let surge = draws.number(0, 2);
         let unavailable = if surge == 0 { draws.number(1, 2) } else { draws.number(0, 2) };
-        return Act::Create(Wish { name, replicas: draws.number(1, 5), image: image(), surge, unavailable });
+        return Act::Create(Wish {
+            name,
+            replicas: draws.number(1, mix.replicas - 1),
+            image: image(),
+            surge,
+            unavailable,
+        });
     }
-    match draws.below(10) {
-        0 => Act::Delete(name),
-        1 | 2 if wanted.services.contains(&name) => Act::Unexpose(name),
-        1 | 2 => Act::Expose(name),
-        3..=5 => Act::Roll { name, image: image() },
-        _ => Act::Scale { name, replicas: draws.number(0, 6) },
+    let verbs: Vec<Verb> = CHANCES.into_iter().filter(|verb| mix.verbs.contains(verb)).collect();
+    match verbs.get(draws.below(verbs.len() as u64) as usize) {
+        Some(Verb::Delete) => Act::Delete(name),
+        Some(Verb::Expose) if wanted.services.contains(&name) => Act::Unexpose(name),
+        Some(Verb::Expose) => Act::Expose(name),
+        Some(Verb::Roll) => Act::Roll { name, image: image() },
+        _ => Act::Scale { name, replicas: draws.number(0, mix.replicas) },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulation::Size;
+
+    fn mix(acts: usize) -> Mix {
+        Mix::whole(Size { acts, ..Size::default() })
+    }
 
     #[test]
     fn a_script_follows_from_its_seed_and_does_everything_sooner_or_later() {
-        assert_eq!(Script::from_seed(7, 30), Script::from_seed(7, 30));
-        assert_ne!(Script::from_seed(7, 30), Script::from_seed(8, 30));
+        let of_seed = |seed| Script::of_seed(seed, &mix(30));
+        assert_eq!(of_seed(7), of_seed(7));
+        assert_ne!(of_seed(7), of_seed(8));
         let verbs: BTreeSet<String> = (0..20)
-            .flat_map(|seed| Script::from_seed(seed, 30).acts)
+            .flat_map(|seed| of_seed(seed).acts)
             .map(|(_, act)| act.to_string().split(' ').next().unwrap_or_default().to_owned())
             .collect();
         assert_eq!(verbs.len(), 8, "{verbs:?}");
@@ -223,7 +252,7 @@ mod tests {
     #[test]
     fn every_act_is_possible_when_its_turn_comes() {
         for seed in 0..200 {
-            let script = Script::from_seed(seed, 40);
+            let script = Script::of_seed(seed, &mix(40));
             assert!(script.makes_sense(), "seed {seed}");
         }
         let scale = (Duration::ZERO, Act::Scale { name: "web".into(), replicas: 2 });

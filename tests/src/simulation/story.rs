@@ -129,7 +129,7 @@ mod tests {
         ];
         let trace: Vec<String> = trace.iter().map(|line| (*line).to_owned()).collect();
         let complaints = ["no Pod is bound twice: revision 12 (9.000 s): Pod default/web-5f-x: was bound".to_owned()];
-        let plan = Plan::of_seed(0, Size { acts: 0, troubles: 0, nodes: 1 });
+        let plan = Plan::sized(0, Size { acts: 0, troubles: 0, nodes: 1 });
         let expected = "\
 Seed 0: 0 acts of the user, 0 troubles, a network that does not fail, 1 nodes.
 

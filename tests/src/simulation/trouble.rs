@@ -12,6 +12,7 @@ use skiff_world::sim::Sim;
 
 use super::cluster::{Cluster, Part};
 use super::draws::Draws;
+use super::mix::{Kind, Mix};
 
 /// How long somebody lies in wait for a write.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -125,18 +126,48 @@ fn server_name(server: usize) -> Part {
     if server == 0 { Part::Server } else { Part::Standby }
 }
 
-/// The troubles of a seed, in a cluster of so many nodes.
-pub fn of_seed(seed: u64, count: usize, nodes: usize, two_servers: bool) -> Vec<Planned> {
+/// The kinds of trouble, each as often as it comes when all of them are on.
+const CHANCES: [Kind; 24] = [
+    Kind::Crash,
+    Kind::Crash,
+    Kind::Crash,
+    Kind::Crash,
+    Kind::Unplug,
+    Kind::Unplug,
+    Kind::Cut,
+    Kind::End,
+    Kind::End,
+    Kind::Engine,
+    Kind::Power,
+    Kind::Wipe,
+    Kind::Blackout,
+    Kind::Full,
+    Kind::Partition,
+    Kind::Clock,
+    Kind::CrashAtWrite,
+    Kind::CrashAtWrite,
+    Kind::CrashAtWrite,
+    Kind::Slow,
+    Kind::Late,
+    Kind::Late,
+    Kind::Leaderless,
+    Kind::Leaderless,
+];
+
+/// The troubles of a seed, of the kinds that its mix has.
+pub fn of_seed(seed: u64, mix: &Mix, two_servers: bool) -> Vec<Planned> {
     let mut draws = Draws::new(seed, 0x7472_6f75);
     let mut at = Duration::ZERO;
-    let planned = |_| {
-        at += Duration::from_millis(300 + draws.below(12_000));
-        Planned { at, trouble: draw(&mut draws, nodes as u64, two_servers) }
-    };
-    (0..count).map(planned).collect()
+    let kinds: Vec<Kind> = CHANCES.into_iter().filter(|kind| mix.troubles.contains(kind)).collect();
+    let mut planned = Vec::new();
+    while planned.len() < mix.size.troubles && !kinds.is_empty() {
+        at += Duration::from_millis(300 + draws.below(mix.apart));
+        planned.push(Planned { at, trouble: draw(&mut draws, &kinds, mix.size.nodes as u64, two_servers) });
+    }
+    planned
 }
 
-fn draw(draws: &mut Draws, nodes: u64, two_servers: bool) -> Trouble {
+fn draw(draws: &mut Draws, kinds: &[Kind], nodes: u64, two_servers: bool) -> Trouble {
     fn seconds(draws: &mut Draws, most: u64) -> Duration {
         Duration::from_millis(draws.below(most * 1000))
     }
@@ -150,31 +181,33 @@ fn draw(draws: &mut Draws, nodes: u64, two_servers: bool) -> Trouble {
         6 => Part::Store,
         _ => Part::Node(node),
     };
-    match draws.below(24) {
-        0..=3 => Trouble::Crash { part, power: draws.below(2) == 0, back_after: seconds(draws, 6) },
-        4 | 5 => {
+    match kinds[draws.below(kinds.len() as u64) as usize] {
+        Kind::Crash => Trouble::Crash { part, power: draws.below(2) == 0, back_after: seconds(draws, 6) },
+        Kind::Unplug => {
             let most = if draws.below(3) == 0 { 150 } else { 15 };
             Trouble::Unplug { part, lasts: seconds(draws, most) }
         }
-        6 => Trouble::Cut { part },
-        7 | 8 => Trouble::End { node, which: draws.below(1 << 32) },
-        9 => {
+        Kind::Cut => Trouble::Cut { part },
+        Kind::End => Trouble::End { node, which: draws.below(1 << 32) },
+        Kind::Engine => {
             let health = if draws.below(2) == 0 { Health::Hung } else { Health::Down };
             Trouble::Engine { node, health, lasts: seconds(draws, 60) }
         }
-        10 => Trouble::Power { node, back_after: seconds(draws, 30) },
-        11 => Trouble::Wipe { node, back_after: seconds(draws, 4) },
-        12 => Trouble::Blackout { back_after: seconds(draws, 8) },
-        13 => Trouble::Full { lasts: seconds(draws, 20) },
-        14 => Trouble::Partition { part, server, lasts: seconds(draws, 60) },
-        15 => {
+        Kind::Power => Trouble::Power { node, back_after: seconds(draws, 30) },
+        Kind::Wipe => Trouble::Wipe { node, back_after: seconds(draws, 4) },
+        Kind::Blackout => Trouble::Blackout { back_after: seconds(draws, 8) },
+        Kind::Full => Trouble::Full { lasts: seconds(draws, 20) },
+        Kind::Partition => Trouble::Partition { part, server, lasts: seconds(draws, 60) },
+        Kind::Clock => {
             let by = SignedDuration::from_secs(draws.below(120) as i64 - 60);
             Trouble::Clock { part, by }
         }
-        16..=18 => Trouble::CrashAtWrite { part, server, after: draws.below(30), back_after: seconds(draws, 4) },
-        19 => Trouble::Slow { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
-        20 | 21 => Trouble::Late { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
-        _ => Trouble::Leaderless { server, lasts: seconds(draws, 8) },
+        Kind::CrashAtWrite => {
+            Trouble::CrashAtWrite { part, server, after: draws.below(30), back_after: seconds(draws, 4) }
+        }
+        Kind::Slow => Trouble::Slow { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
+        Kind::Late => Trouble::Late { server, longest: seconds(draws, 2), lasts: seconds(draws, 30) },
+        Kind::Leaderless => Trouble::Leaderless { server, lasts: seconds(draws, 8) },
     }
 }
 
