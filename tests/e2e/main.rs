@@ -13,6 +13,7 @@ mod cluster;
 mod containers;
 mod faults;
 mod guestbook;
+mod kube_rs;
 mod kubectl;
 mod leftovers;
 mod links;

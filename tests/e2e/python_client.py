@@ -1,5 +1,6 @@
 """What people do with the official Python client, against the cluster of $KUBECONFIG. Fails with the first surprise."""
 
+import datetime
 import json
 
 from kubernetes import client, config, dynamic, stream, watch
@@ -105,6 +106,21 @@ def streams(core, pod):
     )
     ends.run_forever(timeout=30)
     assert ends.returncode == 7, ends.returncode
+    copies = stream.stream(
+        core.connect_get_namespaced_pod_exec,
+        pod,
+        SPACE,
+        command=["/demo", "copy"],
+        stdin=True,
+        stdout=True,
+        stderr=False,
+        tty=False,
+        _preload_content=False,
+    )
+    for word in ["one", "two"]:
+        copies.write_stdin(word + "\n")
+        assert copies.readline_stdout(timeout=30) == word
+    copies.close()
     forward = stream.portforward(core.connect_get_namespaced_pod_portforward, pod, SPACE, ports="8080")
     socket = forward.socket(8080)
     socket.sendall(b"GET /healthz HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
@@ -112,6 +128,30 @@ def streams(core, pod):
     answer = b"".join(iter(lambda: socket.recv(1024), b""))
     assert answer.startswith(b"HTTP/1.1 200"), answer
     assert forward.error(8080) is None, forward.error(8080)
+
+
+def recorded(pod):
+    """What a controller's recorder writes, in the group that it looks for."""
+    events = client.EventsV1Api()
+    about = client.V1ObjectReference(kind="Pod", namespace=SPACE, name=pod)
+    events.create_namespaced_event(
+        SPACE,
+        client.EventsV1Event(
+            metadata=client.V1ObjectMeta(generate_name="seen-"),
+            event_time=datetime.datetime.now(datetime.timezone.utc),
+            reporting_controller="python",
+            reporting_instance="python-0",
+            action="Looking",
+            reason="Seen",
+            type="Normal",
+            note="seen by Python",
+            regarding=about,
+        ),
+    )
+    told = events.list_namespaced_event(SPACE, field_selector=f"regarding.name={pod},reason=Seen").items
+    assert [event.note for event in told] == ["seen by Python"], told
+    told = client.CoreV1Api().list_namespaced_event(SPACE, field_selector=f"involvedObject.name={pod},reason=Seen").items
+    assert [event.message for event in told] == ["seen by Python"], told
 
 
 def by_discovery():
@@ -149,6 +189,7 @@ def main():
     watching(core)
     pod = workloads(core)
     streams(core, pod)
+    recorded(pod)
     by_discovery()
     leaving(core)
     print("all is well")

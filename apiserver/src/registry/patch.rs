@@ -46,7 +46,7 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
             if size > OPERATIONS_MAX {
                 return Err(ApiError::too_large("the JSON patch", size, OPERATIONS_MAX));
             }
-            json(&mut tree, patch).map_err(refuse)?;
+            json(&mut tree, patch)?;
         }
         PatchKind::Merge => skiff_proto::merge::merge_patch(&mut tree, patch),
         PatchKind::Strategic => {
@@ -59,20 +59,38 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
 }
 
 /// Applies a JSON patch, which may not make more by copying than a body may hold.
-pub fn json(tree: &mut Value, patch: &Value) -> Result<(), String> {
+pub fn json(tree: &mut Value, patch: &Value) -> ApiResult<()> {
+    let refuse = |why: String| ApiError::bad_request(format!("the patch cannot be applied: {why}"));
     let operations: json_patch::Patch =
-        serde_json::from_value(patch.clone()).map_err(|e| format!("it is not a JSON patch (RFC 6902): {e}"))?;
+        serde_json::from_value(patch.clone()).map_err(|e| refuse(format!("it is not a JSON patch (RFC 6902): {e}")))?;
     let mut copied = 0;
     for (i, operation) in operations.0.into_iter().enumerate() {
         if let json_patch::PatchOperation::Copy(copy) = &operation {
             copied += copy.from.resolve(tree).map_or(0, |piece| piece.to_string().len());
             if copied > COPIED_MAX {
-                return Err(format!("operation {i}: its copies make more than {COPIED_MAX} bytes"));
+                return Err(refuse(format!("operation {i}: its copies make more than {COPIED_MAX} bytes")));
             }
         }
-        json_patch::patch(tree, &[operation]).map_err(|e| format!("operation {i}: {e}"))?;
+        if asks_for_absence(&operation, tree) {
+            continue;
+        }
+        // Well-formed, but not true of this object: a failed `test` is how clients ask for what must hold.
+        json_patch::patch(tree, &[operation]).map_err(|e| {
+            let (path, kind) = (e.path.as_str(), &e.kind);
+            ApiError::invalid_options(&format!("the patch cannot be applied: operation {i} at {path:?}: {kind}"))
+        })?;
     }
     Ok(())
+}
+
+/// Whether it is a `test` for null of a field that is not there, which holds: Kubernetes reads RFC 6902 so, and clients rely
+/// on it to add the first finalizer.
+fn asks_for_absence(operation: &json_patch::PatchOperation, tree: &Value) -> bool {
+    let json_patch::PatchOperation::Test(test) = operation else { return false };
+    let path = test.path.as_str();
+    let Some((parent, field)) = path.rsplit_once('/').filter(|_| test.value.is_null()) else { return false };
+    let field = field.replace("~1", "/").replace("~0", "~");
+    tree.pointer(parent).and_then(Value::as_object).is_some_and(|parent| !parent.contains_key(&field))
 }
 
 /// Reads a patched tree. A patch that does not speak of the revision holds for whatever revision there is.

@@ -17,7 +17,9 @@ mod warnings;
 
 pub use field_error::{Errors, FieldError, FieldErrorKind, Shown};
 pub use json_kind::{JsonKind, yaml_to_tree};
-pub use kinds::{EVENT_LIFE, SYSTEM_CLASSES, built_in, has_address, has_node_ports, take_ephemeral_containers};
+pub use kinds::{
+    EVENT_LIFE, SYSTEM_CLASSES, built_in, event_view, has_address, has_node_ports, take_ephemeral_containers,
+};
 pub use object::{JsonObject, Object, Typed};
 pub use strategy::{DecodeError, Decoded, KindStrategy, Strategy, StrategyFor};
 pub use table::{Resource, ResourceId, Rows, Table};

@@ -45,6 +45,8 @@ pub struct Resource {
     pub strategy: Box<dyn Strategy>,
     /// Objects vanish this long after their last write.
     pub time_to_live: Option<std::time::Duration>,
+    /// The group and plural under which its objects are stored, where that is another resource.
+    pub stored_as: Option<(String, String)>,
     /// Where the cache keeps its objects; set by `register`.
     pub cached: OnceLock<cache::ResourceId>,
 }
@@ -75,12 +77,21 @@ impl Resource {
 
     /// What the keys of its objects in a namespace begin with; of all of them when the namespace is empty.
     pub fn prefix(&self, namespace: &str) -> Bytes {
-        resource_prefix(&self.group, &self.resource, namespace)
+        let (group, resource) = self.home();
+        resource_prefix(group, resource, namespace)
     }
 
     /// The key of an object.
     pub fn key(&self, namespace: &str, name: &str) -> Bytes {
-        object_key(&self.group, &self.resource, if self.namespaced { namespace } else { "" }, name)
+        let (group, resource) = self.home();
+        object_key(group, resource, if self.namespaced { namespace } else { "" }, name)
+    }
+
+    fn home(&self) -> (&str, &str) {
+        match &self.stored_as {
+            Some((group, resource)) => (group, resource),
+            None => (&self.group, &self.resource),
+        }
     }
 
     /// The verbs it answers.

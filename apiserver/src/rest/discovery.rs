@@ -3,7 +3,7 @@
 
 use super::media::{self, Encoding};
 use super::respond::{self, Answer};
-use super::{OK, nothing_here};
+use super::{OK, events, nothing_here};
 use crate::registry::ApiResult;
 use crate::resources::{Resource, Table};
 use http::HeaderMap;
@@ -87,6 +87,9 @@ fn all(table: &Table) -> BTreeMap<String, Versions> {
     }
     for review in REVIEWS {
         groups.entry(review.group.into()).or_default().entry("v1".into()).or_default();
+    }
+    if let Some(events) = events::row(table) {
+        groups.entry(events.group.clone()).or_default().entry("v1".into()).or_default().push(events);
     }
     groups
 }

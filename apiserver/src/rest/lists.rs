@@ -3,8 +3,8 @@
 use super::media::{Encoding, Shape};
 use super::objects::delete_options;
 use super::respond::{self, Answer};
-use super::{Ask, OK, Rest, envelope, tables};
-use crate::registry::{ApiError, ApiResult, ListReply, Operation, Reply};
+use super::{Ask, OK, Rest, envelope, events, tables};
+use crate::registry::{ApiError, ApiResult, ListOptions, ListReply, Operation, Reply};
 use crate::resources::{JSON, PROTOBUF, Resource};
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::StreamBody;
@@ -22,7 +22,7 @@ impl Rest {
         if !ask.place.subresource.is_empty() {
             return Err(ApiError::method_not_allowed(&resource, "list"));
         }
-        let request = self.request(ask, resource.clone(), Operation::List(ask.query.list()?))?;
+        let request = self.request(ask, resource.clone(), Operation::List(options(ask, &resource)?))?;
         match self.registry.serve(request).await? {
             Reply::List(page) => self.page(ask, &resource, page),
             _ => Err(ApiError::internal("a list was expected")),
@@ -34,7 +34,7 @@ impl Rest {
         if resource.namespaced && ask.place.namespace.is_empty() {
             return Err(ApiError::method_not_allowed(&resource, "deletecollection"));
         }
-        let operation = Operation::DeleteCollection { options: delete_options(ask)?, list: ask.query.list()? };
+        let operation = Operation::DeleteCollection { options: delete_options(ask)?, list: options(ask, &resource)? };
         let request = self.request(ask, resource.clone(), operation)?;
         match self.registry.serve(request).await? {
             Reply::List(page) => self.page(ask, &resource, page),
@@ -42,7 +42,12 @@ impl Rest {
         }
     }
 
-    fn page(&self, ask: &Ask, resource: &Resource, page: ListReply) -> ApiResult<Answer> {
+    fn page(&self, ask: &Ask, resource: &Resource, mut page: ListReply) -> ApiResult<Answer> {
+        if ask.wanted.shape == Shape::Whole {
+            for item in &mut page.items {
+                *item = events::shown(resource, std::mem::take(item), page.content_type)?;
+            }
+        }
         let meta = ListMeta {
             resource_version: page.resource_version,
             r#continue: page.continue_token,
@@ -71,6 +76,13 @@ impl Rest {
         let frames = pieces.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
         Ok(respond::stream(OK, JSON, Body::new(StreamBody::new(futures::stream::iter(frames)))))
     }
+}
+
+/// What is listed.
+fn options(ask: &Ask, resource: &Resource) -> ApiResult<ListOptions> {
+    let mut options = ask.query.list()?;
+    options.field_selector = events::selector(resource, options.field_selector);
+    Ok(options)
 }
 
 /// A list in pieces: the objects' bytes are shared with the cache until they are on their way.

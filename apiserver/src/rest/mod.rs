@@ -11,6 +11,7 @@
 
 mod discovery;
 mod envelope;
+mod events;
 #[cfg(test)]
 mod fuzz;
 mod lists;
@@ -161,7 +162,10 @@ impl Rest {
     /// A request to a resource of the table.
     async fn resource(&self, ask: Ask) -> ApiResult<Answer> {
         let place = &ask.place;
-        let resource = self.registry.resource(&place.group, &place.version, &place.resource)?;
+        let resource = match events::is_here(place).then(|| events::row(self.registry.table())).flatten() {
+            Some(events) => events,
+            None => self.registry.resource(&place.group, &place.version, &place.resource)?,
+        };
         if !place.rest.is_empty() {
             return Err(nothing_here(&place.rest.join("/")));
         }

@@ -3,7 +3,7 @@
 use super::media::{self, Shape};
 use super::query::is_dry;
 use super::respond::{self, Answer};
-use super::{Ask, OK, Rest, envelope, tables};
+use super::{Ask, OK, Rest, envelope, events, tables};
 use crate::registry::{ApiError, ApiResult, Body, DeleteOptions, Format, ObjectReply, Operation, PatchKind, Reply};
 use crate::resources::{JSON, PROTOBUF, Resource, YAML};
 use bytes::Bytes;
@@ -34,7 +34,7 @@ impl Rest {
             Method::POST if creatable => Operation::Create(body(ask, &resource)?),
             Method::GET | Method::HEAD if named => Operation::Get,
             Method::PUT if named => Operation::Update(body(ask, &resource)?),
-            Method::PATCH if named => patch(ask)?,
+            Method::PATCH if named => patch(ask, &resource)?,
             Method::DELETE if named => Operation::Delete(delete_options(ask)?),
             _ => return Err(ApiError::method_not_allowed(&resource, ask.method.as_str())),
         };
@@ -50,8 +50,11 @@ impl Rest {
         }
     }
 
-    fn show(&self, ask: &Ask, shown: &Shown, reply: ObjectReply) -> ApiResult<Answer> {
+    fn show(&self, ask: &Ask, shown: &Shown, mut reply: ObjectReply) -> ApiResult<Answer> {
         let resource = &shown.resource;
+        if ask.wanted.shape == Shape::Whole {
+            reply.bytes = events::shown(resource, reply.bytes, reply.content_type)?;
+        }
         let answer = match ask.wanted.shape {
             _ if reply.content_type == PROTOBUF => {
                 let (api_version, kind) = match shown.metadata_only {
@@ -103,7 +106,7 @@ fn body(ask: &Ask, resource: &Resource) -> ApiResult<Body> {
         YAML | "text/yaml" | "application/x-yaml" => (ask.body.clone(), YAML),
         other => return Err(ApiError::unsupported_media_type(other, Format::READABLE)),
     };
-    options(ask, bytes, content_type)
+    options(ask, events::read(resource, bytes, content_type)?, content_type)
 }
 
 /// A body that says it is of another kind is not read as this one.
@@ -139,15 +142,17 @@ fn agent(ask: &Ask) -> &str {
     said.split('/').next().unwrap_or_default()
 }
 
-fn patch(ask: &Ask) -> ApiResult<Operation> {
+fn patch(ask: &Ask, resource: &Resource) -> ApiResult<Operation> {
     let sent = media::sent(&ask.headers);
-    let found = PATCHES.iter().find(|(media_type, _)| *media_type == sent);
-    let Some((_, kind)) = found else {
-        let readable: Vec<&str> = PATCHES.iter().map(|(media_type, _)| *media_type).collect();
+    // Who manages which fields is told in the core group's names, so applying is for that group.
+    let patches = || PATCHES.iter().filter(|(_, kind)| *kind != PatchKind::Apply || resource.group != events::GROUP);
+    let Some((_, kind)) = patches().find(|(media_type, _)| *media_type == sent) else {
+        let readable: Vec<&str> = patches().map(|(media_type, _)| *media_type).collect();
         return Err(ApiError::unsupported_media_type(&sent, &readable));
     };
     let applies = *kind == PatchKind::Apply;
-    let mut body = options(ask, ask.body.clone(), if applies { YAML } else { JSON })?;
+    let content_type = if applies { YAML } else { JSON };
+    let mut body = options(ask, events::read(resource, ask.body.clone(), content_type)?, content_type)?;
     if applies {
         // Who applies says in whose name: what it names no longer is taken out.
         body.field_manager = ask.query.get("fieldManager").into();

@@ -3,7 +3,7 @@
 use super::media::{Encoding, Shape};
 use super::respond::{self, Answer};
 use super::tables::Table;
-use super::{Ask, OK, Rest, envelope};
+use super::{Ask, OK, Rest, envelope, events};
 use crate::registry::{ApiError, ApiResult, Operation, Reply, WatchEvent, WatchEventKind, WatchReply};
 use crate::resources::{JSON, PROTOBUF, Resource};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -31,6 +31,7 @@ impl Rest {
             let more = std::mem::take(&mut options.field_selector);
             options.field_selector = if more.is_empty() { one } else { format!("{one},{more}") };
         }
+        options.field_selector = events::selector(&resource, options.field_selector);
         let request = self.request(ask, resource.clone(), Operation::Watch(options))?;
         let mut writer = Writer::new(self, ask, &resource);
         let content_type = writer.content_type();
@@ -47,15 +48,17 @@ impl Rest {
 
 /// Writes one watch's events.
 struct Writer {
+    resource: Arc<Resource>,
     api_version: String,
     kind: String,
+    whole: bool,
     protobuf: bool,
     table: Option<Table>,
     first: bool,
 }
 
 impl Writer {
-    fn new(rest: &Rest, ask: &Ask, resource: &Resource) -> Self {
+    fn new(rest: &Rest, ask: &Ask, resource: &Arc<Resource>) -> Self {
         let table = match ask.wanted.shape {
             Shape::Table(version) => {
                 Some(Table::new(resource, version, ask.query.get("includeObject"), rest.world.wall()))
@@ -69,7 +72,8 @@ impl Writer {
             false => (resource.api_version(), resource.kind.clone()),
         };
         let protobuf = ask.wanted.encoding == Encoding::Protobuf && (stored || metadata_only);
-        Self { api_version, kind, protobuf, table, first: true }
+        let whole = ask.wanted.shape == Shape::Whole;
+        Self { resource: resource.clone(), api_version, kind, whole, protobuf, table, first: true }
     }
 
     fn content_type(&self) -> &'static str {
@@ -85,7 +89,7 @@ impl Writer {
         Body::new(StreamBody::new(frames))
     }
 
-    fn event(&mut self, event: WatchEvent) -> Bytes {
+    fn event(&mut self, mut event: WatchEvent) -> Bytes {
         let kind = match event.kind {
             WatchEventKind::Added => "ADDED",
             WatchEventKind::Modified => "MODIFIED",
@@ -95,6 +99,12 @@ impl Writer {
                 return self.error(&event.error.unwrap_or_else(|| ApiError::internal("the watch ended")));
             }
         };
+        if self.whole {
+            event.object = match events::shown(&self.resource, event.object, event.content_type) {
+                Ok(object) => object,
+                Err(error) => return self.error(&error),
+            };
+        }
         if event.content_type == PROTOBUF && self.protobuf {
             return envelope::frame(kind, envelope::seal(&self.api_version, &self.kind, event.object));
         }

@@ -67,6 +67,7 @@ fn backups() -> Resource {
             has_status: true,
         }),
         time_to_live: None,
+        stored_as: None,
         cached: Default::default(),
     }
 }

@@ -237,7 +237,18 @@ fn json_merge_and_strategic_patches() {
             .expect("merge");
         assert_eq!((&by_merge["metadata"]["labels"]["a"], &by_merge["spec"]["replicas"]), (&json!("b"), &json!(1)));
         let test = admin.patch(path, Type::Json, json!([{"op": "test", "path": "/spec/replicas", "value": 9}])).await;
-        assert_eq!(test.expect_err("the test fails").reason(), "BadRequest");
+        assert_eq!(test.expect_err("the test fails").reason(), "Invalid");
+        // How the first finalizer is added, and no second one over it: a test for null holds where nothing is.
+        let first = json!([
+            {"op": "test", "path": "/metadata/finalizers", "value": null},
+            {"op": "add", "path": "/metadata/finalizers", "value": ["example.com/a"]},
+        ]);
+        let held = admin.patch(path, Type::Json, first.clone()).await.expect("nothing is there yet");
+        assert_eq!(held["metadata"]["finalizers"], json!(["example.com/a"]));
+        let again = admin.patch(path, Type::Json, first).await.expect_err("one is there now");
+        assert_eq!(again.reason(), "Invalid");
+        let nowhere = json!([{"op": "test", "path": "/spec/none/deeper", "value": null}]);
+        assert!(admin.patch(path, Type::Json, nowhere).await.is_err(), "where there is no parent nothing can be asked");
     });
 }
 

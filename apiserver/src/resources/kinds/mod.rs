@@ -49,7 +49,20 @@ fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str])
             .into(),
         strategy: Box::new(StrategyFor::new(strategy)),
         time_to_live: None,
+        stored_as: None,
         cached: Default::default(),
+    }
+}
+
+/// The Events as another group has them: another resource for whoever asks and for what they may do, the same objects.
+pub fn event_view(core: &Resource, group: &str) -> Resource {
+    Resource {
+        group: group.into(),
+        stored_as: Some((core.group.clone(), core.resource.clone())),
+        time_to_live: core.time_to_live,
+        cached: core.cached.clone(),
+        short_names: Vec::new(),
+        ..row(event::EventStrategy, &[], &[])
     }
 }
 

@@ -345,3 +345,59 @@ fn reviews_say_what_the_tables_allow() {
         assert_eq!(server.http_as(Identity::new("", &[])).post(path, &ask("get", "pods")).await.code, 401);
     });
 }
+
+/// What recorders of controllers do: they look for the group, and write there, in protobuf or JSON; all see one Event.
+#[test]
+fn events_are_in_a_group_of_their_own_too() {
+    with_server(|server| async move {
+        let http = server.http();
+        let group = http.get("/apis/events.k8s.io/v1").await.json();
+        assert_eq!(group["resources"][0]["name"], "events", "{group}");
+        let place = "/apis/events.k8s.io/v1/namespaces/default/events";
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": {"name": "a", "namespace": "default"},
+            "eventTime": "2026-01-02T03:04:05.000006Z", "reportingController": "test", "reportingInstance": "test-0",
+            "action": "Looking", "reason": "Seen", "type": "Normal", "note": "a note",
+            "regarding": {"kind": "Pod", "namespace": "default", "name": "p"},
+        });
+        let made = http.post(place, &event).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+        let made = made.json();
+        assert_eq!((&made["apiVersion"], &made["note"]), (&json!("events.k8s.io/v1"), &json!("a note")));
+        let core = http.get("/api/v1/namespaces/default/events/a").await.json();
+        assert_eq!((&core["message"], &core["involvedObject"]["name"]), (&json!("a note"), &json!("p")));
+
+        // The same again is a series: a patch, as client-go's recorder sends it.
+        let series =
+            json!({"series": {"count": 2, "lastObservedTime": "2026-01-02T03:05:05.000000Z"}, "note": "again"});
+        let strategic = ["content-type: application/strategic-merge-patch+json"];
+        let patched = http.ask("PATCH", &format!("{place}/a"), &strategic, series.to_string()).await.json();
+        assert_eq!((&patched["series"]["count"], &patched["note"]), (&json!(2), &json!("again")));
+
+        let selected =
+            http.get(&format!("{place}?fieldSelector=regarding.name%3Dp%2Cregarding.kind%3DPod")).await.json();
+        assert_eq!((&selected["kind"], &selected["items"][0]["note"]), (&json!("EventList"), &json!("again")));
+        let none = http.get(&format!("{place}?fieldSelector=regarding.name%3Dq")).await.json();
+        assert_eq!(none["items"], json!([]));
+        let all = http.get("/apis/events.k8s.io/v1/events").await.json();
+        assert_eq!(all["items"].as_array().map(Vec::len), Some(1));
+
+        // Protobuf, as client-go writes it, in this group's numbers: name and namespace, and note (10).
+        let raw = [&[0x0a, 12, 0x0a, 1, b'b', 0x1a, 7][..], b"default", &[0x52, 2], b"hi"].concat();
+        let headers = [format!("content-type: {PROTOBUF}"), format!("accept: {PROTOBUF}")];
+        let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
+        let made = http.ask("POST", place, &headers, seal("events.k8s.io/v1", "Event", &raw)).await;
+        assert_eq!(made.code, 201, "{}", made.text());
+        let (meta, raw) = open(&made.body);
+        assert!(meta.contains("events.k8s.io/v1"), "{meta}");
+        assert!(raw.windows(4).any(|bytes| bytes == [0x52, 2, b'h', b'i']), "the note has its number: {raw:?}");
+        assert_eq!(http.get("/api/v1/namespaces/default/events/b").await.json()["message"], "hi");
+        let mut body = http.send("GET", &format!("{place}?watch=1&fieldSelector=metadata.name%3Db"), &[], "").await;
+        let frame = body.body_mut().frame().await.expect("a frame").expect("no error").into_data().expect("data");
+        let told: Value = serde_json::from_slice(&frame).expect("an event");
+        assert_eq!((&told["type"], &told["object"]["note"]), (&json!("ADDED"), &json!("hi")));
+        assert_eq!(http.ask("DELETE", &format!("{place}/b"), &[], "").await.json()["note"], "hi");
+        let missing = http.get(&format!("{place}/b")).await;
+        assert!(missing.text().contains("events.events.k8s.io \\\"b\\\" not found"), "{}", missing.text());
+    });
+}
