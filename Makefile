@@ -11,7 +11,7 @@ export SKIFF_HOME
 
 E2E := SKIFF_BIN=$(abspath $(TARGET))/release
 
-.PHONY: demo up down build install image setup test lint unit e2e faults bench simulate mutants fuzz clean
+.PHONY: demo up down build install image setup test lint unit e2e faults bench bench-api simulate mutants fuzz clean
 
 ## Everything: packages, build, a three-node cluster, the guestbook; shows the page's answer.
 demo: up
@@ -66,7 +66,11 @@ faults: build image
 
 ## Figures beside a floor or a peer; never a test. WHAT="pods creates" takes some of them.
 bench: build image
-	cargo run -q --release -p skiff-tests --bin bench -- $(WHAT)
+	cargo run -q --release -p skiff-bench -- $(WHAT)
+
+## The API server alone: creates, lists, watches and memory beside the design's bars.
+bench-api: build
+	cargo run -q --release -p skiff-bench -- $(or $(WHAT),api-creates api-etcd api-lists api-watch api-memory)
 
 ## The whole control plane under N seeds, on all processors; a seed that fails is told as a story.
 simulate:

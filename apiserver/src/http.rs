@@ -4,6 +4,7 @@
 //! A connection's identity is settled once, in its handshake (or by its pipe); every request on it carries it, unless it
 //! brings a bearer token of its own: then the token says who asks, or the request is refused.
 
+use crate::cork::{Corked, ReadAhead, Rounds};
 use crate::grpc::Caller;
 use crate::guard::{self, Asked, Patient};
 use crate::monitoring::Monitoring;
@@ -105,20 +106,23 @@ async fn serve(front: Front, connection: Connection) {
     let peer = connection.peer().to_string();
     if connection.is_pipe() {
         let identity = connection.peer_identity().cloned();
-        return speak(front, connection, identity).await;
+        return speak(front, connection, identity, Arc::default()).await;
     }
     match front.tls.clone() {
-        Some(server) => match tls::accept(connection, &server).await {
-            Ok((stream, identity)) => speak(front, stream, identity).await,
+        Some(server) => match tls::accept(ReadAhead::new(connection), &server).await {
+            Ok((stream, identity)) => {
+                let (stream, rounds) = Corked::new(stream);
+                speak(front, stream, identity, rounds).await;
+            }
             Err(error) => tracing::debug!(peer, %error, "the TLS handshake failed"),
         },
         // Without TLS nobody can show who they are.
-        None => speak(front, connection, None).await,
+        None => speak(front, connection, None, Arc::default()).await,
     }
 }
 
 /// Speaks HTTP on a connection until it ends, or the server does.
-async fn speak<S>(front: Front, stream: S, identity: Option<Identity>)
+async fn speak<S>(front: Front, stream: S, identity: Option<Identity>, rounds: Arc<Rounds>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -161,7 +165,7 @@ where
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         biased;
-        _ = connection.as_mut() => return,
+        _ = rounds.drive(connection.as_mut()) => return,
         () = stop.cancelled() => {}
         // Whoever connects and asks nothing holds a place that others need.
         () = silence(&first) => return,
@@ -169,7 +173,7 @@ where
     connection.as_mut().graceful_shutdown();
     let deadline = world.now() + GRACE;
     // Whoever is still busy then is cut off.
-    let _ = tokio::time::timeout_at(deadline, connection).await;
+    let _ = tokio::time::timeout_at(deadline, rounds.drive(connection)).await;
 }
 
 /// Completes when a connection's first request has not come in time.

@@ -324,6 +324,7 @@ mod tests {
         let machine = Machine::at(&dir.path().join("run"));
         let cluster = Named { name: "x".to_owned() };
         let wanted = Wanted {
+            audit_log: None,
             cluster,
             nodes: Some(1),
             zones: None,

@@ -97,7 +97,8 @@ impl Drop for Cluster {
     }
 }
 
-fn start_etcd(dir: &std::path::Path) -> Result<(Child, String)> {
+/// A new etcd server, and its address.
+pub fn start_etcd(dir: &std::path::Path) -> Result<(Child, String)> {
     let port = || -> Result<u16> { Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port()) };
     let (client, peer) = (port()?, port()?);
     let url = format!("http://127.0.0.1:{client}");
@@ -121,8 +122,11 @@ fn start_etcd(dir: &std::path::Path) -> Result<(Child, String)> {
     bail!("etcd does not answer")
 }
 
-/// One of our binaries, beside this one.
+/// One of our binaries: in $SKIFF_BIN, or beside this one.
 pub fn binary(name: &str) -> PathBuf {
+    if let Some(dir) = std::env::var_os("SKIFF_BIN") {
+        return PathBuf::from(dir).join(name);
+    }
     let own = std::env::current_exe().unwrap_or_default();
     own.with_file_name(name)
 }

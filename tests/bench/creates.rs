@@ -66,7 +66,7 @@ pub async fn throughput(cluster: &Cluster) -> Result<()> {
 }
 
 /// etcd's own put of a value of the same size, as many in flight.
-async fn raw_puts(url: &str) -> Result<f64> {
+pub async fn raw_puts(url: &str) -> Result<f64> {
     let done = Arc::new(AtomicU64::new(0));
     let mut clients = vec![];
     for _ in 0..4 {

@@ -1,8 +1,9 @@
 //! `make bench`: figures of a real cluster, each beside a floor or a peer measured in the same run.
-//! `make bench WHAT="start memory pods rollout why creates"` takes some of them.
+//! `make bench WHAT="start memory pods rollout why creates"` takes some of them; `make bench-api` those of the API server.
 //! Machines are noisy: what is repeated is given as its median, and ratios are taken within a run.
 #![allow(clippy::disallowed_methods, reason = "benchmarks measure real time")]
 
+mod api;
 mod cluster;
 mod creates;
 mod memory;
@@ -15,8 +16,13 @@ use anyhow::Result;
 use cluster::{Cluster, Store};
 
 fn main() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run())
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if asked.iter().any(|group| group.starts_with("api-")) {
+        // Whoever measures shares the processors with what is measured: one thread wakes nobody.
+        runtime = tokio::runtime::Builder::new_current_thread();
+    }
+    runtime.worker_threads(2).enable_all().build()?.block_on(run(asked))
 }
 
 /// The groups of figures, in the order in which they are taken.
@@ -24,14 +30,16 @@ const GROUPS: [&str; 6] = ["start", "memory", "pods", "rollout", "why", "creates
 /// How many of them, from the first on, share one cluster.
 const SHARING: usize = 5;
 
-async fn run() -> Result<()> {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = asked.iter().find(|a| !GROUPS.contains(&a.as_str())) {
-        anyhow::bail!("there is no group of figures {unknown:?}; there are {}", GROUPS.join(", "));
+async fn run(asked: Vec<String>) -> Result<()> {
+    let known = [&GROUPS[..], &api::GROUPS[..]].concat();
+    if let Some(unknown) = asked.iter().find(|a| !known.contains(&a.as_str())) {
+        anyhow::bail!("there is no group of figures {unknown:?}; there are {}", known.join(", "));
     }
-    let wanted = |group: &str| asked.is_empty() || asked.iter().any(|a| a == group);
+    let named = |group: &str| asked.iter().any(|a| a == group);
+    let wanted = |group: &str| asked.is_empty() || named(group);
     println!("Skiff {}, {}", env!("CARGO_PKG_VERSION"), cluster::machine());
-    println!("\n{:<52} {:>12} {:>14} {:>9}", "what", "Skiff", "beside", "ratio");
+    println!("\n{:<64} {:>12} {:>14} {:>7}", "what", "Skiff", "beside", "ratio");
+    api::run(named).await?;
     if GROUPS[..SHARING].iter().any(|group| wanted(group)) {
         let cluster = Cluster::up(Store::Embedded, 3)?;
         line("skiff up, from nothing to 3 nodes Ready", &seconds(cluster.took), "", "");
@@ -66,7 +74,7 @@ async fn run() -> Result<()> {
 
 /// One row.
 pub fn line(what: &str, ours: &str, beside: &str, ratio: &str) {
-    println!("{what:<52} {ours:>12} {beside:>14} {ratio:>9}");
+    println!("{what:<64} {ours:>12} {beside:>14} {ratio:>7}");
 }
 
 /// A time as it is printed.

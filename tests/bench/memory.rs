@@ -16,7 +16,7 @@ pub async fn idle(cluster: &Cluster) -> Result<()> {
 }
 
 /// A process's proportional set size in KiB.
-fn pss(pid: i32) -> Result<u64> {
+pub fn pss(pid: i32) -> Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
     let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).with_context(|| format!("{path}: no Pss"))?;

@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("skiff-kubelet", CLIENTS),
     ("skiff-proxy", CLIENTS),
     ("skiff-ctl", CLIENTS),
+    ("skiff-bench", CLIENTS),
     ("skiff-cluster", EVERYTHING),
     ("skiff-tests", EVERYTHING),
 ];

@@ -8,7 +8,8 @@ use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::corev1::{ConfigMap, Event, Pod, ResourceQuota};
 use skiff_tests::simulation::cluster::{Cluster, Layout};
 use skiff_tests::simulation::draws::Draws;
-use skiff_tests::simulation::trouble;
+use skiff_tests::simulation::mix::Mix;
+use skiff_tests::simulation::{Size, trouble};
 use skiff_world::sim::{Faults, Simulation};
 use skiff_world::{Identity, World};
 
@@ -61,7 +62,8 @@ fn a_quota_is_never_exceeded_and_is_true_when_it_is_quiet() {
             let quotas = || user.api(Resource::of::<ResourceQuota>());
             let hard = quota(json!({ "configmaps": MOST.to_string(), "count/configmaps": "9" }));
             until!(user, "the quota is made", quotas().create("default", &hard).await.is_ok());
-            let troubles = trouble::of_seed(seed, 6, 1, two_servers);
+            let mix = Mix::whole(Size { nodes: 1, troubles: 6, ..Size::default() });
+            let troubles = trouble::of_seed(seed, &mix, two_servers);
             let people = (0..PEOPLE).map(|number| {
                 let (world, client) = cluster.client(&format!("person-{number}"), admin());
                 busy(world, DynamicApi::of(&client, Resource::of::<ConfigMap>()), number, seed)

@@ -105,8 +105,9 @@ pub(crate) struct Scope {
     component: String,
     host: SharedHost,
     state: Mutex<State>,
-    /// How many tasks live, in this scope alone; stop() waits for zero.
-    living: watch::Sender<usize>,
+    /// Told when the last task of this scope alone goes after it was stopped: stop() waits for that. While it runs,
+    /// tasks come and go by the thousand, and nobody has to be told.
+    emptied: watch::Sender<()>,
     stopped: watch::Sender<Option<Stopped>>,
 }
 
@@ -127,7 +128,7 @@ impl Scope {
             component: component.to_owned(),
             host,
             state: Mutex::default(),
-            living: watch::Sender::new(0),
+            emptied: watch::Sender::new(()),
             stopped: watch::Sender::new(None),
         });
         if let Some(parent) = parent {
@@ -157,7 +158,6 @@ impl Scope {
             state.tasks.insert(id, None);
             id
         };
-        self.living.send_modify(|living| *living += 1);
         let owned = Owned {
             future: Some(Box::pin(future)),
             yielded: false,
@@ -229,10 +229,18 @@ impl Scope {
         let family = self.family();
         self.cease(Stopped::Asked);
         for scope in family {
-            // Never an error: the sender lives in the scope we hold.
-            let _ = scope.living.subscribe().wait_for(|living| *living == 0).await;
+            scope.until_empty().await;
         }
-        let _ = self.living.subscribe().wait_for(|living| *living == 0).await;
+        self.until_empty().await;
+    }
+
+    /// Waits until no task lives; only after `cease`.
+    async fn until_empty(&self) {
+        let mut emptied = self.emptied.subscribe();
+        while !locked(&self.state).tasks.is_empty() {
+            // Never an error: the sender lives in the scope we hold.
+            let _ = emptied.changed().await;
+        }
     }
 
     fn family(&self) -> Vec<Arc<Scope>> {
@@ -304,7 +312,13 @@ struct Membership {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        locked(&self.scope.state).tasks.remove(&self.id);
-        self.scope.living.send_modify(|living| *living -= 1);
+        let mut state = locked(&self.scope.state);
+        state.tasks.remove(&self.id);
+        let last = state.tasks.is_empty();
+        drop(state);
+        // Whoever stops the scope says so before looking whether it is empty: one of the two sees the other.
+        if last && self.scope.is_stopped() {
+            self.scope.emptied.send_replace(());
+        }
     }
 }

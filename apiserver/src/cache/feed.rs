@@ -112,9 +112,7 @@ impl Feed {
             }
             state.revision()
         };
-        for (resource, change) in &changes {
-            hub.tell(*resource, change);
-        }
+        hub.tell(&changes);
         self.batches = self.batches.wrapping_add(1);
         if self.batches.is_multiple_of(SWEEP) {
             hub.sweep();

@@ -31,7 +31,7 @@ use skiff_world::watch as signal;
 
 pub use entry::{CachedResource, Entry, HISTORY, ToJson};
 pub use feed::RevisionSink;
-pub use hub::{Filter, ObjectEvent, WatchKind};
+pub use hub::{Filter, ObjectEvent, SharedFrame, WatchKind};
 pub use index::{FieldIndexer, FieldKind, IndexError, Indexer, Meta, Packed, SelectableField};
 pub use state::{Observer, ResourceId};
 pub use watch::{Watch, WatchEvent};

@@ -450,7 +450,7 @@ fn check_watches(f: &Fixture, at: u64, begin: &Pods, end: &Pods) {
         let mut watch = f.cache.watch(f.pods, options).unwrap();
         let mut last = at;
         while let Some(event) = watch.try_next() {
-            let WatchEvent::Object(ObjectEvent { kind, entry }) = event else { continue };
+            let WatchEvent::Object(ObjectEvent { kind, entry, .. }) = event else { continue };
             assert!(entry.mod_revision > last, "events are in order and none comes twice");
             last = entry.mod_revision;
             let before = match kind {

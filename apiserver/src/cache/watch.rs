@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::hub::{Interest, ObjectEvent, Subscription, WatchKind};
+use super::hub::{Interest, ObjectEvent, Subscription};
 use super::state::{Change, Objects};
 use super::{CacheError, Shared};
 
@@ -54,7 +53,7 @@ impl Watch {
         let backlog = match initial {
             Initial::State(objects) => {
                 let selected = objects.values().filter(|entry| interest.wants(entry));
-                let added = selected.map(|entry| ObjectEvent { kind: WatchKind::Added, entry: entry.clone() });
+                let added = selected.map(|entry| ObjectEvent::initial(entry.clone()));
                 let end = WatchEvent::Bookmark { revision, initial_end: true };
                 added.map(WatchEvent::Object).chain([end]).collect()
             }
@@ -72,11 +71,10 @@ impl Watch {
             if let Some(event) = self.try_next() {
                 return Ok(event);
             }
-            let queue = &mut self.subscription.queue;
             let pause = self.bookmarks.map(|_| self.next_bookmark);
             let received = tokio::select! {
                 biased;
-                event = queue.recv() => Some(event),
+                event = self.subscription.next() => Some(event),
                 () = until(pause) => None,
             };
             match received {
@@ -99,7 +97,7 @@ impl Watch {
         if let Some(event) = self.backlog.pop_front() {
             return Some(event);
         }
-        let event = self.subscription.queue.try_recv().ok()?;
+        let event = self.subscription.try_next()?;
         self.revision = event.entry.mod_revision;
         Some(WatchEvent::Object(event))
     }
@@ -113,7 +111,7 @@ impl Watch {
     /// everything up to it is queued, so an empty queue after that means that nothing is missing.
     fn bookmark(&mut self) -> Option<WatchEvent> {
         let revision = self.shared.progress.borrow().revision;
-        if !self.subscription.queue.is_empty() {
+        if !self.subscription.is_empty() {
             return None;
         }
         self.next_bookmark = self.shared.world.now() + self.bookmarks.unwrap_or_default();
@@ -122,7 +120,7 @@ impl Watch {
     }
 
     fn why_ended(&self) -> CacheError {
-        if self.subscription.lagging.load(Ordering::Acquire) {
+        if self.subscription.is_lagging() {
             return CacheError::Lagging;
         }
         let progress = self.shared.progress.borrow();

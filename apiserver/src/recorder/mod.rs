@@ -2,9 +2,12 @@
 //!
 //! It hangs on the cache's watch as a sink. Records go to segment files named by the lowest revision in them; when they
 //! outgrow their bound, the oldest goes. Nothing is synced to disk but closed segments: after a crash, the cache tells
-//! again what followed the last record before the damage, and reading takes each revision once. Leases are left out: they change without end and say nothing. What could not
-//! be recorded is recorded as missing, and reading says so; it never holds anything up.
+//! again what followed the last record before the damage, and reading takes each revision once. Leases are left out: they
+//! change without end and say nothing. What could not be recorded is recorded as missing, and reading says so; it never
+//! holds anything up. Where in the segments an object's changes lie stands in memory, a few bytes a change.
 
+mod index;
+mod read;
 mod segment;
 mod writer;
 
@@ -16,14 +19,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use prost::Message;
 use skiff_proto::skiffv1::Cause;
 use skiff_world::{Disk, World};
 use tokio::sync::{mpsc, oneshot};
 
 pub use segment::Notice;
 
-use self::segment::{Change, Contents, Record};
+use self::index::Indexes;
+use self::read::{Keep, read, read_segment};
+use self::segment::Change;
 use self::writer::{Item, Writer};
 use crate::cache::RevisionSink;
 use crate::envelope::{ContentType, with_resource_version};
@@ -136,12 +140,8 @@ pub struct Recorder {
     dir: PathBuf,
     queue: mpsc::Sender<Item>,
     front: Mutex<Front>,
-    spans: Spans,
+    indexes: Indexes,
 }
-
-/// How far segments reach that were read whole and had no damage: their length then, and their last revision. A segment
-/// only ever grows, so one of the same length still ends there, and need not be read for what came later.
-type Spans = Arc<Mutex<BTreeMap<SegmentId, (u64, u64)>>>;
 
 /// What the sink remembers between two revisions.
 struct Front {
@@ -156,11 +156,13 @@ impl Recorder {
     pub async fn open(world: &World, options: RecorderOptions) -> Result<Arc<Recorder>, RecorderError> {
         let disk = world.disk();
         let dir = options.dir.clone();
-        let (writer, last) = world.blocking(move || Writer::open(disk, options)).await?;
+        let indexes = Indexes::default();
+        let own = indexes.clone();
+        let (writer, last) = world.blocking(move || Writer::open(disk, options, own)).await?;
         let (queue, items) = mpsc::channel(QUEUE);
         world.spawn("recorder", writer::run(world.clone(), writer, items));
         let front = Mutex::new(Front { last, missing_after: None });
-        Ok(Arc::new(Recorder { world: world.clone(), dir, queue, front, spans: Spans::default() }))
+        Ok(Arc::new(Recorder { world: world.clone(), dir, queue, front, indexes }))
     }
 
     fn front(&self) -> MutexGuard<'_, Front> {
@@ -181,8 +183,8 @@ impl Recorder {
         limit: usize,
     ) -> Result<Reading, RecorderError> {
         self.flushed().await?;
-        let (disk, dir, spans) = (self.world.disk(), self.dir.clone(), self.spans.clone());
-        self.world.blocking(move || read(&disk, &dir, &spans, &subject, after, up_to, Keep::First(limit))).await
+        let (disk, dir, indexes) = (self.world.disk(), self.dir.clone(), self.indexes.clone());
+        self.world.blocking(move || read(&disk, &dir, &indexes, &subject, after, up_to, Keep::First(limit))).await
     }
 
     /// The last `limit` changes of an object.
@@ -193,8 +195,8 @@ impl Recorder {
     /// The last `limit` changes of an object up to a revision.
     pub async fn last_changes(&self, subject: Subject, up_to: u64, limit: usize) -> Result<Reading, RecorderError> {
         self.flushed().await?;
-        let (disk, dir, spans) = (self.world.disk(), self.dir.clone(), self.spans.clone());
-        self.world.blocking(move || read(&disk, &dir, &spans, &subject, 0, up_to, Keep::Last(limit))).await
+        let (disk, dir, indexes) = (self.world.disk(), self.dir.clone(), self.indexes.clone());
+        self.world.blocking(move || read(&disk, &dir, &indexes, &subject, 0, up_to, Keep::Last(limit))).await
     }
 
     /// The object as it was at a revision: `changes` has the change that made it so, and that one may be its deletion.
@@ -263,13 +265,6 @@ impl RevisionSink for Recorder {
     }
 }
 
-/// Which of too many changes are wanted. For the last ones, segments are read from the newest back, and no more than needed.
-#[derive(Clone, Copy)]
-enum Keep {
-    First(usize),
-    Last(usize),
-}
-
 fn failed(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> RecorderError {
     let path = path.into();
     |error| RecorderError::Disk { path, error }
@@ -294,100 +289,6 @@ fn segments(disk: &Disk, dir: &std::path::Path) -> Result<BTreeMap<SegmentId, (P
         }
     }
     Ok(found)
-}
-
-fn read_segment(disk: &Disk, path: &std::path::Path) -> Result<Contents, RecorderError> {
-    match disk.read(path) {
-        Ok(file) => Ok(segment::decode(path, file)),
-        // Dropped while we read: it was the oldest.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Contents::default()),
-        Err(error) => Err(failed(path)(error)),
-    }
-}
-
-fn read(
-    disk: &Disk,
-    dir: &std::path::Path,
-    spans: &Spans,
-    subject: &Subject,
-    after: u64,
-    up_to: u64,
-    keep: Keep,
-) -> Result<Reading, RecorderError> {
-    let spans = || spans.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut notices = Vec::new();
-    // By revision: what was told again after a crash is there twice.
-    let mut found: BTreeMap<u64, Vec<Recorded>> = BTreeMap::new();
-    let all = segments(disk, dir)?;
-    spans().retain(|id, _| all.contains_key(id));
-    let mut wanted: Vec<(SegmentId, (PathBuf, u64))> =
-        all.into_iter().filter(|((first, _), _)| *first <= up_to).collect();
-    if matches!(keep, Keep::Last(_)) {
-        wanted.reverse();
-    }
-    for (id, (path, len)) in wanted {
-        // What an older segment holds beside the newer ones is older than they are.
-        if matches!(keep, Keep::Last(limit) if found.len() >= limit) {
-            break;
-        }
-        if spans().get(&id).is_some_and(|(known, last)| *known == len && *last <= after) {
-            continue;
-        }
-        let contents = read_segment(disk, &path)?;
-        if let Some(last) = contents.records.iter().map(|record| record.revision).max()
-            && contents.notices.is_empty()
-        {
-            spans().insert(id, (len, last));
-        }
-        notices.extend(contents.notices);
-        for record in contents.records.into_iter().filter(|record| record.revision > after) {
-            if record.missing_after != 0 && record.missing_after < up_to {
-                notices.push(missing(&record));
-            }
-            if record.revision <= up_to && !found.contains_key(&record.revision) {
-                let (revision, changes) = (record.revision, changes(record, subject).collect::<Vec<_>>());
-                if !changes.is_empty() {
-                    found.insert(revision, changes);
-                }
-            }
-        }
-        // A revision has a change or two: this bounds what is held while reading on.
-        while let Keep::First(limit) | Keep::Last(limit) = keep
-            && found.len() > limit
-        {
-            match keep {
-                Keep::First(_) => found.pop_last(),
-                Keep::Last(_) => found.pop_first(),
-            };
-        }
-    }
-    let mut changes: Vec<Recorded> = found.into_values().flatten().collect();
-    match keep {
-        Keep::First(limit) => changes.truncate(limit),
-        Keep::Last(limit) => drop(changes.drain(..changes.len().saturating_sub(limit))),
-    }
-    Ok(Reading { changes, notices })
-}
-
-fn missing(record: &Record) -> Notice {
-    let text = format!("revisions {} to {} were not recorded", record.missing_after + 1, record.revision);
-    Notice { file: PathBuf::new(), text }
-}
-
-fn changes(record: Record, subject: &Subject) -> impl Iterator<Item = Recorded> {
-    let Record { revision, at, changes, .. } = record;
-    let at = jiff::Timestamp::from_millisecond(at).unwrap_or_default();
-    changes.into_iter().filter(move |change| subject.is(revision, change)).map(move |change| Recorded {
-        revision,
-        at,
-        key: change.key,
-        uid: change.uid,
-        deleted: change.deleted,
-        create_revision: change.create_revision,
-        content_type: if change.json { ContentType::Json } else { ContentType::Protobuf },
-        stored: change.object,
-        cause: Some(change.cause).filter(|cause| !cause.is_empty()).and_then(|cause| Cause::decode(cause).ok()),
-    })
 }
 
 /// A value that the store holds cannot be an error here: it is named in the log, and recorded without its object.

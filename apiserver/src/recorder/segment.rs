@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
+use skiff_world::File;
 
 const MAGIC: &[u8; 8] = b"skiffrec";
 const FORMAT: u32 = 1;
@@ -80,13 +81,17 @@ pub(super) fn encode(out: &mut Vec<u8>, record: &Record) {
 pub(super) struct Contents {
     pub(super) records: Vec<Record>,
     pub(super) notices: Vec<Notice>,
+    /// Where each record lies.
+    pub(super) offsets: Vec<u64>,
     /// How many of the records come before the first damage.
     pub(super) intact: usize,
+    /// The file's length when it was read.
+    pub(super) len: u64,
 }
 
 /// Reads what can be read.
 pub(super) fn decode(path: &Path, file: Vec<u8>) -> Contents {
-    let mut contents = Contents::default();
+    let mut contents = Contents { len: file.len() as u64, ..Contents::default() };
     let mut notice = |text: String| contents.notices.push(Notice { file: path.to_owned(), text });
     let file_len = file.len();
     let mut rest = Bytes::from(file);
@@ -106,6 +111,7 @@ pub(super) fn decode(path: &Path, file: Vec<u8>) -> Contents {
         let found = next(&mut rest);
         if let Ok(record) = found {
             contents.records.push(record);
+            contents.offsets.push(at as u64);
             contents.intact += usize::from(!damaged);
             continue;
         }
@@ -119,6 +125,20 @@ pub(super) fn decode(path: &Path, file: Vec<u8>) -> Contents {
         contents.notices.push(Notice { file: path.to_owned(), text });
     }
     contents
+}
+
+/// The record that lies there; none if it is not whole.
+pub(super) fn read_at(file: &File, offset: u64) -> Option<Record> {
+    let mut frame = [0; FRAME];
+    file.read_exact_at(offset, &mut frame).ok()?;
+    let (len, _) = frame.split_at(FRAME / 2);
+    let len = u32::from_be_bytes(len.try_into().ok()?) as usize;
+    if offset + (FRAME + len) as u64 > file.len().ok()? {
+        return None;
+    }
+    let mut whole = vec![0; FRAME + len];
+    file.read_exact_at(offset, &mut whole).ok()?;
+    next(&mut Bytes::from(whole)).ok()
 }
 
 enum Damage {

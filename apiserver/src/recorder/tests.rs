@@ -6,6 +6,7 @@ use skiff_world::sim::{Machine, Simulation};
 use super::*;
 use crate::envelope::Envelope;
 use crate::store::{Event, EventKind, object_key, tombstone_key};
+use prost::Message;
 
 fn cause(reason: &str) -> Cause {
     let actor = Some(Actor { user: "somebody".into(), ..Actor::default() });
@@ -151,6 +152,40 @@ fn old_segments_are_not_read_for_what_came_later() {
         assert_eq!((revisions(&last), last.notices), (vec![98, 99], Vec::new()));
         let all = recorder.range(Subject::All, 0, u64::MAX, 1_000).await.unwrap();
         assert_eq!((all.changes.len(), all.notices.len()), (whole.len() - 1, 1), "it is read where it is needed");
+    });
+}
+
+#[test]
+fn a_question_about_one_object_reads_its_records_alone() {
+    Simulation::new(1).run(|sim| async move {
+        let machine = sim.machine("server");
+        let recorder = open(&machine).await;
+        for revision in 2..100 {
+            recorder.revision(&put(revision, if revision == 50 { "c" } else { "a" }, "some text to fill the file"));
+        }
+        let of_a = recorder.history(Subject::Key(pod("a")), 1_000).await.unwrap().changes.len();
+        // Whoever reads this record says that it is damaged.
+        let oldest = machine.disk().list("/rec").unwrap().into_iter().map(|entry| entry.name).min().unwrap();
+        let oldest = std::path::Path::new("/rec").join(oldest);
+        let mut file = machine.disk().read(&oldest).unwrap();
+        file[segment::HEADER + 40] ^= 0xff;
+        machine.disk().write_atomic(&oldest, &file, 0o600).unwrap();
+        for subject in [Subject::Key(pod("c")), Subject::Uid("uid-c".into())] {
+            let found = recorder.history(subject, 10).await.unwrap();
+            assert_eq!((revisions(&found), found.notices), (vec![50], Vec::new()));
+        }
+        let found = recorder.writes([(50, "uid-c".into()), (51, "uid-c".into())].into()).await.unwrap();
+        assert_eq!((revisions(&found), found.notices), (vec![50], Vec::new()));
+        let damaged = recorder.history(Subject::Key(pod("a")), 1_000).await.unwrap();
+        assert_eq!((damaged.changes.len(), damaged.notices.len()), (of_a - 1, 1), "its own damage is not passed over");
+
+        machine.kill().await;
+        let recorder = open(&machine).await;
+        recorder.revision(&put(100, "c", "more"));
+        for _ in 0..2 {
+            let found = recorder.history(Subject::Key(pod("c")), 10).await.unwrap();
+            assert_eq!((revisions(&found), found.notices.len()), (vec![50, 100], 1), "what nobody has indexed is read");
+        }
     });
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use skiff_world::{Disk, File, World};
 use tokio::sync::{mpsc, oneshot};
 
+use super::index::{Index, Indexes};
 use super::segment::{self, Change, HEADER, Record};
-use super::{RecorderError, RecorderOptions, failed, read_segment, segment_name, segments, unreadable};
+use super::{RecorderError, RecorderOptions, SegmentId, failed, read_segment, segment_name, segments, unreadable};
 use crate::cache::{FieldIndexer, Indexer};
 use crate::envelope::{ContentType, Envelope};
 use crate::store::{self, Event, EventKind, Revision};
@@ -36,9 +37,11 @@ pub(super) struct Writer {
     /// Set by a failed write: what it lost must be recorded as missing.
     lost_after: Option<u64>,
     written: u64,
+    indexes: Indexes,
 }
 
 struct Current {
+    id: SegmentId,
     file: File,
     len: u64,
 }
@@ -46,17 +49,22 @@ struct Current {
 impl Writer {
     /// Finds the last revision before any damage of the newest segment: from there on everything is to be told again. A
     /// damaged segment is left as it is; writing goes on in a new one.
-    pub(super) fn open(disk: Disk, options: RecorderOptions) -> Result<(Writer, Option<u64>), RecorderError> {
+    pub(super) fn open(
+        disk: Disk,
+        options: RecorderOptions,
+        indexes: Indexes,
+    ) -> Result<(Writer, Option<u64>), RecorderError> {
         disk.create_dir_all(&options.dir).map_err(failed(&options.dir))?;
         let mut last = None;
         let mut current = None;
-        for (index, (path, len)) in segments(&disk, &options.dir)?.into_values().rev().enumerate() {
+        for (index, (id, (path, len))) in segments(&disk, &options.dir)?.into_iter().rev().enumerate() {
             let contents = read_segment(&disk, &path)?;
             for notice in &contents.notices {
                 tracing::warn!(file = %path.display(), "a segment of the recorder {}", notice.text);
             }
             if index == 0 && contents.notices.is_empty() && len < options.segment_bytes {
-                current = Some(Current { file: disk.open(&path).map_err(failed(&path))?, len });
+                current = Some(Current { id, file: disk.open(&path).map_err(failed(&path))?, len });
+                indexes.locked().insert(id, Index::of(&contents, len));
             }
             last = contents.records[..contents.intact].last().map(|record| record.revision);
             if last.is_some() {
@@ -64,7 +72,7 @@ impl Writer {
             }
         }
         let written = last.unwrap_or(0);
-        Ok((Writer { disk, options, current, skipped: 0, lost_after: None, written }, last))
+        Ok((Writer { disk, options, current, skipped: 0, lost_after: None, written, indexes }, last))
     }
 
     /// Writes a batch. A disk that fails loses records, which is recorded when it works again, and nothing else.
@@ -91,23 +99,29 @@ impl Writer {
 
     fn append(&mut self, records: &[Record]) -> Result<(), RecorderError> {
         let mut bytes = Vec::new();
+        let mut placed = Vec::with_capacity(records.len());
         for record in records {
-            let len = self.current.as_ref().map_or(0, |current| current.len) + bytes.len() as u64;
-            if self.current.is_none() || len >= self.options.segment_bytes {
-                self.flush(&mut bytes)?;
+            let mut at = self.current.as_ref().map_or(0, |current| current.len) + bytes.len() as u64;
+            if self.current.is_none() || at >= self.options.segment_bytes {
+                self.flush(&mut bytes, &mut placed)?;
                 self.begin(record.revision)?;
+                at = HEADER as u64;
             }
+            placed.push((at, record));
             segment::encode(&mut bytes, record);
         }
-        self.flush(&mut bytes)
+        self.flush(&mut bytes, &mut placed)
     }
 
-    fn flush(&mut self, bytes: &mut Vec<u8>) -> Result<(), RecorderError> {
+    fn flush(&mut self, bytes: &mut Vec<u8>, placed: &mut Vec<(u64, &Record)>) -> Result<(), RecorderError> {
         if let Some(current) = &mut self.current {
             current.file.append(bytes).map_err(failed(&self.options.dir))?;
+            let begin = current.len;
             current.len += bytes.len() as u64;
+            self.indexes.appended(current.id, begin, placed, current.len);
         }
         bytes.clear();
+        placed.clear();
         Ok(())
     }
 
@@ -121,14 +135,16 @@ impl Writer {
         let again = same.map_or(0, |((_, again), _)| again + 1);
         let mut total: u64 = existing.values().map(|(_, len)| len).sum();
         while total + self.options.segment_bytes > self.options.total_bytes {
-            let Some((_, (path, len))) = existing.pop_first() else { break };
+            let Some((id, (path, len))) = existing.pop_first() else { break };
             self.disk.remove(&path).map_err(failed(&path))?;
+            self.indexes.locked().remove(&id);
             total -= len;
         }
-        let path: PathBuf = self.options.dir.join(segment_name((first, again)));
+        let id = (first, again);
+        let path: PathBuf = self.options.dir.join(segment_name(id));
         let file = self.disk.create(&path).map_err(failed(&path))?;
         file.append(&segment::header()).map_err(failed(&path))?;
-        self.current = Some(Current { file, len: HEADER as u64 });
+        self.current = Some(Current { id, file, len: HEADER as u64 });
         Ok(())
     }
 

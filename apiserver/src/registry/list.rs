@@ -11,6 +11,7 @@ use crate::envelope::ContentType;
 use crate::resources::{JSON, PROTOBUF};
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{DecodeContext, decode_key, skip_field};
 use skiff_proto::metav1::PartialObjectMetadata;
 use skiff_world::mutants::{Mutant, is_awake};
 
@@ -125,6 +126,9 @@ pub fn content_type(request: &Request) -> &'static str {
 /// A cached object in the form asked for.
 pub fn content(entry: &Entry, format: Format, metadata_only: bool) -> ApiResult<(Bytes, &'static str)> {
     if metadata_only {
+        if format == Format::Protobuf && entry.content_type() == ContentType::Protobuf {
+            return metadata_of(&entry.object()).map(|bytes| (bytes, PROTOBUF)).map_err(ApiError::internal);
+        }
         let metadata = metadata(entry)?;
         return Ok(match format {
             Format::Protobuf => (metadata.encode_to_vec().into(), PROTOBUF),
@@ -135,6 +139,22 @@ pub fn content(entry: &Entry, format: Format, metadata_only: bool) -> ApiResult<
         (Format::Protobuf, ContentType::Protobuf) => Ok((entry.object(), PROTOBUF)),
         _ => entry.json().map(|json| (json, JSON)).map_err(ApiError::internal),
     }
+}
+
+/// The metadata of any kind's message, as PartialObjectMetadata: it is the first field of both. Nothing is decoded.
+fn metadata_of(object: &Bytes) -> Result<Bytes, prost::DecodeError> {
+    const METADATA: u32 = 1;
+    let mut rest = object.clone();
+    let mut out = Vec::new();
+    while !rest.is_empty() {
+        let before = rest.clone();
+        let (tag, wire_type) = decode_key(&mut rest)?;
+        skip_field(wire_type, tag, &mut rest, DecodeContext::default())?;
+        if tag == METADATA {
+            out.extend_from_slice(&before[..before.len() - rest.len()]);
+        }
+    }
+    Ok(out.into())
 }
 
 /// The metadata alone. In protobuf every kind has it at the same place, so the rest is skipped unread.
@@ -151,5 +171,25 @@ fn metadata(entry: &Entry) -> ApiResult<PartialObjectMetadata> {
             let read = skiff_proto::json::decode_value(&partial.metadata, skiff_proto::json::Strictness::Ignore);
             read.map(|(metadata, _)| PartialObjectMetadata { metadata }).map_err(ApiError::internal)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skiff_proto::corev1::Pod;
+
+    #[test]
+    fn metadata_is_cut_out_of_any_message() {
+        let mut pod = Pod::default();
+        pod.metadata.name = "web-1".into();
+        pod.metadata.labels.insert("app".into(), "web".into());
+        pod.spec.node_name = "node-1".into();
+        let stored = crate::envelope::with_resource_version(ContentType::Protobuf, &pod.encode_to_vec(), 42);
+        let cut = metadata_of(&stored).expect("a message");
+        pod.metadata.resource_version = "42".into();
+        let wanted = PartialObjectMetadata { metadata: pod.metadata };
+        assert_eq!(PartialObjectMetadata::decode(cut).expect("metadata"), wanted);
+        assert!(metadata_of(&Bytes::from_static(&[0x0a, 0x7f])).is_err(), "a message that is cut off");
     }
 }

@@ -115,11 +115,11 @@ mod tests {
         let mut tree = json!({"a": ["x".repeat(1000)]});
         let copies: Vec<Value> = (0..40).map(|_| json!({"op": "copy", "from": "/a", "path": "/a/-"})).collect();
         let refused = self::json(&mut tree, &Value::Array(copies)).expect_err("2^40 times as much");
-        assert!(refused.contains("its copies make more"), "{refused}");
+        assert!(refused.message().contains("its copies make more"), "{}", refused.message());
         let mut tree = json!({"a": {"b": 1}});
         self::json(&mut tree, &json!([{"op": "copy", "from": "/a", "path": "/c"}])).expect("a copy");
         assert_eq!(tree, json!({"a": {"b": 1}, "c": {"b": 1}}));
         let refused = self::json(&mut tree, &json!([{"op": "remove", "path": "/x"}])).expect_err("not there");
-        assert!(refused.starts_with("operation 0: "), "{refused}");
+        assert!(refused.message().contains("operation 0 at "), "{}", refused.message());
     }
 }

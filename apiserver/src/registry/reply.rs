@@ -43,7 +43,7 @@ fn whole(resource: &Resource, object: &dyn Object, format: Format) -> (Bytes, &'
     if format == Format::Protobuf && resource.strategy.stored_as() == ContentType::Protobuf {
         (object.encode().into(), PROTOBUF)
     } else {
-        (object.to_json().to_string().into(), JSON)
+        (object.json_bytes().into(), JSON)
     }
 }
 

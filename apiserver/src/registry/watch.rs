@@ -8,7 +8,9 @@ use super::list::{content, content_type, revision};
 use super::metrics::Counted;
 use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
-use crate::cache::{self, CacheError, WatchFrom, WatchKind};
+use crate::cache::{self, CacheError, SharedFrame, WatchFrom, WatchKind};
+use crate::envelope::ContentType;
+use crate::resources::PROTOBUF;
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use skiff_world::mutants::{Mutant, is_awake};
@@ -53,6 +55,8 @@ pub struct WatchEvent {
     pub initial_events_end: bool,
     /// In an error: why the stream ends.
     pub error: Option<ApiError>,
+    /// Where the event as REST sends it is shared with other watchers.
+    pub frame: Option<SharedFrame>,
 }
 
 /// A stream of events. It gives its leave back when dropped.
@@ -134,6 +138,10 @@ impl WatchReply {
             if self.ended {
                 return None;
             }
+            // What is there already needs no waiting, and most of what is sent comes in batches.
+            if let Some(event) = self.try_next() {
+                return Some(event);
+            }
             let next = tokio::select! {
                 biased;
                 () = self.closing.cancelled() => return None,
@@ -146,10 +154,28 @@ impl WatchReply {
         }
     }
 
+    /// What can be sent without waiting.
+    pub fn try_next(&mut self) -> Option<WatchEvent> {
+        while !self.ended {
+            let next = self.watch.try_next()?;
+            if let Some(event) = self.shown(Ok(next)) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
     fn shown(&mut self, next: Result<cache::WatchEvent, CacheError>) -> Option<WatchEvent> {
         match next {
             Ok(cache::WatchEvent::Object(event)) => {
-                let (object, content_type) = match content(&event.entry, self.format, self.metadata_only) {
+                let as_stored = self.format == Format::Protobuf
+                    && event.entry.content_type() == ContentType::Protobuf
+                    && !self.metadata_only;
+                let content = match as_stored {
+                    true => Ok((event.object(), PROTOBUF)),
+                    false => content(&event.entry, self.format, self.metadata_only),
+                };
+                let (object, content_type) = match content {
                     Ok(content) => content,
                     Err(error) => return Some(self.error(error)),
                 };
@@ -167,6 +193,7 @@ impl WatchReply {
                     revision: event.entry.mod_revision,
                     initial_events_end: false,
                     error: None,
+                    frame: event.frame().filter(|_| !self.metadata_only && !nameless),
                 })
             }
             Ok(cache::WatchEvent::Bookmark { revision, initial_end }) => {
@@ -178,6 +205,7 @@ impl WatchReply {
                     revision,
                     initial_events_end: initial_end,
                     error: None,
+                    frame: None,
                 })
             }
             // A watcher that was too slow goes on from where it was: the stream just ends.
@@ -200,6 +228,7 @@ impl WatchReply {
             revision: self.watch.revision(),
             initial_events_end: false,
             error: Some(error),
+            frame: None,
         }
     }
 }

@@ -15,6 +15,10 @@ pub trait Object: Any + Send + Sync {
     fn encode(&self) -> Vec<u8>;
     /// The JSON form, with kind and apiVersion.
     fn to_json(&self) -> Value;
+    /// The JSON form as it is sent.
+    fn json_bytes(&self) -> Vec<u8> {
+        self.to_json().to_string().into_bytes()
+    }
     /// A copy.
     fn copy(&self) -> Box<dyn Object>;
     /// The concrete type, for strategies.
@@ -41,6 +45,10 @@ impl<K: Kind> Object for Typed<K> {
 
     fn to_json(&self) -> Value {
         json::encode_value(&self.0)
+    }
+
+    fn json_bytes(&self) -> Vec<u8> {
+        json::encode(&self.0)
     }
 
     fn copy(&self) -> Box<dyn Object> {

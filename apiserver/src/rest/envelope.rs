@@ -1,9 +1,15 @@
 //! Kubernetes' envelope around protobuf: four magic bytes and a message that says which kind is inside.
 
 use crate::registry::{ApiError, ApiResult};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, message};
 
+/// The fields of the envelope and of a list.
+const UNKNOWN_TYPE_META: u32 = 1;
+const UNKNOWN_RAW: u32 = 2;
+const LIST_METADATA: u32 = 1;
+const LIST_ITEMS: u32 = 2;
 /// What every body begins with.
 const MAGIC: &[u8] = b"k8s\0";
 
@@ -39,14 +45,6 @@ struct WatchEvent {
     kind: String,
     #[prost(message, optional, tag = "2")]
     object: Option<RawExtension>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct List {
-    #[prost(message, optional, tag = "1")]
-    metadata: Option<skiff_proto::metav1::ListMeta>,
-    #[prost(bytes = "bytes", repeated, tag = "2")]
-    items: Vec<Bytes>,
 }
 
 /// What came in an envelope.
@@ -86,9 +84,26 @@ pub fn seal(api_version: &str, kind: &str, raw: Bytes) -> Bytes {
     out.into()
 }
 
-/// A list of bare messages: every kind's list has the same shape.
-pub fn list(metadata: skiff_proto::metav1::ListMeta, items: Vec<Bytes>) -> Bytes {
-    List { metadata: Some(metadata), items }.encode_to_vec().into()
+/// The beginning of a sealed list of bare messages, up to its first item: every kind's list has the same shape. Each item
+/// follows behind its own [`item_head`].
+pub fn list_head(api_version: &str, kind: &str, metadata: &skiff_proto::metav1::ListMeta, items: &[Bytes]) -> Bytes {
+    let type_meta = TypeMeta { api_version: api_version.into(), kind: kind.into() };
+    let item = |item: &Bytes| key_len(LIST_ITEMS) + encoded_len_varint(item.len() as u64) + item.len();
+    let meta = metadata.encoded_len();
+    let raw = key_len(LIST_METADATA) + encoded_len_varint(meta as u64) + meta + items.iter().map(item).sum::<usize>();
+    let mut out = Vec::with_capacity(256 + meta);
+    out.extend_from_slice(MAGIC);
+    message::encode(UNKNOWN_TYPE_META, &type_meta, &mut out);
+    encode_key(UNKNOWN_RAW, WireType::LengthDelimited, &mut out);
+    encode_varint(raw as u64, &mut out);
+    message::encode(LIST_METADATA, metadata, &mut out);
+    out.into()
+}
+
+/// What stands before an item of a list.
+pub fn item_head(out: &mut BytesMut, item: &Bytes) {
+    encode_key(LIST_ITEMS, WireType::LengthDelimited, out);
+    encode_varint(item.len() as u64, out);
 }
 
 /// One frame of a watch: its length, and an event around a sealed object.
@@ -115,6 +130,30 @@ mod tests {
         );
         for bad in [&b""[..], b"{}", b"k8s\0\xff", b"k8s"] {
             assert_eq!(open(&Bytes::from_static(bad)).err().map(|e| e.code()), Some(400), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_in_pieces_is_one_message() {
+        #[derive(Clone, PartialEq, Message)]
+        struct List {
+            #[prost(message, optional, tag = "1")]
+            metadata: Option<skiff_proto::metav1::ListMeta>,
+            #[prost(bytes = "bytes", repeated, tag = "2")]
+            items: Vec<Bytes>,
+        }
+        for count in [0, 1, 300] {
+            let metadata = skiff_proto::metav1::ListMeta { resource_version: "7".into(), ..Default::default() };
+            let items: Vec<Bytes> = (0..count).map(|i| Bytes::from("x".repeat(i))).collect();
+            let mut whole = BytesMut::from(&list_head("v1", "PodList", &metadata, &items)[..]);
+            for item in &items {
+                item_head(&mut whole, item);
+                whole.extend_from_slice(item);
+            }
+            let opened = open(&whole.freeze()).expect("sealed");
+            assert_eq!((opened.api_version.as_str(), opened.kind.as_str()), ("v1", "PodList"));
+            let wanted = List { metadata: Some(metadata), items };
+            assert_eq!(List::decode(opened.raw).expect("a list"), wanted);
         }
     }
 

@@ -48,9 +48,14 @@ pub fn row(table: &Table) -> Option<Arc<Resource>> {
     table.get("", "v1", "events").map(|core| Arc::new(event_view(&core, GROUP)))
 }
 
+/// Whether a resource is shown otherwise than it is stored.
+pub fn is_view(resource: &Resource) -> bool {
+    resource.group == GROUP
+}
+
 /// What a client sent, as the core group has it.
 pub fn read(resource: &Resource, bytes: Bytes, content_type: &str) -> ApiResult<Bytes> {
-    if resource.group != GROUP {
+    if !is_view(resource) {
         return Ok(bytes);
     }
     let wrong = |why: String| ApiError::bad_request(format!("the body cannot be handled as an Event: {why}"));
@@ -66,7 +71,7 @@ pub fn read(resource: &Resource, bytes: Bytes, content_type: &str) -> ApiResult<
 
 /// An Event of the core group, as it is shown here.
 pub fn shown(resource: &Resource, bytes: Bytes, content_type: &str) -> ApiResult<Bytes> {
-    if resource.group != GROUP {
+    if !is_view(resource) {
         return Ok(bytes);
     }
     if content_type == PROTOBUF {
@@ -78,7 +83,7 @@ pub fn shown(resource: &Resource, bytes: Bytes, content_type: &str) -> ApiResult
 
 /// A field selector in the core group's names.
 pub fn selector(resource: &Resource, text: String) -> String {
-    if resource.group != GROUP {
+    if !is_view(resource) {
         return text;
     }
     let terms = text.split(',').map(|term| {

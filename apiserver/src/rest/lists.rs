@@ -60,8 +60,9 @@ impl Rest {
             false => (resource.api_version(), format!("{}List", resource.kind)),
         };
         if page.content_type == PROTOBUF {
-            let list = envelope::list(meta, page.items);
-            return Ok(respond::protobuf(OK, envelope::seal(&api_version, &kind, list)));
+            let head = envelope::list_head(&api_version, &kind, &meta, &page.items);
+            let pieces = Pieces::new(head, page.items, Form::Protobuf);
+            return Ok(respond::stream(OK, PROTOBUF, pieces.body()));
         }
         if let Shape::Table(version) = ask.wanted.shape {
             let table = tables::Table::new(resource, version, ask.query.get("includeObject"), self.world.wall());
@@ -69,12 +70,11 @@ impl Rest {
         }
         let metadata = String::from_utf8_lossy(&skiff_proto::json::encode(&meta)).into_owned();
         let head = format!("{{\"kind\":{kind:?},\"apiVersion\":{api_version:?},\"metadata\":{metadata},\"items\":[");
-        let pieces = Pieces { next: Some(head.into()), items: page.items.into_iter(), first: true };
+        let pieces = Pieces::new(head.into(), page.items, Form::Json);
         if ask.wanted.encoding == Encoding::Yaml {
             return Ok(respond::json(OK, Encoding::Yaml, pieces.flatten().collect::<Vec<u8>>().into()));
         }
-        let frames = pieces.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
-        Ok(respond::stream(OK, JSON, Body::new(StreamBody::new(futures::stream::iter(frames)))))
+        Ok(respond::stream(OK, JSON, pieces.body()))
     }
 }
 
@@ -85,11 +85,30 @@ fn options(ask: &Ask, resource: &Resource) -> ApiResult<ListOptions> {
     Ok(options)
 }
 
+/// What a list is written in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Json,
+    Protobuf,
+}
+
 /// A list in pieces: the objects' bytes are shared with the cache until they are on their way.
 struct Pieces {
     next: Option<Bytes>,
     items: std::vec::IntoIter<Bytes>,
+    form: Form,
     first: bool,
+}
+
+impl Pieces {
+    fn new(head: Bytes, items: Vec<Bytes>, form: Form) -> Pieces {
+        Pieces { next: Some(head), items: items.into_iter(), form, first: true }
+    }
+
+    fn body(self) -> Body {
+        let frames = self.map(|piece| Ok::<_, std::convert::Infallible>(Frame::data(piece)));
+        Body::new(StreamBody::new(futures::stream::iter(frames)))
+    }
 }
 
 impl Iterator for Pieces {
@@ -97,11 +116,15 @@ impl Iterator for Pieces {
 
     fn next(&mut self) -> Option<Bytes> {
         let head = self.next.take()?;
-        let mut piece = BytesMut::with_capacity(PIECE);
+        // With room for the object that goes over the size, as most do.
+        let mut piece = BytesMut::with_capacity(head.len() + PIECE + PIECE / 8);
         piece.put(head);
         for item in self.items.by_ref() {
-            if !std::mem::take(&mut self.first) {
-                piece.put_u8(b',');
+            let first = std::mem::take(&mut self.first);
+            match self.form {
+                Form::Json if first => {}
+                Form::Json => piece.put_u8(b','),
+                Form::Protobuf => envelope::item_head(&mut piece, &item),
             }
             piece.put(item);
             if piece.len() >= PIECE {
@@ -109,8 +132,10 @@ impl Iterator for Pieces {
                 return Some(piece.freeze());
             }
         }
-        piece.put_slice(b"]}\n");
-        Some(piece.freeze())
+        if self.form == Form::Json {
+            piece.put_slice(b"]}\n");
+        }
+        Some(piece.freeze()).filter(|piece| !piece.is_empty())
     }
 }
 
@@ -123,7 +148,7 @@ mod tests {
         for (count, size) in [(0, 1), (1, 1), (3, 10), (10, PIECE), (5000, 100)] {
             let item = Bytes::from(serde_json::json!({"a": "x".repeat(size)}).to_string());
             let items = vec![item; count];
-            let pieces = Pieces { next: Some("{\"items\":[".into()), items: items.into_iter(), first: true };
+            let pieces = Pieces::new("{\"items\":[".into(), items, Form::Json);
             let whole: Vec<u8> = pieces.flatten().collect();
             let read: serde_json::Value = serde_json::from_slice(&whole).expect("one document");
             assert_eq!(read["items"].as_array().map(Vec::len), Some(count));

@@ -16,6 +16,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use tonic::body::Body;
 
+/// About so much is sent at once, if it is there.
+const PIECE: usize = 32 * 1024;
 /// The annotation of the bookmark that ends the initial events.
 const INITIAL_END: &str = "k8s.io/initial-events-end";
 
@@ -83,10 +85,29 @@ impl Writer {
     fn stream(self, watch: WatchReply) -> Body {
         let frames = futures::stream::unfold((watch, self), |(mut watch, mut writer)| async move {
             let event = watch.next().await?;
-            let frame = writer.event(event);
+            let frame = writer.gather(event, &mut watch);
             Some((Ok::<_, Infallible>(Frame::data(frame)), (watch, writer)))
         });
         Body::new(StreamBody::new(frames))
+    }
+
+    /// One event, and what is there already behind it. Alone, its bytes are those that all watchers share.
+    fn gather(&mut self, event: WatchEvent, watch: &mut WatchReply) -> Bytes {
+        let first = self.event(event);
+        let Some(second) = watch.try_next() else { return first };
+        let second = self.event(second);
+        let mut size = first.len() + second.len();
+        let mut frames = vec![first, second];
+        while size < PIECE
+            && let Some(event) = watch.try_next()
+        {
+            let frame = self.event(event);
+            size += frame.len();
+            frames.push(frame);
+        }
+        let mut piece = BytesMut::with_capacity(size);
+        frames.iter().for_each(|frame| piece.extend_from_slice(frame));
+        piece.freeze()
     }
 
     fn event(&mut self, mut event: WatchEvent) -> Bytes {
@@ -99,17 +120,23 @@ impl Writer {
                 return self.error(&event.error.unwrap_or_else(|| ApiError::internal("the watch ended")));
             }
         };
-        if self.whole {
+        if self.whole && events::is_view(&self.resource) {
+            // What is shared is the core group's.
+            event.frame = None;
             event.object = match events::shown(&self.resource, event.object, event.content_type) {
                 Ok(object) => object,
                 Err(error) => return self.error(&error),
             };
         }
         if event.content_type == PROTOBUF && self.protobuf {
-            return envelope::frame(kind, envelope::seal(&self.api_version, &self.kind, event.object));
+            let make = || envelope::frame(kind, envelope::seal(&self.api_version, &self.kind, event.object.clone()));
+            return event.frame.as_ref().map_or_else(make, |shared| shared.protobuf(make));
         }
         match &self.table {
-            None => line(kind, &event.object),
+            None => {
+                let make = || line(kind, &event.object);
+                event.frame.as_ref().map_or_else(make, |shared| shared.json(make))
+            }
             Some(table) => match table.of_event(&event.object, std::mem::take(&mut self.first)) {
                 Ok(table) => line(kind, table.to_string().as_bytes()),
                 Err(error) => self.error(&error),
