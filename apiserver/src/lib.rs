@@ -15,6 +15,7 @@ pub mod auth;
 mod bootstrap;
 pub mod cache;
 mod cork;
+pub mod custom;
 pub mod envelope;
 #[cfg(test)]
 mod fuzz;

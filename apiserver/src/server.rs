@@ -14,7 +14,7 @@ use crate::store::embedded::{Embedded, EmbeddedOptions};
 use crate::store::etcd::{Etcd, EtcdOptions};
 use crate::store::{Store, StoreError};
 use crate::tunnel::{StreamsService, TunnelService, Tunnels};
-use crate::{bootstrap, resources};
+use crate::{bootstrap, custom, resources};
 use skiff_proto::skiffv1::history_server::HistoryServer;
 use skiff_proto::skiffv1::resources_server::ResourcesServer;
 use skiff_proto::skiffv1::streams_server::StreamsServer;
@@ -205,6 +205,7 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
     if let Some(audit) = audit {
         registry.keep_audit_log(audit);
     }
+    world.spawn("custom-resources", custom::keep(registry.clone()));
     Box::pin(bootstrap::bootstrap(&registry, &options.advertise)).await.map_err(Error::Bootstrap)?;
 
     let stop = CancellationToken::new();

@@ -101,6 +101,20 @@ impl Client {
         self.call("discover the resources", async |mut api| api.discover(skiffv1::DiscoverRequest {}).await).await
     }
 
+    /// What an object of a custom resource may hold; `None` for kinds that are built in.
+    pub async fn explain(
+        &self,
+        resource: &skiffv1::ResourceInfo,
+    ) -> Result<Option<skiff_proto::apiextensionsv1::JsonSchemaProps>, Error> {
+        let request = skiffv1::ExplainRequest {
+            group: resource.group.clone(),
+            version: resource.version.clone(),
+            resource: resource.resource.clone(),
+        };
+        let operation = format!("explain {}", resource.resource);
+        Ok(self.call(&operation, async |mut api| api.explain(request).await).await?.schema)
+    }
+
     /// One object as bytes.
     pub async fn get(
         &self,

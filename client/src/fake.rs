@@ -423,6 +423,10 @@ impl Resources for Fake {
         Ok(tonic::Response::new(ObjectReply { object: stored.bytes.into(), deleted: true, ..ObjectReply::default() }))
     }
 
+    async fn explain(&self, _: tonic::Request<ExplainRequest>) -> Result<tonic::Response<ExplainReply>, tonic::Status> {
+        Ok(tonic::Response::new(ExplainReply::default()))
+    }
+
     async fn discover(
         &self,
         _: tonic::Request<DiscoverRequest>,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use skiff_client::{Change, Client, Error, Informer, ObjectKey, Project, Resource, Store};
 use skiff_proto::metav1::PartialObjectMetadata;
@@ -14,6 +15,9 @@ use skiff_world::World;
 
 /// Events are many, own nothing and are owned by nobody: their metadata is not worth its memory.
 const LEFT_OUT: [&str; 1] = ["events"];
+/// How long a resource that may go again is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
+const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 3600);
 const BY_UID: &str = "uid";
 const BY_OWNER: &str = "owner";
 
@@ -78,6 +82,17 @@ impl Project<PartialObjectMetadata> for MetaProjection {
     }
 }
 
+/// What changes with every write, its status included.
+struct AnyChange;
+
+impl Project<PartialObjectMetadata> for AnyChange {
+    type Out = String;
+
+    fn project(object: &PartialObjectMetadata) -> String {
+        object.metadata.resource_version.clone()
+    }
+}
+
 /// One object of any resource.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectId {
@@ -130,8 +145,10 @@ impl Inventory {
     /// Asks the server which resources there are, and starts to watch those that are new.
     pub async fn discover(self: &Arc<Self>) -> Result<(), Error> {
         let reply = self.client.discover().await?;
+        let known = newest_versions(reply.resources);
+        self.drop_all_but(&known);
         let mut added = Vec::new();
-        for info in newest_versions(reply.resources) {
+        for info in known {
             let resource = Resource::from_info(&info);
             if LEFT_OUT.contains(&info.resource.as_str()) {
                 self.left_out.write().unwrap_or_else(PoisonError::into_inner).insert(resource);
@@ -147,12 +164,43 @@ impl Inventory {
                 .index(BY_OWNER, |_, meta: &MetaView| meta.owners.iter().map(|o| o.uid.clone()).collect());
             let store = informer.run(&self.world, move |change| (inventory.handler)(&inventory, &of, &change));
             self.stores.write().unwrap_or_else(PoisonError::into_inner).insert(resource, store.clone());
-            added.push(store);
+            added.push((info.custom, store));
         }
-        for store in added {
-            store.synced().await;
+        for (custom, store) in added {
+            // A custom resource may go again before anybody has listed it.
+            let patience = if custom { PATIENCE } else { FOR_EVER };
+            let _ = tokio::time::timeout(patience, store.synced()).await;
         }
         Ok(())
+    }
+
+    /// Forgets the resources that the server has no more. Their objects are gone, whoever was told of it.
+    fn drop_all_but(&self, known: &[ResourceInfo]) {
+        let known: BTreeSet<Resource> = known.iter().map(Resource::from_info).collect();
+        let gone: Vec<(Resource, Store<MetaView>)> =
+            self.stores().iter().filter(|(r, _)| !known.contains(r)).map(|(r, s)| (r.clone(), s.clone())).collect();
+        for (resource, store) in gone {
+            store.stop();
+            for key in store.keys() {
+                if let Some(change) = store.remove(&key, u64::MAX) {
+                    (self.handler)(self, &resource, &change);
+                }
+            }
+            self.stores.write().unwrap_or_else(PoisonError::into_inner).remove(&resource);
+        }
+    }
+
+    /// Calls back whenever the definition of a custom resource changes: there may be others then.
+    pub fn on_definitions(&self, changed: impl Fn() + Send + Sync + 'static) -> Store<String> {
+        let definitions = ResourceInfo {
+            group: "apiextensions.k8s.io".into(),
+            version: "v1".into(),
+            resource: "customresourcedefinitions".into(),
+            kind: "CustomResourceDefinition".into(),
+            ..ResourceInfo::default()
+        };
+        let informer = Informer::<PartialObjectMetadata, AnyChange>::metadata(&self.client, &definitions);
+        informer.run(&self.world, move |_| changed())
     }
 
     /// Everything, for a first look at all of it.

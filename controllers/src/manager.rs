@@ -103,12 +103,19 @@ async fn drive<R: Reconciler>(
     driver::run(world.clone(), Arc::new(controller), queue.clone(), controls.gate(R::NAME), workers).await;
 }
 
-/// Resources may be added while we run.
+/// How soon the server is asked again which resources there are, where it did not answer.
+const ASK_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Resources come and go while we run, with their definitions.
 async fn discover_new(world: &World, inventory: &Arc<Inventory>) {
+    let changed = Arc::new(tokio::sync::Notify::new());
+    let told = changed.clone();
+    let _definitions = inventory.on_definitions(move || told.notify_one());
     loop {
-        world.sleep(std::time::Duration::from_secs(30)).await;
-        if let Err(error) = inventory.discover().await {
+        changed.notified().await;
+        while let Err(error) = inventory.discover().await {
             tracing::warn!(%error, "cannot ask which resources there are; asking again");
+            world.sleep(ASK_AGAIN).await;
         }
     }
 }

@@ -43,7 +43,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let shown = TableOptions { namespace: options.all_namespaces, ..TableOptions::default() };
-    let table = columns::table("Event", &events, &shown, session.now());
+    let table = columns::table(&columns::of("Event"), &events, &shown, session.now());
     output::print(&table.render(!options.no_headers))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -43,7 +43,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
             target::find(&of_version, kind)?
         }
     };
-    let Some(schema) = schema::for_kind(&resource.group, &resource.version, &resource.kind) else {
+    let Some(schema) = session.schema(&resource).await? else {
         bail!("there is no Schema of {}", target::plural(&resource));
     };
     let mut text = String::new();

@@ -14,12 +14,12 @@ use crate::advice;
 use crate::changes;
 use crate::columns::{self, TableOptions};
 use crate::follow::{Follow, News};
-use crate::jsonpath::JsonPath;
 use crate::output::{self, Format};
 use crate::session::Session;
 use crate::table::Widths;
 use crate::target::{self, Target};
 use form::Form;
+use skiff_proto::jsonpath::JsonPath;
 
 /// What `get` takes.
 #[derive(Args, Debug)]
@@ -212,7 +212,12 @@ fn print_tables(
             *widths = Widths::default();
         }
         let prefix = if several { target::called(resource, "") } else { String::new() };
-        let table = columns::table(&resource.kind, objects, &table_options(resource, options, prefix), session.now());
+        let table = columns::table(
+            &columns::of_resource(resource),
+            objects,
+            &table_options(resource, options, prefix),
+            session.now(),
+        );
         output::print(&table.render_on(widths, !options.no_headers))?;
     }
     if first && !options.ignore_not_found && found.iter().any(|(r, _)| is_listed(r, options)) {
@@ -309,7 +314,8 @@ fn print_change(
         Some(Form::Columns(columns)) => form::table(columns, &[&object]).render_on(widths, titles),
         None | Some(Form::Of(Format::Wide)) => {
             let shown = table_options(&target.resource, options, String::new());
-            columns::table(&target.resource.kind, &[object], &shown, session.now()).render_on(widths, titles)
+            columns::table(&columns::of_resource(&target.resource), &[object], &shown, session.now())
+                .render_on(widths, titles)
         }
     };
     output::print(&text)

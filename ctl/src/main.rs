@@ -32,7 +32,6 @@ mod follow;
 mod get;
 mod history;
 mod inspect;
-mod jsonpath;
 mod label;
 mod lag;
 mod logs;

@@ -62,7 +62,10 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     let chosen = options.selection.find_one(session, &options.what).await?;
     let r = &chosen.resource;
     if options.form == Form::Strategic && schema::for_kind(&r.group, &r.version, &r.kind).is_none() {
-        bail!("{} has no Schema that a strategic patch could be merged by: use --type=merge", r.kind);
+        bail!(
+            "{} is a custom resource: nothing says how a strategic patch would merge its lists; use --type=merge",
+            r.kind
+        );
     }
     let api = options.report.api(session, r);
     let before = api.get(&chosen.namespace, &chosen.name).await?;

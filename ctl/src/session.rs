@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use skiff_client::{Client, ClientConfig, DynamicApi, Impersonate, Token, WriteOptions};
+use skiff_proto::schema::{self, Schema};
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
 use tokio::sync::OnceCell;
@@ -113,6 +114,15 @@ impl Session {
             Some(resource) => Ok(resource.clone()),
             None => target::find(&table, plural),
         }
+    }
+
+    /// What is known of the fields of a kind: of one that is built in by ourselves, of a custom resource by the server.
+    pub async fn schema(&self, resource: &ResourceInfo) -> Result<Option<Schema>> {
+        if !resource.custom {
+            return Ok(schema::for_kind(&resource.group, &resource.version, &resource.kind));
+        }
+        let definition = self.client.explain(resource).await?;
+        Ok(definition.map(|definition| Schema::of_definition(&resource.kind, &definition)))
     }
 
     /// The server's version.

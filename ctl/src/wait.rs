@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::columns::{list, number, text};
 use crate::follow::{Follow, News};
-use crate::jsonpath::JsonPath;
 use crate::output;
 use crate::rollout::parse_duration;
 use crate::selection::{Chosen, Selection};
 use crate::session::Session;
 use crate::target;
+use skiff_proto::jsonpath::JsonPath;
 
 /// What `wait` takes.
 #[derive(Args, Debug)]

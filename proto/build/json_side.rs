@@ -2,6 +2,7 @@
 //! The loops around it stand in src/json, written once.
 
 use crate::model::{Field, Message, Model, Shape, Type};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 /// A message's fields as JSON shows them: those of inlined sub-messages count as its own.
@@ -47,11 +48,16 @@ fn write_message(out: &mut String, model: &Model, message: &Message, keys: &[&Fi
     }
     writeln!(out, "const FIELDS: &'static [&'static str] = &{names:?};")?;
 
-    writeln!(out, "fn index(key: &str) -> Option<usize> {{\nSome(match key {{")?;
-    for (i, name) in names.iter().enumerate() {
-        writeln!(out, "{name:?} => {i},")?;
+    if names.is_empty() {
+        // A message that says something by being there.
+        writeln!(out, "fn index(_: &str) -> Option<usize> {{ None }}")?;
+    } else {
+        writeln!(out, "fn index(key: &str) -> Option<usize> {{\nSome(match key {{")?;
+        for (i, name) in names.iter().enumerate() {
+            writeln!(out, "{name:?} => {i},")?;
+        }
+        writeln!(out, "_ => return None,\n}})\n}}")?;
     }
-    writeln!(out, "_ => return None,\n}})\n}}")?;
 
     write_reader(out, model, message)?;
     write_writer(out, message)?;
@@ -90,7 +96,7 @@ impl<'m> TypeMeta<'m> {
 fn write_reader(out: &mut String, model: &Model, message: &Message) -> std::fmt::Result {
     writeln!(
         out,
-        "#[allow(unused_variables, clippy::single_match)]\n\
+        "#[allow(unused_variables, clippy::single_match, clippy::match_single_binding)]\n\
          fn read_field<'de, A: serde::de::MapAccess<'de>>(&mut self, index: usize, access: &mut A, at: &Path<'_>) -> Result<(), A::Error> {{\n\
          match index {{"
     )?;
@@ -157,8 +163,14 @@ fn is_time(ty: &Type) -> bool {
 }
 
 fn holds_time(model: &Model, message: &Message) -> bool {
-    message.fields.iter().any(|field| match &field.ty {
-        Type::Message(name) => holds_time(model, model.message(name)),
-        ty => is_time(ty),
-    })
+    time_within(model, message, &mut BTreeSet::new())
+}
+
+/// Messages may hold themselves: each is looked into once.
+fn time_within<'m>(model: &'m Model, message: &'m Message, seen: &mut BTreeSet<&'m str>) -> bool {
+    seen.insert(&message.full_name)
+        && message.fields.iter().any(|field| match &field.ty {
+            Type::Message(name) => time_within(model, model.message(name), seen),
+            ty => is_time(ty),
+        })
 }

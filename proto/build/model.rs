@@ -11,6 +11,13 @@ pub const HAND_WRITTEN: &[(&str, &str)] = &[
     ("k8s.io.apimachinery.pkg.api.resource.Quantity", "crate::scalar::Quantity"),
     ("k8s.io.apimachinery.pkg.util.intstr.IntOrString", "crate::scalar::IntOrString"),
     ("k8s.io.apimachinery.pkg.runtime.RawExtension", "crate::scalar::RawExtension"),
+    ("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSON", "crate::scalar::Json"),
+    ("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray", "crate::scalar::SchemaOrArray"),
+    ("k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool", "crate::scalar::SchemaOrBool"),
+    (
+        "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray",
+        "crate::scalar::SchemaOrNames",
+    ),
 ];
 
 pub struct Model {
@@ -174,7 +181,8 @@ fn read_field(pool: &DescriptorPool, field: &FieldDescriptor) -> Result<Field, S
         _ => Shape::Value,
     };
     Ok(Field {
-        name: field.name().to_owned(),
+        // The same, unless Kubernetes' JSON has a name that protobuf cannot have.
+        name: field.json_name().to_owned(),
         rust: naming::rust_field(&naming::snake(field.name())),
         shape,
         ty,
@@ -196,6 +204,7 @@ fn read_type(kind: &Kind) -> Option<Type> {
         Kind::Bool => Type::Scalar("Bool"),
         Kind::Int32 => Type::Scalar("Int32"),
         Kind::Int64 => Type::Scalar("Int64"),
+        Kind::Double => Type::Scalar("Double"),
         Kind::String => Type::Scalar("String"),
         Kind::Bytes => Type::Scalar("Bytes"),
         Kind::Message(m) => match hand_written(m.full_name()) {

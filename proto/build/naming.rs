@@ -26,7 +26,7 @@ fn ends_acronym(chars: &[char], i: usize) -> bool {
 /// The field's name as it stands in Rust code.
 pub fn rust_field(snake: &str) -> String {
     match snake {
-        "type" | "continue" | "match" | "ref" | "use" | "static" | "for" | "in" | "impl" | "move" => {
+        "type" | "continue" | "match" | "ref" | "use" | "enum" | "static" | "for" | "in" | "impl" | "move" => {
             format!("r#{snake}")
         }
         other => other.to_owned(),

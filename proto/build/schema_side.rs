@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::model::{Field, Message, Model, Shape, Type};
 
+/// What a CustomResourceDefinition says of a value.
+const SCHEMA: &str = "k8s.io.apiextensions_apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
 /// The list of all objects, and which of them are the roots of which kinds.
 pub fn generate(model: &Model) -> (String, String) {
     let place = |full_name: &str| {
@@ -49,16 +52,20 @@ fn literal(field: &Field, place: &dyn Fn(&str) -> usize) -> String {
         Shape::Map => "Map",
         _ => "Single",
     };
+    let of_schema = format!("Object({})", place(SCHEMA));
     let of = match &field.ty {
         Type::Scalar("Bool") => "Boolean".to_owned(),
         Type::Scalar("Int32" | "Int64") => "Integer".to_owned(),
         Type::Scalar("Bytes") => "Bytes".to_owned(),
+        Type::Scalar("Double") => "Number".to_owned(),
         Type::Scalar(_) => "String".to_owned(),
         Type::Message(name) => format!("Object({})", place(name)),
         Type::HandWritten(rust) => match rust.rsplit("::").next() {
             Some("Time" | "MicroTime") => "Time",
             Some("Quantity") => "Quantity",
             Some("IntOrString") => "IntOrString",
+            // A schema, or something shorter in its place.
+            Some(name) if name.starts_with("SchemaOr") => &of_schema,
             _ => "Any",
         }
         .to_owned(),

@@ -6,6 +6,7 @@ pub mod apply;
 pub mod columns;
 pub mod fields;
 pub mod json;
+pub mod jsonpath;
 mod kind;
 pub mod labels;
 pub mod merge;
@@ -42,9 +43,16 @@ pub use generated::k8s::io::api::scheduling::v1 as schedulingv1;
 pub use generated::skiff::v1 as skiffv1;
 pub use kind::Kind;
 pub use scalar::{
-    BadQuantity, BadTime, FieldsV1, IntOrString, MicroTime, NotAPercentage, Quantity, RawExtension, Time,
+    BadQuantity, BadTime, FieldsV1, IntOrString, Json, MicroTime, NotAPercentage, Quantity, RawExtension,
+    SchemaOrArray, SchemaOrBool, SchemaOrNames, Time,
 };
 pub use schema::Schema;
+
+/// CustomResourceDefinitions.
+pub mod apiextensionsv1 {
+    pub use crate::generated::k8s::io::apiextensions_apiserver::pkg::apis::apiextensions::v1::*;
+    pub use crate::scalar::{Json, SchemaOrArray, SchemaOrBool, SchemaOrNames};
+}
 
 /// Metadata and what else all groups share.
 pub mod metav1 {

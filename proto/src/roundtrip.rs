@@ -8,8 +8,8 @@ use crate::json::{self, Json, Strictness};
 use crate::schema::{self, Field, Object, Schema, Shape, Type};
 use crate::yaml::{self, Limits};
 use crate::{
-    appsv1, authenticationv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1, rbacv1,
-    schedulingv1,
+    apiextensionsv1, appsv1, authenticationv1, autoscalingv1, coordinationv1, corev1, discoveryv1, metav1, policyv1,
+    rbacv1, schedulingv1,
 };
 
 /// Decisions as bytes: proptest makes fewer of them when it looks for a smaller failure.
@@ -146,6 +146,7 @@ roundtrips! {
     cluster_role_binding: rbacv1::ClusterRoleBinding, "rbac.authorization.k8s.io", "ClusterRoleBinding";
     eviction: policyv1::Eviction, "policy", "Eviction";
     token_request: authenticationv1::TokenRequest, "authentication.k8s.io", "TokenRequest";
+    definition: apiextensionsv1::CustomResourceDefinition, "apiextensions.k8s.io", "CustomResourceDefinition";
     scale: autoscalingv1::Scale, "autoscaling", "Scale";
     status: metav1::Status, "meta.k8s.io", "Status";
     delete_options: metav1::DeleteOptions, "meta.k8s.io", "DeleteOptions";

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use crate::json::Problem;
 
+mod custom;
+
 /// The fields of one kind, and of everything inside it.
 #[derive(Clone, Debug)]
 pub struct Schema {

@@ -1,5 +1,6 @@
 //! The whole control plane under a few seeds; `make simulate SEEDS=N` runs many.
 
+mod custom;
 mod deletion;
 mod nodes;
 mod overlap;

@@ -20,7 +20,7 @@ pub struct CachedResource {
     pub resource: String,
     /// Reads the index.
     pub indexer: Arc<dyn Indexer>,
-    /// Makes JSON of protobuf. Never called for objects that are stored as JSON.
+    /// Makes the JSON document of a stored object.
     pub to_json: ToJson,
     /// How many changes a watch can resume from.
     pub history: usize,
@@ -189,8 +189,8 @@ impl Entry {
             return Ok(json.clone());
         }
         let made = match (self.content_type, &self.resource) {
-            (ContentType::Json, _) => self.object(),
-            (ContentType::Protobuf, Some(resource)) => (resource.to_json)(&self.object())?,
+            (_, Some(resource)) => (resource.to_json)(&self.object())?,
+            (ContentType::Json, None) => self.object(),
             (ContentType::Protobuf, None) => return Err(format!("{} is of an unknown resource", self.key())),
         };
         Ok(self.json.get_or_init(|| made).clone())

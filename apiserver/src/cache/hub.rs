@@ -131,20 +131,23 @@ impl Interest {
     }
 }
 
+/// Why a watcher's queue ended.
+#[derive(Default)]
+struct Ended {
+    /// It was too far behind.
+    lagging: AtomicBool,
+    /// Its resource went, or changed.
+    orderly: AtomicBool,
+}
+
 /// The hub's end of a watch.
 struct Watcher {
     interest: Interest,
     queue: mpsc::UnboundedSender<Vec<ObjectEvent>>,
     capacity: usize,
-    backlog: Arc<Backlog>,
-}
-
-/// How far a watcher is behind.
-#[derive(Default)]
-struct Backlog {
-    events: AtomicUsize,
-    /// True if it was cut off for that.
-    lagging: AtomicBool,
+    /// How many events it is behind.
+    behind: Arc<AtomicUsize>,
+    ended: Arc<Ended>,
 }
 
 impl Watcher {
@@ -156,8 +159,8 @@ impl Watcher {
             return !self.queue.is_closed();
         }
         let count = events.len();
-        if self.backlog.events.fetch_add(count, Ordering::Relaxed) + count > self.capacity {
-            self.backlog.lagging.store(true, Ordering::Release);
+        if self.behind.fetch_add(count, Ordering::Relaxed) + count > self.capacity {
+            self.ended.lagging.store(true, Ordering::Release);
             return false;
         }
         self.queue.send(events).is_ok()
@@ -168,7 +171,8 @@ impl Watcher {
 pub(super) struct Subscription {
     queue: mpsc::UnboundedReceiver<Vec<ObjectEvent>>,
     taken: std::vec::IntoIter<ObjectEvent>,
-    backlog: Arc<Backlog>,
+    behind: Arc<AtomicUsize>,
+    ended: Arc<Ended>,
 }
 
 impl Subscription {
@@ -194,7 +198,7 @@ impl Subscription {
     }
 
     fn take(&mut self, events: Vec<ObjectEvent>) {
-        self.backlog.events.fetch_sub(events.len(), Ordering::Relaxed);
+        self.behind.fetch_sub(events.len(), Ordering::Relaxed);
         self.taken = events.into_iter();
     }
 
@@ -205,7 +209,12 @@ impl Subscription {
 
     /// Whether it ended because it was too slow.
     pub(super) fn is_lagging(&self) -> bool {
-        self.backlog.lagging.load(Ordering::Acquire)
+        self.ended.lagging.load(Ordering::Acquire)
+    }
+
+    /// Whether it ended because its resource went, or changed.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended.orderly.load(Ordering::Acquire)
     }
 }
 
@@ -251,9 +260,9 @@ impl Hub {
     /// Adds a watcher that may fall `capacity` events behind.
     pub(super) fn subscribe(&mut self, resource: ResourceId, interest: Interest, capacity: usize) -> Subscription {
         let (sender, queue) = mpsc::unbounded_channel();
-        let backlog = Arc::new(Backlog::default());
+        let (behind, ended) = (Arc::<AtomicUsize>::default(), Arc::<Ended>::default());
         let only = interest.only.clone();
-        let watcher = Watcher { interest, queue: sender, capacity, backlog: backlog.clone() };
+        let watcher = Watcher { interest, queue: sender, capacity, behind: behind.clone(), ended: ended.clone() };
         let watchers = self.resources.entry(resource).or_default();
         match only {
             None => watchers.everything.push(watcher),
@@ -261,7 +270,7 @@ impl Hub {
                 watchers.by_field.entry(field).or_default().entry(value).or_default().push(watcher);
             }
         }
-        Subscription { queue, taken: Vec::new().into_iter(), backlog }
+        Subscription { queue, taken: Vec::new().into_iter(), behind, ended }
     }
 
     /// Hands out a batch of changes, in their order.
@@ -282,6 +291,15 @@ impl Hub {
     /// Cuts off everybody who watches this resource: what they saw does not lead on to what comes.
     pub(super) fn cut(&mut self, resource: ResourceId) {
         self.resources.remove(&resource);
+    }
+
+    /// Ends everybody's watch of this resource in good order.
+    pub(super) fn end(&mut self, resource: ResourceId) {
+        let Some(watchers) = self.resources.remove(&resource) else { return };
+        let bucketed = watchers.by_field.values().flat_map(BTreeMap::values).flatten();
+        for watcher in watchers.everything.iter().chain(bucketed) {
+            watcher.ended.orderly.store(true, Ordering::Release);
+        }
     }
 
     /// Cuts off everybody.

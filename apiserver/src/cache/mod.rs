@@ -68,6 +68,9 @@ pub enum CacheError {
     /// The watcher read too slowly: watch again from the last revision it saw.
     #[error("the watcher fell behind and was cut off: watch again from the last revision it saw")]
     Lagging,
+    /// The resource went, or is another now: watch again from the last revision seen, if it is there.
+    #[error("the resource that was watched has changed")]
+    Ended,
     /// No such resource was registered.
     #[error("this resource is not in the cache")]
     UnknownResource,
@@ -201,6 +204,11 @@ impl Cache {
         let id = self.shared.state_mut().register(resource);
         hub.cut(id);
         id
+    }
+
+    /// Ends all watches of a resource, in good order.
+    pub fn end_watches(&self, id: ResourceId) {
+        self.shared.hub().end(id);
     }
 
     /// Lets somebody see a resource's objects in the same step in which the cache does; in place of whoever did before.

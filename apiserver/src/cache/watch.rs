@@ -123,6 +123,9 @@ impl Watch {
         if self.subscription.is_lagging() {
             return CacheError::Lagging;
         }
+        if self.subscription.is_over() {
+            return CacheError::Ended;
+        }
         let progress = self.shared.progress.borrow();
         match &progress.failed {
             Some(why) => CacheError::Store(why.clone()),

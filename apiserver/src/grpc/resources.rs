@@ -6,7 +6,7 @@ use crate::registry::{
     ApiError, ApiResult, Body, DeleteOptions, FieldValidation, Format, ListOptions, ObjectReply, Operation, PatchKind,
     Registry, Reply, Request, WatchEventKind, WatchOptions, WatchReply,
 };
-use crate::resources::{JSON, PROTOBUF};
+use crate::resources::{JSON, PROTOBUF, newer_version};
 use crate::reviews;
 use futures::Stream;
 use prost::Message;
@@ -277,13 +277,26 @@ impl Resources for ResourcesService {
         self.object(self.request(&extensions, &headers, common, Operation::Delete(options))).await
     }
 
+    async fn explain(&self, request: tonic::Request<pb::ExplainRequest>) -> Result<Response<pb::ExplainReply>, Status> {
+        metadata::identity(request.extensions()).map_err(to_grpc)?;
+        let asked = request.into_inner();
+        let row = self.registry.resource(&asked.group, &asked.version, &asked.resource).map_err(to_grpc)?;
+        let schema = row.strategy.definition().map(|definition| definition.schema());
+        Ok(Response::new(pb::ExplainReply { schema }))
+    }
+
     async fn discover(
         &self,
         request: tonic::Request<pb::DiscoverRequest>,
     ) -> Result<Response<pb::DiscoverReply>, Status> {
         metadata::identity(request.extensions()).map_err(to_grpc)?;
         let rows = self.registry.table().all();
-        let resources = rows.values().map(|row| pb::ResourceInfo {
+        let mut rows: Vec<_> = rows.values().collect();
+        // Of one group and resource the version to use comes first.
+        rows.sort_by(|a, b| {
+            (&a.group, &a.resource).cmp(&(&b.group, &b.resource)).then_with(|| newer_version(&a.version, &b.version))
+        });
+        let resources = rows.into_iter().map(|row| pb::ResourceInfo {
             group: row.group.clone(),
             version: row.version.clone(),
             resource: row.resource.clone(),
@@ -294,6 +307,8 @@ impl Resources for ResourcesService {
             namespaced: row.namespaced,
             verbs: row.verbs(),
             subresources: row.subresources.clone(),
+            custom: row.is_custom(),
+            columns: row.strategy.column_definitions().to_vec(),
         });
         Ok(Response::new(pb::DiscoverReply { resources: resources.collect(), server_version: crate::VERSION.into() }))
     }

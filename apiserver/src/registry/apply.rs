@@ -6,8 +6,7 @@ use super::request::{Body, ObjectReply, Operation, Request};
 use super::update::Changed;
 use super::{Registry, meta, reply};
 use crate::managers::{BEFORE_FIRST_APPLY, Conflict, How, Manager, Managers, Who, changes, owned_part};
-use crate::resources::json_kind::yaml_to_tree;
-use crate::resources::{FieldError, FieldErrorKind, Object, Resource};
+use crate::resources::{FieldError, FieldErrorKind, Object, Resource, yaml_to_tree};
 use serde_json::Value;
 use skiff_proto::Time;
 use skiff_proto::apply::{FieldSet, fields_of, merge};
@@ -98,7 +97,7 @@ impl Registry {
         let resource = &request.resource;
         let read = Managers::read(new.meta()).or_else(|_| Managers::read(old.meta()));
         let mut managers = read.map_err(|e| ApiError::internal(format!("metadata.managedFields: {e}")))?;
-        let changes = changes(&old.to_json(), &new.to_json(), &resource.schema);
+        let changes = changes(&old.to_json(), &new.to_json(), resource.schema());
         managers.updated(&writer(request, How::Update, manager_of(request)), &changes, meta::now(&self.inner.world));
         new.meta_mut().managed_fields = managers.write();
         Ok(())
@@ -149,7 +148,7 @@ impl Applied {
         if tree.pointer("/metadata/managedFields").is_some_and(|m| !m.is_null()) {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
-        let named = fields_of(&tree, &resource.schema).map_err(|e| refuse(e.to_string()))?;
+        let named = fields_of(&tree, resource.schema()).map_err(|e| refuse(e.to_string()))?;
         let fields = owned_part(&named, &request.subresource);
         let who = writer(request, How::Apply, &body.field_manager);
         Ok(Applied { tree, fields, who, force: body.force })
@@ -166,8 +165,8 @@ impl Applied {
         let before = managers.fields_of(&self.who).cloned().unwrap_or_default();
         managers.set(&self.who, self.fields.clone(), now);
         let revision = self.tree.pointer("/metadata/resourceVersion").cloned();
-        merge(&mut tree, &self.tree, &resource.schema);
-        managers.prune(&mut tree, &before, &resource.schema);
+        merge(&mut tree, &self.tree, resource.schema());
+        managers.prune(&mut tree, &before, resource.schema());
         if let Some(metadata) = tree.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.shift_remove("managedFields");
             metadata.insert("resourceVersion".into(), revision.unwrap_or_default());
@@ -187,7 +186,7 @@ impl Applied {
         let resource = &request.resource;
         let mut managers = managers_of(resource, old)?;
         managers.set(&self.who, self.fields.clone(), now);
-        let changes = changes(&old.to_json(), &new.to_json(), &resource.schema);
+        let changes = changes(&old.to_json(), &new.to_json(), resource.schema());
         let conflicts = managers.conflicts(&self.who, &changes);
         let foreign: Vec<Conflict> = conflicts.into_iter().filter(|c| !self.is_its_own(resource, old, c)).collect();
         if !foreign.is_empty() && !self.force {
@@ -216,7 +215,7 @@ impl Applied {
 /// What client-side apply noted down that it applied.
 fn last_applied(resource: &Resource, object: &dyn Object) -> Option<FieldSet> {
     let text = object.meta().annotations.get(LAST_APPLIED)?;
-    fields_of(&serde_json::from_str(text).ok()?, &resource.schema).ok()
+    fields_of(&serde_json::from_str(text).ok()?, resource.schema()).ok()
 }
 
 /// The managers of an object; of one that was never applied, the one that stands for all before.
@@ -224,7 +223,7 @@ fn managers_of(resource: &Resource, object: &dyn Object) -> ApiResult<Managers> 
     let unreadable = |e: &dyn std::fmt::Display| ApiError::internal(format!("metadata.managedFields: {e}"));
     let mut managers = Managers::read(object.meta()).map_err(|e| unreadable(&e))?;
     if managers.0.is_empty() {
-        let all = changes(&Value::Object(Default::default()), &object.to_json(), &resource.schema).added;
+        let all = changes(&Value::Object(Default::default()), &object.to_json(), resource.schema()).added;
         let owner = |subresource: &str| Manager {
             who: Who {
                 name: BEFORE_FIRST_APPLY.into(),

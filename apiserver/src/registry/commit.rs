@@ -10,7 +10,7 @@ use crate::store::{Compare, MAX_VALUE, Op, StoreError, Txn, TxnResult, tombstone
 use bytes::Bytes;
 use prost::Message;
 use skiff_proto::coordinationv1::Lease;
-use skiff_proto::metav1::ObjectMeta;
+use skiff_proto::metav1::{ObjectMeta, PartialObjectMetadata};
 use skiff_proto::skiffv1;
 use skiff_world::mutants::{Mutant, is_awake};
 use std::time::Duration;
@@ -78,7 +78,7 @@ impl Registry {
     pub(super) fn current(&self, resource: &Resource, namespace: &str, name: &str) -> ApiResult<Option<Current>> {
         let namespace = if resource.namespaced { namespace } else { "" };
         let Some(entry) = self.inner.cache.get(resource.cached(), namespace, name) else { return Ok(None) };
-        let decoded = resource.strategy.decode(&entry.object(), entry.content_type().as_str()).map_err(|e| {
+        let decoded = resource.strategy.decode_stored(&entry.object(), entry.content_type()).map_err(|e| {
             ApiError::internal(format!("the stored {} {name:?} cannot be read: {e}", resource.qualified()))
         })?;
         let mut object = decoded.object;
@@ -128,6 +128,22 @@ impl Registry {
     /// Waits until the cache has seen a revision.
     pub(super) async fn wait_for(&self, revision: u64) -> ApiResult<()> {
         self.inner.cache.wait_until(revision, PATIENCE).await.map_err(cache_error)
+    }
+
+    /// Checks that the kind of a new object of a custom resource stays; the comparison holds that for the time of the write.
+    pub(super) async fn open_kind(&self, request: &Request) -> ApiResult<Option<Compare>> {
+        let Some(definition) = request.resource.strategy.definition() else { return Ok(None) };
+        let definitions = self.resource(crate::custom::GROUP, "v1", crate::custom::DEFINITIONS)?;
+        let Some(entry) = self.inner.cache.get(definitions.cached(), "", &definition.name) else {
+            return Err(ApiError::no_such_resource("the server could not find the requested resource"));
+        };
+        // What follows the metadata is skipped unread.
+        let partial = PartialObjectMetadata::decode(entry.stored().as_ref()).map_err(ApiError::internal)?;
+        if partial.metadata.deletion_timestamp.is_some() {
+            let why = "create not allowed while custom resource definition is terminating";
+            return Err(ApiError::not_allowed(why));
+        }
+        Ok(Some(Compare { key: definitions.key("", &definition.name), mod_revision: entry.mod_revision }))
     }
 
     /// Writes a change with its cause, if what it stands on still holds.
@@ -290,7 +306,7 @@ pub fn store_error(error: StoreError) -> ApiError {
 /// A refusal by the cache, in the API's words.
 pub fn cache_error(error: CacheError) -> ApiError {
     match error {
-        CacheError::Expired { .. } | CacheError::Lagging => ApiError::expired(error.to_string()),
+        CacheError::Expired { .. } | CacheError::Lagging | CacheError::Ended => ApiError::expired(error.to_string()),
         CacheError::Behind { asked, current } => ApiError::revision_too_large(asked, current),
         CacheError::Store(error) => store_error(error),
         CacheError::UnknownField(_) => ApiError::bad_request(error.to_string()),

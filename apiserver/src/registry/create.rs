@@ -87,6 +87,7 @@ impl Registry {
                 turn = Some(self.inner.turns.take(&object.meta().namespace).await);
                 beside = self.admit(request, Some(object.as_ref()), None).await?;
             }
+            beside.compare.extend(self.open_kind(request).await?);
             let mut given = object.copy();
             let reserved = self.allocate(request, given.as_mut(), None, &mut beside).await?;
             let bytes = Bytes::from(given.encode());

@@ -20,7 +20,7 @@ impl Registry {
             .cache
             .get(resource.cached(), &request.namespace, &request.name)
             .ok_or_else(|| ApiError::not_found(resource, &request.name))?;
-        let (bytes, content_type) = content(&entry, request.accept, request.metadata_only)?;
+        let (bytes, content_type) = content(resource, &entry, request.accept, request.metadata_only)?;
         Ok(ObjectReply { bytes, content_type, warnings: Vec::new(), deleted: false, created: false })
     }
 }

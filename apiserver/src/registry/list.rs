@@ -8,7 +8,7 @@ use super::selection::Selection;
 use super::token::Token;
 use crate::cache::{self, CacheError, Entry};
 use crate::envelope::ContentType;
-use crate::resources::{JSON, PROTOBUF};
+use crate::resources::{JSON, PROTOBUF, Resource};
 use bytes::Bytes;
 use prost::Message;
 use prost::encoding::{DecodeContext, decode_key, skip_field};
@@ -85,7 +85,7 @@ impl Registry {
         };
         let (mut bytes, total) = (0, page.entries.len());
         for entry in &page.entries {
-            let (item, _) = content(entry, request.accept, request.metadata_only)?;
+            let (item, _) = content(&request.resource, entry, request.accept, request.metadata_only)?;
             if !unpaged && bytes > 0 && bytes + item.len() > self.limits().page_bytes {
                 break;
             }
@@ -124,7 +124,12 @@ pub fn content_type(request: &Request) -> &'static str {
 }
 
 /// A cached object in the form asked for.
-pub fn content(entry: &Entry, format: Format, metadata_only: bool) -> ApiResult<(Bytes, &'static str)> {
+pub fn content(
+    resource: &Resource,
+    entry: &Entry,
+    format: Format,
+    metadata_only: bool,
+) -> ApiResult<(Bytes, &'static str)> {
     if metadata_only {
         if format == Format::Protobuf && entry.content_type() == ContentType::Protobuf {
             return metadata_of(&entry.object()).map(|bytes| (bytes, PROTOBUF)).map_err(ApiError::internal);
@@ -137,7 +142,11 @@ pub fn content(entry: &Entry, format: Format, metadata_only: bool) -> ApiResult<
     }
     match (format, entry.content_type()) {
         (Format::Protobuf, ContentType::Protobuf) => Ok((entry.object(), PROTOBUF)),
-        _ => entry.json().map(|json| (json, JSON)).map_err(ApiError::internal),
+        _ => {
+            let json = entry.json().map_err(ApiError::internal)?;
+            let json = resource.strategy.shown(&json).unwrap_or(Ok(json)).map_err(ApiError::internal)?;
+            Ok((json, JSON))
+        }
     }
 }
 

@@ -49,6 +49,7 @@ use crate::audit::{self, Audit, Done};
 use crate::auth::tokens::{Authenticator, Issuer};
 use crate::auth::{Authorizer, Grant};
 use crate::cache::Cache;
+use crate::custom::Definitions;
 use crate::resources::{Resource, Table};
 use crate::store::Store;
 use limits::Permits;
@@ -79,6 +80,7 @@ struct Inner {
     settings: Settings,
     closing: CancellationToken,
     metrics: Metrics,
+    definitions: Definitions,
     audit: OnceLock<Audit>,
     turns: Turns,
 }
@@ -119,8 +121,8 @@ impl Registry {
         let authenticator = Authenticator::new(world.clone(), cache.clone(), table.clone(), issuer);
         let permits = Permits::new(limits);
         let (closing, metrics) = (CancellationToken::new(), Metrics::new(&world));
-        let audit = OnceLock::new();
-        let turns = Turns::default();
+        let definitions = Definitions::new(cache.clone(), table.clone());
+        let (audit, turns) = (OnceLock::new(), Turns::default());
         let inner = Inner {
             world,
             store,
@@ -132,16 +134,21 @@ impl Registry {
             settings,
             closing,
             metrics,
+            definitions,
             audit,
             turns,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Adds a kind while the server runs: its objects, old and new, are served from now on.
-    pub fn add_resource(&self, resource: Resource) -> Arc<Resource> {
-        resource.register(&self.inner.cache);
-        self.inner.table.add(resource)
+    /// The custom resources that are served.
+    pub(crate) fn definitions(&self) -> &Definitions {
+        &self.inner.definitions
+    }
+
+    /// What this server runs in.
+    pub(crate) fn world(&self) -> &World {
+        &self.inner.world
     }
 
     /// From now on, what is done stands in a log.
@@ -310,7 +317,9 @@ impl Registry {
 
     /// Looks a resource up by its names, with words for whoever asked.
     pub fn resource(&self, group: &str, version: &str, resource: &str) -> ApiResult<Arc<Resource>> {
-        self.inner.table.get(group, version, resource).ok_or_else(|| {
+        let known = || self.inner.table.get(group, version, resource);
+        // A definition may have been established a moment ago.
+        known().or_else(|| self.inner.definitions.learn(group, resource).then(known).flatten()).ok_or_else(|| {
             let api_version = if group.is_empty() { version.to_string() } else { format!("{group}/{version}") };
             ApiError::no_such_resource(format!(
                 "the server could not find the requested resource: no {resource:?} in {api_version:?}"

@@ -15,11 +15,19 @@ const OPERATIONS_MAX: usize = 10_000;
 /// end.
 const COPIED_MAX: usize = 3 << 20;
 
+const STRATEGIC: &str = "application/strategic-merge-patch+json";
+/// How custom resources can be patched: nothing says how their lists would be merged.
+const OF_CUSTOM: &[&str] =
+    &["application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"];
+
 impl Registry {
     /// Changes parts of an object, or of one of its subresources.
     pub(super) async fn patch(&self, request: &Request, kind: PatchKind, body: &Body) -> ApiResult<ObjectReply> {
         if kind == PatchKind::Apply {
             return self.apply(request, body).await;
+        }
+        if kind == PatchKind::Strategic && request.resource.is_custom() && request.subresource != "scale" {
+            return Err(ApiError::unsupported_media_type(STRATEGIC, OF_CUSTOM));
         }
         let patch: Value = serde_json::from_slice(&body.bytes)
             .map_err(|error| ApiError::bad_request(format!("the patch is not JSON: {error}")))?;
@@ -50,7 +58,7 @@ pub fn apply(request: &Request, kind: PatchKind, mut tree: Value, patch: &Value)
         }
         PatchKind::Merge => skiff_proto::merge::merge_patch(&mut tree, patch),
         PatchKind::Strategic => {
-            skiff_proto::merge::strategic(&mut tree, patch, &request.resource.schema)
+            skiff_proto::merge::strategic(&mut tree, patch, request.resource.schema())
                 .map_err(|e| refuse(e.to_string()))?;
         }
         PatchKind::Apply => return Err(refuse("server-side apply is not a patch of a tree".into())),

@@ -5,7 +5,7 @@ use super::error::{ApiError, ApiResult};
 use super::patch;
 use super::reply;
 use super::request::{Body, Format, ObjectReply, PatchKind, Request};
-use crate::resources::{JSON, Object, PROTOBUF, validation};
+use crate::resources::{JSON, Object, PROTOBUF, Resource, validation};
 use prost::Message;
 use serde_json::Value;
 use skiff_proto::autoscalingv1::{Scale, ScaleSpec, ScaleStatus};
@@ -14,9 +14,15 @@ use skiff_proto::labels::Selector;
 use skiff_proto::metav1::{LabelSelector, ObjectMeta};
 
 /// The Scale of an object.
-fn scale_of(object: &dyn Object) -> Scale {
+fn scale_of(resource: &Resource, object: &dyn Object) -> Scale {
     let tree = object.to_json();
     let number = |path: &str| tree.pointer(path).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
+    let paths = resource.strategy.scale_paths();
+    let (wanted, actual) = paths.map_or(("/spec/replicas", "/status/replicas"), |p| (&p.wanted, &p.actual));
+    let selector = match paths {
+        None => selector_of(&tree),
+        Some(paths) => paths.selector.as_ref().map(|path| skiff_proto::columns::text(&tree, path)).unwrap_or_default(),
+    };
     let meta = object.meta();
     Scale {
         metadata: ObjectMeta {
@@ -27,8 +33,8 @@ fn scale_of(object: &dyn Object) -> Scale {
             creation_timestamp: meta.creation_timestamp,
             ..Default::default()
         },
-        spec: ScaleSpec { replicas: number("/spec/replicas").unwrap_or(1) },
-        status: ScaleStatus { replicas: number("/status/replicas").unwrap_or(0), selector: selector_of(&tree) },
+        spec: ScaleSpec { replicas: number(wanted).unwrap_or(i32::from(paths.is_none())) },
+        status: ScaleStatus { replicas: number(actual).unwrap_or(0), selector },
     }
 }
 
@@ -37,6 +43,18 @@ fn selector_of(tree: &Value) -> String {
     let selector = tree.pointer("/spec/selector");
     let read = selector.and_then(|s| json::decode_value::<LabelSelector>(s, Strictness::Ignore).ok());
     read.and_then(|(s, _)| Selector::try_from(&s).ok()).map(|s| s.to_string()).unwrap_or_default()
+}
+
+/// Puts a value at a JSON pointer; objects on the way there are made.
+fn put(tree: &mut Value, pointer: &str, value: Value) {
+    let mut at = tree;
+    for name in pointer.split('/').filter(|name| !name.is_empty()) {
+        if !at.is_object() {
+            *at = Value::Object(Default::default());
+        }
+        at = &mut at[name];
+    }
+    *at = value;
 }
 
 fn as_reply(request: &Request, scale: &Scale) -> ObjectReply {
@@ -52,7 +70,7 @@ impl Registry {
     pub(super) async fn get_scale(&self, request: &Request) -> ApiResult<ObjectReply> {
         self.catch_up().await?;
         let current = self.existing(request).await?;
-        Ok(as_reply(request, &scale_of(current.object.as_ref())))
+        Ok(as_reply(request, &scale_of(&request.resource, current.object.as_ref())))
     }
 
     /// Replaces an object's Scale.
@@ -114,16 +132,15 @@ impl Registry {
         };
         let reply = self
             .modify(&main, |old| {
-                let wished = wish(scale_of(old))?;
+                let wished = wish(scale_of(resource, old))?;
                 if wished.spec.replicas < 0 {
                     let mut errors = crate::resources::Errors::new();
                     errors.invalid("spec.replicas", wished.spec.replicas, validation::NON_NEGATIVE);
                     return Err(ApiError::invalid(resource, &request.name, &errors.into_vec()));
                 }
                 let mut tree = old.to_json();
-                if let Some(spec) = tree.get_mut("spec").and_then(Value::as_object_mut) {
-                    spec.insert("replicas".into(), wished.spec.replicas.into());
-                }
+                let path = resource.strategy.scale_paths().map_or("/spec/replicas", |paths| &paths.wanted);
+                put(&mut tree, path, wished.spec.replicas.into());
                 let (mut object, warnings) =
                     reply::decode(resource, resource.strategy.decode_tree(tree), super::FieldValidation::Ignore)?;
                 object.meta_mut().resource_version = wished.metadata.resource_version;
@@ -132,6 +149,6 @@ impl Registry {
             .await?;
         let (object, _) =
             reply::decode(resource, resource.strategy.decode(&reply.bytes, JSON), super::FieldValidation::Ignore)?;
-        Ok(as_reply(request, &scale_of(object.as_ref())))
+        Ok(as_reply(request, &scale_of(resource, object.as_ref())))
     }
 }

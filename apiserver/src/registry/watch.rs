@@ -10,10 +10,11 @@ use super::request::{Format, Request, WatchOptions};
 use super::selection::Selection;
 use crate::cache::{self, CacheError, SharedFrame, WatchFrom, WatchKind};
 use crate::envelope::ContentType;
-use crate::resources::PROTOBUF;
+use crate::resources::{PROTOBUF, Resource};
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
 use skiff_world::mutants::{Mutant, is_awake};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +63,7 @@ pub struct WatchEvent {
 /// A stream of events. It gives its leave back when dropped.
 pub struct WatchReply {
     watch: cache::Watch,
+    resource: Arc<Resource>,
     format: Format,
     content_type: &'static str,
     metadata_only: bool,
@@ -116,6 +118,7 @@ impl Registry {
         };
         Ok(WatchReply {
             watch,
+            resource: resource.clone(),
             format: request.accept,
             content_type: content_type(request),
             metadata_only: request.metadata_only,
@@ -173,12 +176,14 @@ impl WatchReply {
                     && !self.metadata_only;
                 let content = match as_stored {
                     true => Ok((event.object(), PROTOBUF)),
-                    false => content(&event.entry, self.format, self.metadata_only),
+                    false => content(&self.resource, &event.entry, self.format, self.metadata_only),
                 };
                 let (object, content_type) = match content {
                     Ok(content) => content,
                     Err(error) => return Some(self.error(error)),
                 };
+                // What is kept as JSON may be shown in several versions.
+                let versioned = event.entry.content_type() == ContentType::Json;
                 let nameless = is_awake(Mutant::NamelessDelete) && event.kind == WatchKind::Deleted;
                 let object = if nameless { Bytes::new() } else { object };
                 let kind = match event.kind {
@@ -193,7 +198,7 @@ impl WatchReply {
                     revision: event.entry.mod_revision,
                     initial_events_end: false,
                     error: None,
-                    frame: event.frame().filter(|_| !self.metadata_only && !nameless),
+                    frame: event.frame().filter(|_| !self.metadata_only && !nameless && !versioned),
                 })
             }
             Ok(cache::WatchEvent::Bookmark { revision, initial_end }) => {
@@ -211,6 +216,11 @@ impl WatchReply {
             // A watcher that was too slow goes on from where it was: the stream just ends.
             Err(CacheError::Lagging) => {
                 self.cut_off.inc();
+                self.ended = true;
+                None
+            }
+            // A kind that goes, or becomes another, ends what follows it; whoever goes on learns what it is now.
+            Err(CacheError::Ended) => {
                 self.ended = true;
                 None
             }

@@ -177,9 +177,20 @@ impl Errors {
         self.push(path, FieldErrorKind::TooLong, String::new(), format!("may not be more than {max_bytes} bytes"));
     }
 
+    /// A list or a map has too many entries.
+    pub fn too_many(&mut self, path: impl Into<String>, found: usize, most: i64) {
+        let detail = format!("{found}: must have at most {most} items");
+        self.push(path, FieldErrorKind::TooMany, String::new(), detail);
+    }
+
     /// What a value names does not exist.
     pub fn not_found(&mut self, path: impl Into<String>, value: impl Shown) {
         self.push(path, FieldErrorKind::NotFound, value.shown(), "");
+    }
+
+    /// Adds errors.
+    pub fn extend(&mut self, errors: Vec<FieldError>) {
+        self.append(Errors { found: errors });
     }
 
     /// Adds what another check found.

@@ -3,10 +3,9 @@
 //! The registry, the cache and both faces know resources only by the `Table`, which is looked up at run time and may grow
 //! while the server runs. A `Resource` has a name, a `Schema`, and a `Strategy`: defaults, validation, what a status
 //! write may change, which fields can be selected. Built-in kinds have a file each under `kinds/`, written against their
-//! Rust structs; a kind without one is stored as JSON and goes the same ways (`json_kind.rs`).
+//! Rust structs; a kind without one is stored as JSON and goes the same ways (`custom/`).
 
 mod field_error;
-pub mod json_kind;
 mod kinds;
 mod object;
 mod pod_defaults;
@@ -16,13 +15,12 @@ pub mod validation;
 mod warnings;
 
 pub use field_error::{Errors, FieldError, FieldErrorKind, Shown};
-pub use json_kind::{JsonKind, yaml_to_tree};
 pub use kinds::{
     EVENT_LIFE, SYSTEM_CLASSES, built_in, event_view, has_address, has_node_ports, take_ephemeral_containers,
 };
 pub use object::{JsonObject, Object, Typed};
-pub use strategy::{DecodeError, Decoded, KindStrategy, Strategy, StrategyFor};
-pub use table::{Resource, ResourceId, Rows, Table};
+pub use strategy::{DecodeError, Decoded, KindStrategy, Strategy, StrategyFor, yaml_document, yaml_to_tree};
+pub use table::{Fields, Resource, ResourceId, Rows, Table, newer_version};
 
 /// Kubernetes' protobuf, without its envelope.
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";

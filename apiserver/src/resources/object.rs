@@ -4,6 +4,7 @@ use serde_json::Value;
 use skiff_proto::metav1::ObjectMeta;
 use skiff_proto::{Kind, json};
 use std::any::Any;
+use std::sync::Arc;
 
 /// What the registry needs of any object: its metadata, its forms, a copy.
 pub trait Object: Any + Send + Sync {
@@ -70,6 +71,8 @@ pub struct JsonObject {
     pub tree: serde_json::Map<String, Value>,
     /// The metadata.
     pub meta: ObjectMeta,
+    /// The apiVersion under which it is stored.
+    pub stored_as: Arc<str>,
 }
 
 impl Object for JsonObject {
@@ -82,7 +85,9 @@ impl Object for JsonObject {
     }
 
     fn encode(&self) -> Vec<u8> {
-        self.to_json().to_string().into_bytes()
+        let mut stored = self.to_json();
+        stored["apiVersion"] = Value::from(&*self.stored_as);
+        stored.to_string().into_bytes()
     }
 
     fn to_json(&self) -> Value {
@@ -100,7 +105,7 @@ impl Object for JsonObject {
     }
 
     fn copy(&self) -> Box<dyn Object> {
-        Box::new(JsonObject { tree: self.tree.clone(), meta: self.meta.clone() })
+        Box::new(JsonObject { tree: self.tree.clone(), meta: self.meta.clone(), stored_as: self.stored_as.clone() })
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -6,9 +6,13 @@ use super::object::{Object, Typed};
 use super::validation::NameRule;
 use super::{JSON, PROTOBUF, YAML};
 use crate::cache::{FieldKind, SelectableField, ToJson};
+use crate::custom::{Definition, ScalePaths};
 use crate::envelope::ContentType;
 use skiff_proto::Kind;
+use skiff_proto::apiextensionsv1::CustomResourceColumnDefinition;
+use skiff_proto::columns::Columns;
 use skiff_proto::json::{Problem, Strictness};
+use skiff_proto::yaml::Document;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -41,8 +45,16 @@ pub trait Strategy: Send + Sync {
     fn stored_as(&self) -> ContentType;
     /// Reads a body of a content type.
     fn decode(&self, bytes: &[u8], content_type: &str) -> Result<Decoded, DecodeError>;
+    /// Reads an object as it is stored.
+    fn decode_stored(&self, bytes: &[u8], content_type: ContentType) -> Result<Decoded, DecodeError> {
+        self.decode(bytes, content_type.as_str())
+    }
     /// Makes JSON of the stored form.
     fn json_of_stored(&self) -> ToJson;
+    /// The JSON of a stored object in this version, where that is another than the one that is stored.
+    fn shown(&self, _json: &bytes::Bytes) -> Option<Result<bytes::Bytes, String>> {
+        None
+    }
     /// Reads a JSON tree.
     fn decode_tree(&self, tree: serde_json::Value) -> Result<Decoded, DecodeError>;
     /// Fills in defaults.
@@ -88,6 +100,22 @@ pub trait Strategy: Send + Sync {
     /// Whether generations are counted.
     fn counts_generations(&self) -> bool {
         true
+    }
+    /// What defines the kind, if it is a custom resource.
+    fn definition(&self) -> Option<&Arc<Definition>> {
+        None
+    }
+    /// The columns of a list, if they are the kind's own.
+    fn columns(&self) -> Option<Columns> {
+        None
+    }
+    /// The same as their definition has them.
+    fn column_definitions(&self) -> &[CustomResourceColumnDefinition] {
+        &[]
+    }
+    /// Where the numbers of a Scale stand, if not where everybody has them.
+    fn scale_paths(&self) -> Option<&ScalePaths> {
+        None
     }
 }
 
@@ -186,7 +214,7 @@ impl<S: KindStrategy> Strategy for StrategyFor<S> {
                 Err(error) => Err(DecodeError::Malformed(format!("the protobuf body is malformed: {error}"))),
             },
             JSON => decode_json::<S::Kind>(bytes),
-            YAML => read(super::json_kind::yaml_document(bytes)?.decode::<S::Kind>(Strictness::Warn)),
+            YAML => read(yaml_document(bytes)?.decode::<S::Kind>(Strictness::Warn)),
             other => Err(DecodeError::ContentType(other.into())),
         }
     }
@@ -274,6 +302,24 @@ impl<S: KindStrategy> Strategy for StrategyFor<S> {
 
     fn counts_generations(&self) -> bool {
         S::GENERATIONS
+    }
+}
+
+/// Reads one YAML document as a JSON tree; of duplicate keys the last one counts.
+pub fn yaml_to_tree(bytes: &[u8]) -> Result<serde_json::Value, DecodeError> {
+    yaml_document(bytes).map(|document| document.to_json())
+}
+
+/// Reads a body that is one YAML document.
+pub fn yaml_document(bytes: &[u8]) -> Result<Document, DecodeError> {
+    let malformed = |what: String| DecodeError::Malformed(what);
+    let text = std::str::from_utf8(bytes).map_err(|e| malformed(format!("the body is not UTF-8: {e}")))?;
+    let mut documents =
+        skiff_proto::yaml::parse_documents(text, &Default::default()).map_err(|e| malformed(e.to_string()))?;
+    match (documents.pop(), documents.is_empty()) {
+        (Some(document), true) => Ok(document),
+        (Some(_), false) => Err(malformed("the body holds more than one YAML document".into())),
+        (None, _) => Err(malformed("the body holds no YAML document".into())),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::strategy::Strategy;
 use crate::cache::{self, Cache, CachedResource, FieldIndexer};
+use crate::custom::Definition;
 use crate::store::{object_key, resource_prefix};
 use bytes::Bytes;
 use skiff_proto::Schema;
@@ -17,6 +18,14 @@ pub struct ResourceId {
     pub version: String,
     /// The plural: `pods`.
     pub resource: String,
+}
+
+/// Where a kind's Schema comes from.
+pub enum Fields {
+    /// From its message.
+    BuiltIn(Arc<Schema>),
+    /// From its definition, when it is first asked for.
+    Defined(Arc<Definition>),
 }
 
 /// One row: everything the server knows of a resource.
@@ -40,7 +49,7 @@ pub struct Resource {
     /// `status`, `scale`, `binding`, ...
     pub subresources: Vec<String>,
     /// Fields, merge keys, descriptions.
-    pub schema: Arc<Schema>,
+    pub fields: Fields,
     /// What is particular to the kind.
     pub strategy: Box<dyn Strategy>,
     /// Objects vanish this long after their last write.
@@ -58,6 +67,19 @@ impl Resource {
         let registered = CachedResource::new(&self.group, &self.resource, indexer, self.strategy.json_of_stored());
         // A row is registered once, before it enters the table.
         let _ = self.cached.set(cache.register(registered));
+    }
+
+    /// Fields, merge keys, descriptions.
+    pub fn schema(&self) -> &Schema {
+        match &self.fields {
+            Fields::BuiltIn(schema) => schema,
+            Fields::Defined(definition) => &definition.compiled().schema,
+        }
+    }
+
+    /// Whether it is a custom resource.
+    pub fn is_custom(&self) -> bool {
+        matches!(self.fields, Fields::Defined(_))
     }
 
     /// Where the cache keeps its objects.
@@ -110,6 +132,32 @@ impl Resource {
     }
 }
 
+/// Whether a version comes before another, as Kubernetes orders them: v10, v2, v1, v11beta2, v10beta3, v3alpha1, foo1, foo10.
+pub fn newer_version(a: &str, b: &str) -> std::cmp::Ordering {
+    match (stability(a), stability(b)) {
+        (Some(a), Some(b)) => b.cmp(&a),
+        (Some(_), None) => std::cmp::Ordering::Less,
+        (None, Some(_)) => std::cmp::Ordering::Greater,
+        (None, None) => a.cmp(b),
+    }
+}
+
+/// Of `v1beta2`: how stable, then the numbers.
+fn stability(version: &str) -> Option<(u8, u32, u32)> {
+    let rest = version.strip_prefix('v')?;
+    let (major, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+    let major = major.parse().ok()?;
+    let of = |level, minor: &str| Some((level, major, minor.parse().ok()?));
+    match rest {
+        "" => Some((3, major, 0)),
+        _ => match (rest.strip_prefix("beta"), rest.strip_prefix("alpha")) {
+            (Some(minor), _) => of(2, minor),
+            (_, Some(minor)) => of(1, minor),
+            _ => None,
+        },
+    }
+}
+
 /// The rows at one moment.
 pub type Rows = Arc<BTreeMap<ResourceId, Arc<Resource>>>;
 
@@ -133,6 +181,14 @@ impl Table {
         resource
     }
 
+    /// Puts rows in the place of all those of a resource, whatever their versions.
+    pub fn replace(&self, group: &str, resource: &str, with: Vec<Resource>) {
+        let mut rows = self.rows.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let rows = Arc::make_mut(&mut rows);
+        rows.retain(|id, _| id.group != group || id.resource != resource);
+        rows.extend(with.into_iter().map(|row| (row.id(), Arc::new(row))));
+    }
+
     /// Looks a row up.
     pub fn get(&self, group: &str, version: &str, resource: &str) -> Option<Arc<Resource>> {
         let id = ResourceId { group: group.into(), version: version.into(), resource: resource.into() };
@@ -147,5 +203,20 @@ impl Table {
     /// All rows, as they are now.
     pub fn all(&self) -> Rows {
         self.rows.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::newer_version;
+
+    #[test]
+    fn versions_are_ordered_as_kubernetes_does() {
+        let wanted =
+            ["v10", "v2", "v1", "v11beta2", "v10beta3", "v3beta1", "v12alpha1", "v11alpha2", "foo1", "foo10", "v1x"];
+        let mut versions = wanted.map(String::from);
+        versions.sort();
+        versions.sort_by(|a, b| newer_version(a, b));
+        assert_eq!(versions, wanted);
     }
 }

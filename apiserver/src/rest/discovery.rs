@@ -5,7 +5,7 @@ use super::media::{self, Encoding};
 use super::respond::{self, Answer};
 use super::{OK, events, nothing_here};
 use crate::registry::ApiResult;
-use crate::resources::{Resource, Table};
+use crate::resources::{Resource, Table, newer_version};
 use http::HeaderMap;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -151,11 +151,16 @@ pub fn group(table: &Table, name: &str) -> ApiResult<Answer> {
     Ok(ok(&tree))
 }
 
+/// The versions of a group; the first is the one to use.
+fn newest_first(versions: &Versions) -> Vec<&String> {
+    let mut names: Vec<&String> = versions.keys().collect();
+    names.sort_by(|a, b| newer_version(a, b));
+    names
+}
+
 fn group_tree(name: &str, versions: &Versions) -> Value {
-    // The newest comes first and is the one to use.
-    let all: Vec<Value> = versions
-        .keys()
-        .rev()
+    let all: Vec<Value> = newest_first(versions)
+        .into_iter()
         .map(|version| json!({"groupVersion": format!("{name}/{version}"), "version": version}))
         .collect();
     json!({"name": name, "versions": all, "preferredVersion": all.first()})
@@ -227,9 +232,9 @@ fn subresources(row: &Resource) -> Vec<(&str, Gvk<'_>, &'static [&'static str])>
 fn aggregated<'a>(form: &'static str, groups: impl Iterator<Item = (&'a String, &'a Versions)>) -> Answer {
     let items: Vec<Value> = groups
         .map(|(name, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .rev()
+            let versions: Vec<Value> = newest_first(versions)
+                .into_iter()
+                .filter_map(|version| Some((version, versions.get(version)?)))
                 .map(|(version, rows)| {
                     let mut resources: Vec<Value> = rows.iter().map(|row| aggregated_resource(row)).collect();
                     resources.extend(REVIEWS.iter().filter(|review| review.group == *name).map(aggregated_review));

@@ -32,7 +32,12 @@ impl Table {
             "Object" => Include::Object,
             _ => Include::Metadata,
         };
-        Self { columns: columns::of(&resource.kind), api_version: format!("meta.k8s.io/{version}"), include, now }
+        Self {
+            columns: resource.strategy.columns().unwrap_or_else(|| columns::of(&resource.kind)),
+            api_version: format!("meta.k8s.io/{version}"),
+            include,
+            now,
+        }
     }
 
     /// A Table of one object, at its revision.
@@ -79,24 +84,28 @@ impl Table {
             .map(|column| {
                 json!({
                     "name": column.name,
-                    "type": if column.integer { "integer" } else { "string" },
-                    "format": if column.name == "Name" { "name" } else { "" },
-                    "description": "",
-                    "priority": i32::from(column.wide),
+                    "type": column.kind,
+                    "format": column.format,
+                    "description": column.description,
+                    "priority": column.priority,
                 })
             })
             .collect()
     }
 
+    /// A cell as the type of its column has it. What is not there is nothing in custom columns, as Kubernetes has it.
+    fn cell(&self, cell: String, kind: &str) -> Value {
+        match kind {
+            _ if cell.is_empty() && self.columns.is_custom() => Value::Null,
+            _ if cell.is_empty() => "<none>".into(),
+            "integer" | "number" | "boolean" => serde_json::from_str(&cell).unwrap_or_else(|_| cell.into()),
+            _ => cell.into(),
+        }
+    }
+
     fn row(&self, mut object: Value) -> Value {
-        let cells = (self.columns.cells)(&object, self.now).into_iter().zip(self.columns.columns);
-        let cells: Vec<Value> = cells
-            .map(|(cell, column)| match cell.parse::<i64>() {
-                Ok(number) if column.integer => number.into(),
-                _ if cell.is_empty() => "<none>".into(),
-                _ => cell.into(),
-            })
-            .collect();
+        let cells = self.columns.cells(&object, self.now).into_iter().zip(self.columns.columns.iter());
+        let cells: Vec<Value> = cells.map(|(cell, column)| self.cell(cell, &column.kind)).collect();
         match self.include {
             Include::Nothing => json!({"cells": cells}),
             Include::Object => json!({"cells": cells, "object": object}),

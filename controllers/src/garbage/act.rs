@@ -19,7 +19,7 @@ impl Controller {
             Action::Forget { item, owners } => {
                 self.confirm_gone(item, owners).await?;
                 for owner in owners {
-                    self.patch(item, Patch::Strategic(release(&item.meta.uid, &owner.uid))).await?;
+                    self.release(item, &owner.uid).await?;
                 }
                 Ok(())
             }
@@ -27,9 +27,7 @@ impl Controller {
                 self.confirm_gone(item, others).await?;
                 self.delete(item, if *first_its_own { "Foreground" } else { own_policy(item) }).await
             }
-            Action::Orphan { dependent, owner } => {
-                self.patch(dependent, Patch::Strategic(release(&dependent.meta.uid, owner))).await
-            }
+            Action::Orphan { dependent, owner } => self.release(dependent, owner).await,
             Action::RemoveFinalizer { item, finalizer } => {
                 if *finalizer == ORPHAN {
                     self.confirm_free(item).await?;
@@ -106,6 +104,27 @@ impl Controller {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(()),
         }
+    }
+
+    /// Takes an owner off an object. A custom resource merges no lists: it gets the list without the owner, as it was read.
+    async fn release(&self, item: &Item, owner: &str) -> Result<(), ActError> {
+        let api = DynamicApi::of(&self.client, item.id.resource.clone());
+        let (namespace, name) = (&item.id.key.namespace, &item.id.key.name);
+        let merged = api.patch(namespace, name, Patch::Strategic(release(&item.meta.uid, owner)), None).await;
+        match merged {
+            Err(error) if error.reason() == "UnsupportedMediaType" => {}
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => return Ok(()),
+        }
+        let Some(object) = api.get_opt(namespace, name).await? else { return Ok(()) };
+        if object["metadata"]["uid"] != item.meta.uid.as_str() {
+            return Ok(());
+        }
+        let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let left: Vec<Value> = owners.into_iter().filter(|o| o["uid"] != owner).collect();
+        let revision = &object["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"resourceVersion": revision, "ownerReferences": left}});
+        self.patch(item, Patch::Merge(patch)).await
     }
 
     async fn patch(&self, item: &Item, patch: Patch) -> Result<(), ActError> {

@@ -48,7 +48,12 @@ impl Controller {
         for resource in self.inventory.namespaced() {
             let api = DynamicApi::of(&self.client, resource.clone());
             let options = ListOptions { limit: 1, ..ListOptions::default() };
-            if !api.list(&key.name, &options).await?.items.is_empty() {
+            let found = match api.list(&key.name, &options).await {
+                // The kind itself has gone meanwhile.
+                Err(error) if error.is_not_found() => continue,
+                found => found?.items,
+            };
+            if !found.is_empty() {
                 return Err(ActError::Changed(format!("there are {resource} left in namespace {}", key.name)));
             }
         }

@@ -1,16 +1,21 @@
 //! Tables of objects: the columns of their kind (`skiff_proto::columns`), and what the user wants beside them.
 
-pub use skiff_proto::columns::{labels, list, name, number, of, pod_status, selector, text};
+pub use skiff_proto::columns::{Columns, labels, list, name, number, of, of_definition, pod_status, selector, text};
 
 use jiff::Timestamp;
 use serde_json::Value;
+use skiff_proto::skiffv1::ResourceInfo;
 
 use crate::table::Table;
 
+/// The columns of a row of the server's table: built in, or as the kind's definition has them.
+pub fn of_resource(resource: &ResourceInfo) -> Columns {
+    if resource.custom { of_definition(&resource.columns) } else { of(&resource.kind) }
+}
+
 /// A table of objects of one kind; `prefix` (as `pod/`) is put before each name.
-pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timestamp) -> Table {
-    let columns = of(kind);
-    let shown = || columns.columns.iter().enumerate().filter(|(_, column)| options.wide || !column.wide);
+pub fn table(columns: &Columns, objects: &[Value], options: &TableOptions, now: Timestamp) -> Table {
+    let shown = || columns.columns.iter().enumerate().filter(|(_, column)| options.wide || !column.is_wide());
     let mut header: Vec<String> = vec![];
     if options.namespace {
         header.push("NAMESPACE".to_owned());
@@ -22,7 +27,7 @@ pub fn table(kind: &str, objects: &[Value], options: &TableOptions, now: Timesta
     }
     let mut table = Table::new(header);
     for object in objects {
-        let all = (columns.cells)(object, now);
+        let all = columns.cells(object, now);
         let mut cells: Vec<String> = shown().map(|(i, _)| all.get(i).cloned().unwrap_or_default()).collect();
         if columns.columns.first().is_some_and(|column| column.name == "Name")
             && let Some(first) = cells.first_mut()

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{TableOptions, table};
+use super::{TableOptions, of, table};
 
 fn render(kind: &str, object: Value, wide: bool) -> String {
     let now = "2026-01-01T01:00:00Z".parse().unwrap();
     let options = TableOptions { wide, ..TableOptions::default() };
-    table(kind, &[object], &options, now).render(false).trim_end().to_owned()
+    table(&of(kind), &[object], &options, now).render(false).trim_end().to_owned()
 }
 
 fn pod(status: Value) -> Value {
@@ -112,7 +112,7 @@ fn a_label_has_a_column_when_it_is_asked_for() {
     let objects = [object(json!({"topology.kubernetes.io/zone": "a", "tier": "db"})), object(json!({}))];
     let label_columns = vec!["topology.kubernetes.io/zone".to_owned(), "tier".to_owned()];
     let options = TableOptions { label_columns, ..TableOptions::default() };
-    let table = table("Other", &objects, &options, "2026-01-01T01:00:00Z".parse().unwrap());
+    let table = table(&of("Other"), &objects, &options, "2026-01-01T01:00:00Z".parse().unwrap());
     let lines: Vec<String> =
         table.render(true).lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(lines, ["NAME AGE ZONE TIER", "n <unknown> a db", "n <unknown> <none> <none>"]);

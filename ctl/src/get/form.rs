@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use crate::jsonpath::JsonPath;
 use crate::output::Format;
 use crate::suggest;
 use crate::table::Table;
+use skiff_proto::jsonpath::JsonPath;
 
 /// How `get` prints.
 #[derive(Clone, Debug)]

@@ -18,14 +18,8 @@ use serde_json::{Value, json};
 
 /// A page, and how often it runs.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[kube(
-    group = "skiff.example",
-    version = "v1",
-    kind = "Website",
-    namespaced,
-    shortname = "web",
-    status = "WebsiteStatus"
-)]
+#[kube(group = "skiff.example", version = "v1", kind = "Website", namespaced)]
+#[kube(shortname = "web", status = "WebsiteStatus")]
 #[kube(scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.ready"))]
 #[kube(printcolumn(name = "Release", type_ = "string", json_path = ".spec.release"))]
 #[kube(printcolumn(name = "Ready", type_ = "integer", json_path = ".status.ready"))]

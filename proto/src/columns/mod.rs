@@ -2,52 +2,101 @@
 //! answers with them where a Table is asked for.
 
 pub mod age;
+mod custom;
 mod pod;
 mod workload;
 
+pub use custom::of_definition;
 pub use pod::status as pod_status;
 pub use workload::selector;
 
 use jiff::Timestamp;
 use serde_json::Value;
+use std::borrow::Cow;
 
-/// One column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// One column, as Tables describe it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
-    /// Its title as Tables carry it: `Up-to-date`.
-    pub name: &'static str,
+    /// Its title: `Up-to-date`.
+    pub name: Cow<'static, str>,
+    /// What its cells are: `string`, `integer`, `number`, `boolean`, `date`.
+    pub kind: Cow<'static, str>,
+    /// What OpenAPI says of how they are printed.
+    pub format: Cow<'static, str>,
+    /// What it shows.
+    pub description: Cow<'static, str>,
+    /// Above 0: shown with `-o wide` only.
+    pub priority: i32,
+}
+
+impl Column {
     /// Shown with `-o wide` only.
-    pub wide: bool,
-    /// Its cells are whole numbers.
-    pub integer: bool,
+    pub fn is_wide(&self) -> bool {
+        self.priority > 0
+    }
+}
+
+const fn typed(name: &'static str, kind: &'static str, priority: i32) -> Column {
+    let (name, kind) = (Cow::Borrowed(name), Cow::Borrowed(kind));
+    Column { name, kind, format: Cow::Borrowed(""), description: Cow::Borrowed(""), priority }
 }
 
 const fn column(name: &'static str) -> Column {
-    Column { name, wide: false, integer: false }
+    typed(name, "string", 0)
 }
 
 const fn number_column(name: &'static str) -> Column {
-    Column { integer: true, ..column(name) }
+    typed(name, "integer", 0)
 }
 
 const fn wide(name: &'static str) -> Column {
-    Column { wide: true, ..column(name) }
+    typed(name, "string", 1)
 }
 
 /// The columns of one kind.
 pub struct Columns {
     /// In the order in which they are shown.
-    pub columns: &'static [Column],
-    /// The cells of one object, as many as there are columns.
-    pub cells: fn(&Value, Timestamp) -> Vec<String>,
+    pub columns: Cow<'static, [Column]>,
+    cells: Cells,
 }
 
-const NAME: Column = column("Name");
+/// How the cells are made.
+enum Cells {
+    BuiltIn(fn(&Value, Timestamp) -> Vec<String>),
+    Custom(Vec<custom::Cell>),
+}
+
+impl Columns {
+    /// The cells of one object, as many as there are columns.
+    pub fn cells(&self, object: &Value, now: Timestamp) -> Vec<String> {
+        match &self.cells {
+            Cells::BuiltIn(cells) => cells(object, now),
+            Cells::Custom(cells) => cells.iter().map(|cell| cell.of(object, now)).collect(),
+        }
+    }
+
+    /// The columns are a CustomResourceDefinition's.
+    pub fn is_custom(&self) -> bool {
+        matches!(self.cells, Cells::Custom(_))
+    }
+}
+
+fn built_in(columns: &'static [Column], cells: fn(&Value, Timestamp) -> Vec<String>) -> Columns {
+    Columns { columns: Cow::Borrowed(columns), cells: Cells::BuiltIn(cells) }
+}
+
+const NAME: Column = Column {
+    name: Cow::Borrowed("Name"),
+    kind: Cow::Borrowed("string"),
+    format: Cow::Borrowed("name"),
+    description: Cow::Borrowed(""),
+    priority: 0,
+};
 const AGE: Column = column("Age");
 
 /// The columns of `kind`; for kinds that have none of their own, name and age.
 pub fn of(kind: &str) -> Columns {
-    let columns = |columns, cells| Columns { columns, cells };
+    let columns = built_in;
     match kind {
         "Pod" => columns(
             const {
@@ -149,7 +198,7 @@ pub fn of(kind: &str) -> Columns {
 
 /// The columns of kinds that are little but data.
 fn of_plain(kind: &str) -> Columns {
-    let columns = |columns, cells| Columns { columns, cells };
+    let columns = built_in;
     match kind {
         "Namespace" => columns(const { &[NAME, column("Status"), AGE] }, |o, now| {
             vec![name(o), text(o, "/status/phase"), created(o, now)]
@@ -176,6 +225,9 @@ fn of_plain(kind: &str) -> Columns {
             const { &[NAME, column("Min Available"), column("Max Unavailable"), number_column("Allowed Disruptions"), AGE] },
             disruption_budget,
         ),
+        "CustomResourceDefinition" => columns(const { &[NAME, typed("Created At", "date", 0)] }, |o, _| {
+            vec![name(o), text(o, "/metadata/creationTimestamp")]
+        }),
         "Role" | "ClusterRole" => columns(const { &[NAME, column("Created At")] }, |o, _| {
             vec![name(o), text(o, "/metadata/creationTimestamp")]
         }),

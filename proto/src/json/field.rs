@@ -100,6 +100,18 @@ scalar!(Int64Visitor -> i64, "a whole number of at most 64 bits", {
     }
 });
 
+scalar!(NumberVisitor -> f64, "a number", {
+    fn visit_i64<E: Error>(self, value: i64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
+    fn visit_u64<E: Error>(self, value: u64) -> Result<f64, E> {
+        Ok(value as f64)
+    }
+    fn visit_f64<E: Error>(self, value: f64) -> Result<f64, E> {
+        Ok(value)
+    }
+});
+
 impl Field for bool {
     fn write<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_bool(*self)
@@ -133,6 +145,20 @@ impl Field for i64 {
     }
     fn is_empty(&self) -> bool {
         *self == 0
+    }
+}
+
+/// Whole numbers are written without a point, as Go does.
+impl Field for f64 {
+    fn write<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        const EXACT: f64 = (1i64 << 53) as f64;
+        if self.fract() == 0.0 && self.abs() < EXACT { s.serialize_i64(*self as i64) } else { s.serialize_f64(*self) }
+    }
+    fn read<'de, D: Deserializer<'de>>(d: D, _: &Path<'_>) -> Result<f64, D::Error> {
+        d.deserialize_any(NumberVisitor)
+    }
+    fn is_empty(&self) -> bool {
+        *self == 0.0
     }
 }
 
@@ -201,6 +227,7 @@ pub trait Present {
 impl Present for bool {}
 impl Present for i32 {}
 impl Present for i64 {}
+impl Present for f64 {}
 impl Present for String {}
 impl<T> Present for Box<T> {}
 

@@ -7,6 +7,7 @@ mod message;
 mod path;
 mod problem;
 mod scalars;
+mod schema_or;
 
 pub use problem::{DecodeError, Problem, Strictness};
 

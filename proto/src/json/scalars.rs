@@ -2,7 +2,7 @@
 
 use super::field::{Field, Present, scalar};
 use super::path::Path;
-use crate::scalar::{FieldsV1, IntOrString, MicroTime, Quantity, RawExtension, Time};
+use crate::scalar::{FieldsV1, IntOrString, Json, MicroTime, Quantity, RawExtension, Time};
 use serde::de::{Deserialize, Deserializer, Error, Unexpected, Visitor};
 use serde::ser::{Serialize, Serializer};
 use serde_json::Value;
@@ -106,6 +106,7 @@ impl Present for Quantity {}
 impl Present for IntOrString {}
 impl Present for FieldsV1 {}
 impl Present for RawExtension {}
+impl Present for Json {}
 
 macro_rules! json_raw {
     ($ty:ident) => {
@@ -137,3 +138,4 @@ macro_rules! json_raw {
 }
 json_raw!(FieldsV1);
 json_raw!(RawExtension);
+json_raw!(Json);

@@ -69,3 +69,7 @@ raw_json! {
     /// A document inside a document, whatever its kind.
     RawExtension
 }
+raw_json! {
+    /// Any value: what a CustomResourceDefinition's schema fills in, lists or shows.
+    Json
+}

@@ -12,6 +12,9 @@ use crate::cluster::{Cluster, eventually, expect_success, http_get};
 
 const GUESTBOOK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/guestbook.yaml");
 
+const DEFINITION: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/crontab/definition.yaml");
+const CRONTABS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/crontab/crontabs.yaml");
+
 /// kubectl with a home of its own, so that nothing of it is left behind.
 struct Kubectl<'c> {
     cluster: &'c Cluster,
@@ -98,6 +101,7 @@ fn kubectl_works_unchanged() {
     making(&k);
     bounding(&k);
     changing(&k);
+    kinds_of_ones_own(&k);
     rolling(&k);
     nodes(&k);
     deleting(&k);
@@ -420,6 +424,39 @@ fn changing(k: &Kubectl<'_>) {
     let file = k.home.path().join("stale.json");
     std::fs::write(&file, object.to_string()).unwrap();
     has(&k.refused(&["replace", "-f", file.to_str().unwrap()]), &["(Conflict)", "the object has been modified"]);
+}
+
+/// From a definition to its end.
+fn kinds_of_ones_own(k: &Kubectl<'_>) {
+    let name = "crontabs.stable.example.com";
+    has(&k.ok(&["apply", "-f", DEFINITION]), &[name, "created"]);
+    k.ok(&["wait", &format!("crd/{name}"), "--for=condition=Established", "--timeout=10s"]);
+    let applied = k.ok(&["apply", "-f", CRONTABS]);
+    has(&applied, &["crontab.stable.example.com/nightly created", "crontab.stable.example.com/hourly created"]);
+    let again = k.ok(&["apply", "-f", CRONTABS]);
+    assert!(again.lines().all(|line| line.ends_with(" unchanged")), "{again}");
+    has(&k.ok(&["apply", "--server-side", "--force-conflicts", "-f", CRONTABS]), &["nightly serverside-applied"]);
+    let table = k.ok(&["get", "ct"]);
+    let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(header, ["NAME", "SCHEDULE", "REPLICAS", "READY", "AGE"]);
+    has(&table, &["nightly", "0 3 * * *"]);
+    has(&k.ok(&["get", "crontabs", "-o", "wide"]), &["IMAGE", "skiff/demo"]);
+    has(&k.ok(&["get", "all"]), &["crontab.stable.example.com/nightly"]);
+    has(&k.ok(&["api-resources", "--api-group=stable.example.com"]), &["crontabs", "ct", "true", "CronTab"]);
+    has(&k.ok(&["explain", "crontab.spec.cronSpec"]), &["five fields of numbers and stars"]);
+    has(&k.ok(&["describe", "crontab", "nightly"]), &["Cron Spec:", "0 3 * * *"]);
+    let patch = |patch: &str| ["patch", "ct", "nightly", "--type=merge", "-p", patch].map(String::from);
+    let refused = patch(r#"{"spec":{"replicas":11,"cronSpec":"soon"}}"#);
+    let refused = k.refused(&refused.each_ref().map(String::as_str));
+    has(&refused, &["spec.replicas in body should be less than or equal to 10", "spec.cronSpec in body should match"]);
+    k.ok(&["scale", "crontab/nightly", "--replicas=4"]);
+    assert_eq!(k.field("ct/nightly", ".spec.replicas"), "4");
+    k.ok(&["label", "ct", "nightly", "by=hand"]);
+    has(&k.cluster.ctl(&["get", "ct", "-l", "by=hand"]), &["SCHEDULE", "nightly", "0 3 * * *"]);
+    has(&k.cluster.ctl(&["explain", "ct.spec"]), &["cronSpec", "five fields"]);
+    has(&k.cluster.ctl(&["describe", "ct", "nightly"]), &["nightly"]);
+    k.ok(&["delete", "-f", DEFINITION, "--timeout=30s"]);
+    has(&k.refused(&["get", "ct"]), &["resource"]);
 }
 
 fn rolling(k: &Kubectl<'_>) {

@@ -1,6 +1,7 @@
 //! The built-in kinds: a file each, and the list of them that fills the table.
 
 mod configs;
+mod custom_resource_definition;
 mod deployment;
 mod disruption_budget;
 mod endpoint_slice;
@@ -25,7 +26,7 @@ pub use priority_class::SYSTEM_CLASSES;
 pub use service::{has_address, has_node_ports};
 
 use super::strategy::{KindStrategy, StrategyFor};
-use super::table::{Resource, Table};
+use super::table::{Fields, Resource, Table};
 use skiff_proto::{Kind, schema};
 use std::time::Duration;
 
@@ -44,9 +45,11 @@ fn row<S: KindStrategy>(strategy: S, subresources: &[&str], categories: &[&str])
         categories: strings(categories),
         namespaced: S::Kind::NAMESPACED,
         subresources: strings(subresources),
-        schema: schema::for_kind(S::Kind::GROUP, S::Kind::VERSION, S::Kind::KIND)
-            .expect("every built-in kind has a Schema made from its descriptor")
-            .into(),
+        fields: Fields::BuiltIn(
+            schema::for_kind(S::Kind::GROUP, S::Kind::VERSION, S::Kind::KIND)
+                .expect("every built-in kind has a Schema made from its descriptor")
+                .into(),
+        ),
         strategy: Box::new(StrategyFor::new(strategy)),
         time_to_live: None,
         stored_as: None,
@@ -87,6 +90,7 @@ pub fn built_in(event_life: Duration) -> Table {
         row(resource_quota::ResourceQuotaStrategy, &["status"], &[]),
         row(priority_class::PriorityClassStrategy, &[], &[]),
         row(lease::LeaseStrategy, &[], &[]),
+        row(custom_resource_definition::DefinitionStrategy, &["status"], &["api-extensions"]),
         row(rbac::RoleStrategy, &[], &[]),
         row(rbac::ClusterRoleStrategy, &[], &[]),
         row(rbac::RoleBindingStrategy, &[], &[]),

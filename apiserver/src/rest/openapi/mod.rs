@@ -11,7 +11,8 @@ use crate::resources::{Resource, Rows, Table};
 use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::{Map, Value, json};
-use skiff_proto::schema::{Field, ListType, Merge, Object, Presence, Schema, Shape, Type};
+use skiff_proto::apiextensionsv1::JsonSchemaProps;
+use skiff_proto::schema::{self, Field, ListType, Merge, Object, Presence, Schema, Shape, Type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,9 +23,17 @@ pub struct Documents(Mutex<Option<Made>>);
 #[derive(Clone)]
 struct Made {
     rows: Rows,
-    /// By path: `api/v1`, `apis/apps/v1`; with a hash of the text.
-    documents: Arc<BTreeMap<String, (Bytes, u32)>>,
+    /// By path: `api/v1`, `apis/apps/v1`.
+    documents: Arc<BTreeMap<String, OneDocument>>,
     v2: Arc<OnceLock<v2::Document>>,
+}
+
+/// One document, with the rows that it was made of and a hash of its text.
+#[derive(Clone)]
+struct OneDocument {
+    of: Vec<Arc<Resource>>,
+    text: Bytes,
+    hash: u32,
 }
 
 /// The media type of OpenAPI v2 in protobuf.
@@ -39,8 +48,9 @@ impl Documents {
             .made(table)
             .documents
             .iter()
-            .map(|(path, (_, hash))| {
-                (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash:08X}")}))
+            .map(|(path, one)| {
+                let url = format!("/openapi/v3/{path}?hash={:08X}", one.hash);
+                (path.clone(), json!({ "serverRelativeURL": url }))
             })
             .collect();
         respond::tree(OK, Encoding::Json, &json!({"paths": paths}))
@@ -49,7 +59,7 @@ impl Documents {
     /// `/openapi/v3/apis/apps/v1`.
     pub fn document(&self, table: &Table, path: &str) -> ApiResult<Answer> {
         match self.made(table).documents.get(path.trim_end_matches('/')) {
-            Some((text, _)) => Ok(respond::document(OK, crate::resources::JSON, text.clone())),
+            Some(one) => Ok(respond::document(OK, crate::resources::JSON, one.text.clone())),
             None => Err(nothing_here(&format!("/openapi/v3/{path}"))),
         }
     }
@@ -57,7 +67,7 @@ impl Documents {
     /// `/openapi/v2`.
     pub fn v2(&self, table: &Table, headers: &HeaderMap) -> Answer {
         let made = self.made(table);
-        let document = made.v2.get_or_init(|| v2::make(made.documents.values().map(|(text, _)| text)));
+        let document = made.v2.get_or_init(|| v2::make(made.documents.values().map(|one| &one.text)));
         match [V2_PROTOBUF, V2_ASKED].iter().any(|kind| media::takes(headers, kind)) {
             true => respond::document(OK, V2_PROTOBUF, document.protobuf.clone()),
             false => respond::document(OK, crate::resources::JSON, document.json.clone()),
@@ -70,26 +80,32 @@ impl Documents {
         match made.as_ref().filter(|made| Arc::ptr_eq(&made.rows, &rows)) {
             Some(made) => made.clone(),
             None => {
-                let documents = Arc::new(make(&rows));
+                let before = made.as_ref().map(|made| made.documents.clone()).unwrap_or_default();
+                let documents = Arc::new(make(&rows, &before));
                 made.insert(Made { rows, documents, v2: Arc::default() }).clone()
             }
         }
     }
 }
 
-fn make(rows: &Rows) -> BTreeMap<String, (Bytes, u32)> {
-    let mut groups: BTreeMap<String, Vec<&Resource>> = BTreeMap::new();
+/// The documents of all groups. What has not changed is taken from those before.
+fn make(rows: &Rows, before: &BTreeMap<String, OneDocument>) -> BTreeMap<String, OneDocument> {
+    let mut groups: BTreeMap<String, Vec<Arc<Resource>>> = BTreeMap::new();
     for row in rows.values() {
-        groups.entry(root(row)).or_default().push(row);
+        groups.entry(root(row)).or_default().push(row.clone());
     }
-    groups
-        .into_iter()
-        .map(|(path, rows)| {
-            let text = Bytes::from(document(&path, &rows).to_string());
-            let hash = crc32fast::hash(&text);
-            (path, (text, hash))
-        })
-        .collect()
+    let same = |a: &[Arc<Resource>], b: &[Arc<Resource>]| {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| Arc::ptr_eq(a, b))
+    };
+    let made = |(path, of): (String, Vec<Arc<Resource>>)| {
+        if let Some(known) = before.get(&path).filter(|known| same(&known.of, &of)) {
+            return (path, known.clone());
+        }
+        let text = Bytes::from(document(&path, &of).to_string());
+        let hash = crc32fast::hash(&text);
+        (path, OneDocument { of, text, hash })
+    };
+    groups.into_iter().map(made).collect()
 }
 
 /// `api/v1`, `apis/apps/v1`.
@@ -97,7 +113,7 @@ fn root(row: &Resource) -> String {
     if row.group.is_empty() { format!("api/{}", row.version) } else { format!("apis/{}/{}", row.group, row.version) }
 }
 
-fn document(root: &str, rows: &[&Resource]) -> Value {
+fn document(root: &str, rows: &[Arc<Resource>]) -> Value {
     let mut components = Components::default();
     let mut paths = Map::new();
     for row in rows {
@@ -160,6 +176,7 @@ fn object_paths(row: &Resource, name: &str) -> Value {
     // The content types say which patches there are.
     let patch: Map<String, Value> = ["json-patch+json", "merge-patch+json", "strategic-merge-patch+json"]
         .iter()
+        .filter(|kind| !(row.is_custom() && kind.starts_with("strategic")))
         .map(|kind| (format!("application/{kind}"), json!({"schema": {"type": "object"}})))
         .collect();
     json!({
@@ -193,9 +210,13 @@ struct Components {
 impl Components {
     /// Adds a kind and everything inside it; its name.
     fn kind(&mut self, row: &Resource) -> String {
-        let name = full_name(row, &row.schema.root().name);
+        let root = if row.is_custom() { row.kind.as_str() } else { &row.schema().root().name };
+        let name = full_name(row, root);
         self.names.insert(name.clone());
-        let mut schema = self.object(row, &row.schema, row.schema.root());
+        let mut schema = match row.strategy.definition() {
+            Some(definition) => self.custom(row, &definition.schema()),
+            None => self.object(row, row.schema(), row.schema().root()),
+        };
         let text = |description: &str| json!({"type": "string", "description": description});
         if let Some(properties) = schema["properties"].as_object_mut() {
             properties
@@ -206,6 +227,19 @@ impl Components {
             json!([{"group": row.group, "version": row.version, "kind": row.kind}]);
         self.schemas.insert(name.clone(), schema);
         name
+    }
+
+    /// A custom resource as its definition describes it, with the metadata of every object.
+    fn custom(&mut self, row: &Resource, definition: &JsonSchemaProps) -> Value {
+        let mut out = skiff_proto::json::encode_value(definition);
+        if !out["properties"].is_object() {
+            out["properties"] = json!({});
+        }
+        let shared = schema::for_kind("", "v1", "ConfigMap");
+        if let Some((shared, metadata)) = shared.as_ref().and_then(|s| Some((s, s.field_at(&["metadata"])?))) {
+            out["properties"]["metadata"] = self.field(row, shared, metadata);
+        }
+        out
     }
 
     fn object(&mut self, row: &Resource, schema: &Schema, object: &Object) -> Value {

@@ -51,7 +51,12 @@ fn definition(schema: &Value) -> Value {
     for (key, value) in map {
         match key.as_str() {
             // One of several types: text stands for all of them.
-            "oneOf" => drop(out.insert("type".into(), "string".into())),
+            "oneOf" if !map.contains_key("type") && !map.contains_key("x-kubernetes-int-or-string") => {
+                out.insert("type".into(), "string".into());
+            }
+            // Version 2 has no words for alternatives.
+            "oneOf" | "anyOf" | "not" | "nullable" => {}
+            "allOf" if value.pointer("/0/$ref").is_none() => {}
             "allOf" => {
                 if let Some(Value::Object(reference)) = value.get(0).map(definition) {
                     out.extend(reference);

@@ -208,6 +208,7 @@ fn discovery_is_told_in_all_three_forms() {
         assert_eq!(
             names,
             [
+                "apiextensions.k8s.io",
                 "apps",
                 "authentication.k8s.io",
                 "authorization.k8s.io",

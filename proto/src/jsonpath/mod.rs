@@ -32,6 +32,12 @@ impl JsonPath {
         out
     }
 
+    /// The first value that its first path finds.
+    pub fn first<'v>(&self, object: &'v Value) -> Option<&'v Value> {
+        let steps = self.parts.iter().find_map(|p| if let Part::Path(steps) = p { Some(steps) } else { None })?;
+        find(steps, object, object).into_iter().next()
+    }
+
     /// The values that its paths find, each as text.
     pub fn texts(&self, object: &Value) -> Vec<String> {
         let paths = self.parts.iter().filter_map(|p| if let Part::Path(steps) = p { Some(steps) } else { None });
