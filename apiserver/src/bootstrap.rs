@@ -48,18 +48,24 @@ pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiR
 async fn rights(registry: &Registry) -> ApiResult<()> {
     registry.catch_up().await?;
     let all = auth::default_objects();
-    tokio::try_join!(
-        mend_all(registry, &all.cluster_roles),
-        mend_all(registry, &all.cluster_role_bindings),
-        mend_all(registry, &all.roles),
-        mend_all(registry, &all.role_bindings),
-    )?;
+    mend_all(registry, &all.cluster_roles).await?;
+    mend_all(registry, &all.cluster_role_bindings).await?;
+    mend_all(registry, &all.roles).await?;
+    mend_all(registry, &all.role_bindings).await?;
     registry.catch_up().await
 }
 
 async fn mend_all<K: Mendable>(registry: &Registry, wanted: &[K]) -> ApiResult<()> {
-    // Together they are few writes to the disk.
-    futures::future::try_join_all(wanted.iter().map(|wanted| mend(registry, wanted))).await.map(|_| ())
+    // Many at a time are few writes to the disk.
+    let at_once = registry.limits().in_flight.clamp(1, 32);
+    for some in wanted.chunks(at_once) {
+        let mut together = Vec::with_capacity(some.len());
+        for wanted in some {
+            together.push(mend(registry, wanted));
+        }
+        futures::future::try_join_all(together).await?;
+    }
+    Ok(())
 }
 
 /// Brings one default object in line with what it should have at least.

@@ -206,7 +206,7 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
         registry.keep_audit_log(audit);
     }
     world.spawn("custom-resources", custom::keep(registry.clone()));
-    Box::pin(bootstrap::bootstrap(&registry, &options.advertise)).await.map_err(Error::Bootstrap)?;
+    begin(&world, &registry, options.advertise).await?;
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
@@ -227,6 +227,19 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
 
 fn issuer(told: &ServiceAccounts) -> Result<Issuer, KeyError> {
     Ok(Issuer { name: told.issuer.clone(), keys: Keys::read(&told.private_key, &told.public_keys)? })
+}
+
+/// Makes what every cluster begins with, in a task of its own: all that a request goes through would else lie on the
+/// stack of whoever starts a server.
+async fn begin(world: &World, registry: &Registry, advertise: Vec<(IpAddr, u16)>) -> Result<(), Error> {
+    let (done, made) = tokio::sync::oneshot::channel();
+    let registry = registry.clone();
+    world.spawn("bootstrap", async move {
+        // Whoever starts the server may have given up.
+        let _ = done.send(bootstrap::bootstrap(&registry, &advertise).await);
+    });
+    let stopped = |_| Err(ApiError::internal("the server was stopped while it started"));
+    made.await.unwrap_or_else(stopped).map_err(Error::Bootstrap)
 }
 
 async fn open(world: &World, options: &Options) -> Result<Arc<dyn Store>, Error> {

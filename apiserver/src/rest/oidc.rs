@@ -1,5 +1,5 @@
 //! What others verify tokens of service accounts by: the issuer's configuration and its public keys, in the form of
-//! OpenID Connect. Whoever is authenticated may read them.
+//! OpenID Connect. Service accounts may read them, and whoever else is given the right to these paths.
 
 use super::respond::{self, Answer};
 use super::{OK, Rest, nothing_here};

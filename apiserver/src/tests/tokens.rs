@@ -320,9 +320,12 @@ fn others_can_ask_whose_a_token_is_and_verify_it_themselves() {
         let someone = server.http_as(Identity::new("someone", &[]));
         assert_eq!(someone.post(path, &review(json!([]))).await.code, 403);
 
-        let configuration = someone.get("/.well-known/openid-configuration").await;
+        // What verifies tokens is for those who have some: the right that comes with being a service account.
+        assert_eq!(someone.get("/openid/v1/jwks").await.code, 403);
+        let own = server.http_as(Identity::new("system:serviceaccount:default:robot", &["system:serviceaccounts"]));
+        let configuration = own.get("/.well-known/openid-configuration").await;
         assert_eq!((configuration.code, configuration.json()["issuer"].as_str()), (200, Some(ISSUER)));
-        let keys = someone.get("/openid/v1/jwks").await;
+        let keys = own.get("/openid/v1/jwks").await;
         assert_eq!(keys.content_type(), "application/jwk-set+json");
         let header: Value = {
             use base64::Engine;

@@ -80,7 +80,7 @@ pub fn request(pod: &Pod, token: &Projected) -> TokenRequest {
 /// When a token is to be renewed: when four fifths of its life are over, or after a day.
 pub fn renew_at(issued: Timestamp, ends: Timestamp) -> Timestamp {
     let life = Duration::try_from(ends.duration_since(issued)).unwrap_or_default();
-    issued + (life * 4 / 5).min(OLDEST)
+    issued + Duration::from_secs(life.as_secs() * 4 / 5).min(OLDEST)
 }
 
 /// When what lies in a token's file is to be renewed; None if it is no token of this Pod for this audience.

@@ -214,6 +214,7 @@ fn discovery_is_told_in_all_three_forms() {
                 "authorization.k8s.io",
                 "coordination.k8s.io",
                 "discovery.k8s.io",
+                "events.k8s.io",
                 "policy",
                 "rbac.authorization.k8s.io",
                 "scheduling.k8s.io"
