@@ -61,6 +61,7 @@ mod why;
 mod why_not;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -255,47 +256,55 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// The future of one verb, made where it lies: those of all verbs beside one another would be too much for a stack.
+fn on_heap<'s, F>(make: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>> + 's>>
+where
+    F: Future<Output = anyhow::Result<ExitCode>> + 's,
+{
+    Box::pin(make())
+}
+
 async fn act(session: &Session, verb: Verb) -> anyhow::Result<ExitCode> {
     use label::Map;
     match verb {
-        Verb::Annotate(options) => label::run(session, Map::Annotations, options).await,
-        Verb::ApiResources(options) => api_resources::run(session, options).await,
-        Verb::Apply(options) => apply::run(session, options).await,
-        Verb::Attach(options) => attach::run(session, options).await,
-        Verb::Auth(action) => auth::run(session, action).await,
-        Verb::ClusterInfo => cluster_info::run(session).await,
-        Verb::Cordon(options) => cordon::run(session, options, true).await,
-        Verb::Cp(options) => cp::run(session, options).await,
-        Verb::Create(options) => create::run(session, options).await,
-        Verb::Debug(options) => debug::run(session, options).await,
-        Verb::Delete(options) => delete::run(session, options).await,
-        Verb::Describe(options) => describe::run(session, options).await,
-        Verb::Diff(options) => diff::run(session, options).await,
-        Verb::Drain(options) => drain::run(session, options).await,
-        Verb::Edit(options) => edit::run(session, options).await,
-        Verb::Events(options) => events::run(session, options).await,
-        Verb::Exec(options) => exec::run(session, options).await,
-        Verb::Explain(options) => explain::run(session, options).await,
-        Verb::Expose(options) => expose::run(session, options).await,
-        Verb::Get(options) => get::run(session, options).await,
-        Verb::History(options) => history::run(session, options).await,
-        Verb::Label(options) => label::run(session, Map::Labels, options).await,
-        Verb::Lag(options) => lag::run(session, options).await,
-        Verb::Logs(options) => logs::run(session, options).await,
-        Verb::Patch(options) => patch::run(session, options).await,
-        Verb::PortForward(options) => port_forward::run(session, options).await,
-        Verb::Replace(options) => replace::run(session, options).await,
-        Verb::Rollout(action) => rollout::run(session, action).await,
-        Verb::Run(options) => run::run(session, options).await,
-        Verb::Scale(options) => scale::run(session, options).await,
-        Verb::Set(action) => set::run(session, action).await,
-        Verb::Step(options) => step::run(session, options).await,
-        Verb::Taint(options) => taint::run(session, options).await,
-        Verb::Uncordon(options) => cordon::run(session, options, false).await,
-        Verb::Version => version::run(session).await,
-        Verb::Wait(options) => wait::run(session, options).await,
-        Verb::Why(options) => why::run(session, options).await,
-        Verb::WhyNot(options) => why_not::run(session, options).await,
+        Verb::Annotate(options) => on_heap(|| label::run(session, Map::Annotations, options)).await,
+        Verb::ApiResources(options) => on_heap(|| api_resources::run(session, options)).await,
+        Verb::Apply(options) => on_heap(|| apply::run(session, options)).await,
+        Verb::Attach(options) => on_heap(|| attach::run(session, options)).await,
+        Verb::Auth(action) => on_heap(|| auth::run(session, action)).await,
+        Verb::ClusterInfo => on_heap(|| cluster_info::run(session)).await,
+        Verb::Cordon(options) => on_heap(|| cordon::run(session, options, true)).await,
+        Verb::Cp(options) => on_heap(|| cp::run(session, options)).await,
+        Verb::Create(options) => on_heap(|| create::run(session, options)).await,
+        Verb::Debug(options) => on_heap(|| debug::run(session, options)).await,
+        Verb::Delete(options) => on_heap(|| delete::run(session, options)).await,
+        Verb::Describe(options) => on_heap(|| describe::run(session, options)).await,
+        Verb::Diff(options) => on_heap(|| diff::run(session, options)).await,
+        Verb::Drain(options) => on_heap(|| drain::run(session, options)).await,
+        Verb::Edit(options) => on_heap(|| edit::run(session, options)).await,
+        Verb::Events(options) => on_heap(|| events::run(session, options)).await,
+        Verb::Exec(options) => on_heap(|| exec::run(session, options)).await,
+        Verb::Explain(options) => on_heap(|| explain::run(session, options)).await,
+        Verb::Expose(options) => on_heap(|| expose::run(session, options)).await,
+        Verb::Get(options) => on_heap(|| get::run(session, options)).await,
+        Verb::History(options) => on_heap(|| history::run(session, options)).await,
+        Verb::Label(options) => on_heap(|| label::run(session, Map::Labels, options)).await,
+        Verb::Lag(options) => on_heap(|| lag::run(session, options)).await,
+        Verb::Logs(options) => on_heap(|| logs::run(session, options)).await,
+        Verb::Patch(options) => on_heap(|| patch::run(session, options)).await,
+        Verb::PortForward(options) => on_heap(|| port_forward::run(session, options)).await,
+        Verb::Replace(options) => on_heap(|| replace::run(session, options)).await,
+        Verb::Rollout(action) => on_heap(|| rollout::run(session, action)).await,
+        Verb::Run(options) => on_heap(|| run::run(session, options)).await,
+        Verb::Scale(options) => on_heap(|| scale::run(session, options)).await,
+        Verb::Set(action) => on_heap(|| set::run(session, action)).await,
+        Verb::Step(options) => on_heap(|| step::run(session, options)).await,
+        Verb::Taint(options) => on_heap(|| taint::run(session, options)).await,
+        Verb::Uncordon(options) => on_heap(|| cordon::run(session, options, false)).await,
+        Verb::Version => on_heap(|| version::run(session)).await,
+        Verb::Wait(options) => on_heap(|| wait::run(session, options)).await,
+        Verb::Why(options) => on_heap(|| why::run(session, options)).await,
+        Verb::WhyNot(options) => on_heap(|| why_not::run(session, options)).await,
     }
 }
 

@@ -156,7 +156,7 @@ fn rights(k: &Kubectl<'_>) {
     k.ok(&["create", "rolebinding", "lead", "--clusterrole=admin", "--user=lead"]);
     has(&k.ok(&["create", "role", "less", "--verb=get", "--resource=secrets", "--as=lead"]), &["created"]);
     let more = ["create", "clusterrolebinding", "more", "--clusterrole=cluster-admin", "--user=lead", "--as=lead"];
-    has(&k.refused(&more), &["Forbidden"]);
+    has(&k.refused(&more), &["is forbidden: User \"lead\" cannot create resource \"clusterrolebindings\""]);
     let more = ["create", "rolebinding", "more", "--clusterrole=cluster-admin", "--user=lead", "--as=lead"];
     has(&k.refused(&more), &["is attempting to grant RBAC permissions not currently held"]);
 
@@ -187,7 +187,7 @@ fn ctl_rights(k: &Kubectl<'_>) {
     assert_eq!(asked.status.code(), Some(1));
     has(&String::from_utf8_lossy(&asked.stdout), &["no - no role that is bound to the user or its groups allows it"]);
     let told = ctl(&["auth", "whoami", "--as=ann", "--as-group=dev"]);
-    has(&String::from_utf8_lossy(&told.stdout), &["Username   ann", "[dev system:authenticated]"]);
+    has(&String::from_utf8_lossy(&told.stdout), &["Username", " ann\n", "[dev system:authenticated]"]);
     let refused = ctl(&["get", "nodes", "--as=ann"]);
     has(&String::from_utf8_lossy(&refused.stderr), &["(Forbidden)", "User \"ann\" cannot list resource \"nodes\""]);
     let listed = ctl(&["auth", "can-i", "--list", "--as=ann", "--as-group=dev"]);
