@@ -2,6 +2,7 @@
 //! live through a crash of the API server. One cluster for the whole conversation.
 
 mod controlling;
+mod example;
 mod objects;
 mod streams;
 mod watching;
@@ -49,6 +50,7 @@ async fn conversation(cluster: &Cluster) {
     streams::attached(&client).await;
     streams::forwarded(&client).await;
     controlling::reconciles(&client).await;
+    tokio::task::block_in_place(|| example::the_example_runs(cluster));
     watching::through_a_crash(&client, cluster).await;
     streams::evicted(&connect(cluster, false).await).await;
     let uid = spaces.get(SPACE).await.unwrap().uid().unwrap();
