@@ -13,7 +13,7 @@ use skiff_proto::skiffv1::{ExecRequest, LogsRequest, PortForwardRequest, StreamO
 use skiff_world::{Address, Connection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::lifecycle::PodKey;
+use crate::lifecycle::{PodKey, ephemeral};
 use crate::network::ByteStream;
 use crate::pods::Pods;
 use crate::runtime::{ContainerReport, ExecConfig, LogOptions, Output, Role, RuntimeError, Session};
@@ -176,7 +176,16 @@ impl Server {
             let config = ExecConfig { command: request.command.clone(), stdin: request.stdin, tty: request.tty };
             runtime_of.exec(&container.id, &config).await
         };
-        self.converse(session.map_err(runtime)?, sender, input).await
+        let hears_the_end = !request.attach || self.hears_the_end(&key, &container.identity.container);
+        self.converse(session.map_err(runtime)?, sender, input, hears_the_end).await
+    }
+
+    /// Whether a container's input ends with that of whoever attaches first: its `stdinOnce`. For any other the engine takes
+    /// an end as the wish to hear nothing more, and what the container still says would be lost.
+    fn hears_the_end(&self, key: &PodKey, container: &str) -> bool {
+        let Some(pod) = self.pods.pod(key) else { return false };
+        let plain = pod.spec.init_containers.iter().chain(&pod.spec.containers).cloned();
+        plain.chain(ephemeral::all(&pod)).any(|c| c.name == container && c.stdin_once)
     }
 
     /// Between a process and the user, until the process has ended or the user is gone.
@@ -185,6 +194,7 @@ impl Server {
         session: Session,
         sender: &StreamSender,
         mut user: StreamReceiver,
+        hears_the_end: bool,
     ) -> Result<Close, Close> {
         let Session { target, mut output, mut input } = session;
         let runtime_of = &self.pods.shared.runtime;
@@ -218,7 +228,9 @@ impl Server {
                     }
                     Some(StreamEvent::End(Channel::Stdin)) => {
                         stdin_open = false;
-                        let _ = input.shutdown().await;
+                        if hears_the_end {
+                            let _ = input.shutdown().await;
+                        }
                     }
                     Some(StreamEvent::Closed(_)) | None => return Ok(Close::Done),
                     Some(_) => {}

@@ -11,7 +11,7 @@ use crate::lifecycle::PodKey;
 const RETRY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The fields of the status that are the kubelet's. Conditions are merged by type, so those of others stay.
-const OWN: [&str; 13] = [
+const OWN: [&str; 14] = [
     "observedGeneration",
     "phase",
     "conditions",
@@ -24,6 +24,7 @@ const OWN: [&str; 13] = [
     "startTime",
     "initContainerStatuses",
     "containerStatuses",
+    "ephemeralContainerStatuses",
     "qosClass",
 ];
 /// The conditions that are the kubelet's.
@@ -75,11 +76,12 @@ impl Pods {
     fn tell_waiting(&self, key: &PodKey, before: &PodStatus, now: &PodStatus) {
         let waits = |status: &PodStatus| -> Vec<(String, String, String)> {
             let all = status.init_container_statuses.iter().chain(&status.container_statuses);
-            all.filter_map(|c| {
-                let waiting = c.state.waiting.as_ref()?;
-                Some((c.name.clone(), waiting.reason.clone(), waiting.message.clone()))
-            })
-            .collect()
+            all.chain(&status.ephemeral_container_statuses)
+                .filter_map(|c| {
+                    let waiting = c.state.waiting.as_ref()?;
+                    Some((c.name.clone(), waiting.reason.clone(), waiting.message.clone()))
+                })
+                .collect()
         };
         let old = waits(before);
         for (name, reason, message) in waits(now) {
@@ -153,10 +155,28 @@ fn whole(mut condition: Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skiff_proto::corev1::{PodCondition, PodIp};
+    use skiff_proto::corev1::{ContainerStatus, PodCondition, PodIp};
 
     fn condition(kind: &str, status: &str) -> PodCondition {
         PodCondition { r#type: kind.into(), status: status.into(), ..PodCondition::default() }
+    }
+
+    /// What the kubelet works out and does not write, nobody ever sees.
+    #[test]
+    fn containers_of_every_role_are_told_of() {
+        let one = |name: &str| vec![ContainerStatus { name: name.into(), ..ContainerStatus::default() }];
+        let after = PodStatus {
+            init_container_statuses: one("init"),
+            container_statuses: one("app"),
+            ephemeral_container_statuses: one("look"),
+            ..PodStatus::default()
+        };
+        let patch = patch("u1", &PodStatus::default(), &after);
+        for (field, name) in
+            [("initContainerStatuses", "init"), ("containerStatuses", "app"), ("ephemeralContainerStatuses", "look")]
+        {
+            assert_eq!(patch["status"][field][0]["name"], name, "{patch}");
+        }
     }
 
     #[test]
