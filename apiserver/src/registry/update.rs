@@ -149,6 +149,14 @@ impl Registry {
         new.meta_mut().resource_version.clear();
         let bytes = Bytes::from(new.encode());
         if bytes == current.stored {
+            // No comparison holds this against the store: what seems to change nothing may only be seen too early.
+            self.catch_up().await?;
+            let (resource, name) = (&request.resource, &current.object.meta().name);
+            let namespace = if resource.namespaced { request.namespace.as_str() } else { "" };
+            let now = self.inner.cache.get(resource.cached(), namespace, name);
+            if now.is_none_or(|entry| entry.mod_revision != current.revision) {
+                return Ok(None);
+            }
             return Ok(Some(reply::written(request, new.as_mut(), &bytes, current.revision, warnings)));
         }
         let gone = meta::may_go(&request.resource, new.as_ref());
