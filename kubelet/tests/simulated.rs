@@ -245,7 +245,9 @@ fn a_hung_engine_makes_the_node_not_ready_and_nothing_worse() {
             cluster.engine.set_health(health);
             cluster.until("not ready", async || cluster.node_is("False").await).await;
             cluster.engine.set_health(Health::Well);
+            let well = tokio::time::Instant::now();
             cluster.until("ready again", async || cluster.node_is("True").await).await;
+            assert!(well.elapsed() < Duration::from_secs(4), "Pods wait for it: {:?}", well.elapsed());
             assert_eq!(cluster.engine.starts(), 2, "nothing was touched");
         }
         // What ended while nobody could look is seen.

@@ -20,7 +20,7 @@ const RENEW: Duration = Duration::from_secs(10);
 const LEASE_SECONDS: i32 = 40;
 const STATUS_EVERY: Duration = Duration::from_secs(300);
 const RETRY: Duration = Duration::from_secs(2);
-/// How often the engine is asked how it is.
+/// How often the engine is asked how it is, while the node is ready; otherwise after [`RETRY`], as Pods wait for it.
 const CHECK: Duration = Duration::from_secs(10);
 
 /// Renews the Lease for ever. Each renewal is an update of the version that was last seen.
@@ -97,11 +97,11 @@ pub async fn keep_status(pods: Arc<Pods>, client: Client, mut facts: Facts) {
         let every = if is_awake(Mutant::ChattyNode) { CHECK } else { STATUS_EVERY };
         let due = written_at.is_none_or(|at| world.now().saturating_duration_since(at) >= every);
         let wait = match sync(&api, &pods, &mut facts, due).await {
-            Ok(wrote) => {
-                if wrote {
+            Ok(synced) => {
+                if synced.wrote {
                     written_at = Some(world.now());
                 }
-                CHECK
+                if synced.ready { CHECK } else { RETRY }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot keep the Node object up to date");
@@ -113,15 +113,20 @@ pub async fn keep_status(pods: Arc<Pods>, client: Client, mut facts: Facts) {
     }
 }
 
-/// True when the status was written.
-async fn sync(api: &Api<Node>, pods: &Pods, facts: &mut Facts, due: bool) -> Result<bool, Error> {
+struct Synced {
+    /// The status was written.
+    wrote: bool,
+    ready: bool,
+}
+
+async fn sync(api: &Api<Node>, pods: &Pods, facts: &mut Facts, due: bool) -> Result<Synced, Error> {
     let node = object::register(api, facts).await?;
     let health = health(pods, &node, facts).await;
     let status = object::node_status(facts, &node.status, &health, pods.shared.world.wall());
     let write = due || object::differs(&node.status, &status);
     let node = if write { object::publish(api, &node, &status).await? } else { node };
     pods.set_node(Arc::new(node));
-    Ok(write)
+    Ok(Synced { wrote: write, ready: matches!(health, Health::Ready) })
 }
 
 /// Is the engine well, has the node its network?

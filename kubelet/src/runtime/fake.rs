@@ -124,6 +124,7 @@ impl FakeRuntime {
     /// The engine falls ill or recovers.
     pub fn set_health(&self, health: Health) {
         self.lock().health = health;
+        self.changed.send_modify(|count| *count += 1);
     }
 
     /// How many times a container was started, ever.
@@ -167,14 +168,18 @@ impl FakeRuntime {
     async fn call(&self, operation: &str, least_ms: u64, most_ms: u64) -> Result<(), RuntimeError> {
         let spread = self.machine.random_below(most_ms - least_ms + 1);
         self.machine.sleep(Duration::from_millis(least_ms + spread)).await;
-        let health = self.lock().health;
+        let after = Duration::from_secs(10);
+        // A hung engine that goes on, as one that was stopped does, answers the calls that still wait.
+        let mut changes = self.changed.subscribe();
+        let answers = changes.wait_for(|_| self.lock().health != Health::Hung);
+        let health = tokio::select! {
+            biased;
+            _ = answers => self.lock().health,
+            () = self.machine.sleep(after) => Health::Hung,
+        };
         match health {
             Health::Well => Ok(()),
-            Health::Hung => {
-                let after = Duration::from_secs(10);
-                self.machine.sleep(after).await;
-                Err(RuntimeError::Timeout { operation: operation.to_string(), after })
-            }
+            Health::Hung => Err(RuntimeError::Timeout { operation: operation.to_string(), after }),
             Health::Down => Err(RuntimeError::Unreachable {
                 operation: operation.to_string(),
                 reason: "connection refused".to_string(),

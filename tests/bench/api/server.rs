@@ -1,5 +1,6 @@
 //! The server that is measured: `skiff server` (API server, controllers and scheduler in one process) without nodes.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,6 +101,13 @@ impl Server {
         // Until the controllers have made what every cluster has.
         tokio::time::sleep(Duration::from_secs(2)).await;
         Ok(())
+    }
+
+    /// Writes a file into its home, which goes with it.
+    pub fn file(&self, name: &str, text: &[u8]) -> Result<PathBuf> {
+        let path = self.home.path().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path)
     }
 
     /// Its process id.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use rustls_pki_types::ServerName;
@@ -20,12 +20,15 @@ const GRPC: &str = "application/grpc";
 /// A connection over TLS that speaks only `protocol`.
 async fn connect(server: &Server, protocol: &str) -> Result<TlsStream<TcpStream>> {
     let files = server.config.tls.as_ref().context("the kubeconfig has no certificates")?;
-    let path = |pem: &Pem| match pem {
+    let path = |pem: &Pem, name: &str| match pem {
         Pem::File(path) => Ok(path.clone()),
-        Pem::Text(_) => bail!("the kubeconfig's certificates are not in files"),
+        Pem::Text(text) => server.file(name, text),
     };
     let (certificate, key) = files.identity.as_ref().context("the kubeconfig has no client certificate")?;
-    let files = Files { ca: path(&files.ca)?, identity: Some((path(certificate)?, path(key)?)) };
+    let files = Files {
+        ca: path(&files.ca, "ca.crt")?,
+        identity: Some((path(certificate, "admin.crt")?, path(key, "admin.key")?)),
+    };
     let mut config = (*ClientTls::new(files)?.config()).clone();
     config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let stream = TcpStream::connect(&server.address).await?;
