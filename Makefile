@@ -78,7 +78,8 @@ simulate:
 
 ## Wakes each deliberate fault of docs/traps.md, and shows which test kills it; fails if one survives.
 mutants:
-	cargo run -q -p skiff-tests --bin mutants
+	cargo build -q --workspace --all-targets
+	$(TARGET)/debug/mutants
 
 ## Every decoder of what clients send, so many mutants each; in the suite it is a few hundred.
 fuzz:

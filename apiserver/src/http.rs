@@ -138,7 +138,9 @@ where
         async move {
             let what = what(&request);
             let world = front.world.clone();
-            Ok::<_, Infallible>(guard::answer(&world, what, answer(front, caller, request)).await)
+            // In a box: hyper and the executor hand a request's future on by value, and this one is large.
+            let answer = Box::pin(answer(front, caller, request));
+            Ok::<_, Infallible>(guard::answer(&world, what, answer).await)
         }
     });
     let mut builder = auto::Builder::new(executor);

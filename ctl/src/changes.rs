@@ -138,7 +138,7 @@ pub fn summary(before: Option<&Value>, write: &Recorded) -> String {
     };
     let mut found = vec![];
     compare("", Some(before), Some(&after), &mut found);
-    found.retain(|(path, _)| !SILENT.iter().any(|silent| path == silent) && !path.ends_with("Time"));
+    found.retain(|(path, _)| !is_silent(path));
     if after["kind"] == "Secret" {
         for (path, change) in &mut found {
             if path.starts_with("data") || path.starts_with("stringData") {
@@ -154,6 +154,12 @@ pub fn summary(before: Option<&Value>, write: &Recorded) -> String {
         0 => named.join("; "),
         more => format!("{}; and {more} more", named.join("; ")),
     }
+}
+
+/// Whether it is one of the fields that say nothing, or lies in one.
+fn is_silent(path: &str) -> bool {
+    let lies_in = |rest: &str| rest.is_empty() || rest.starts_with('[');
+    path.ends_with("Time") || SILENT.iter().any(|silent| path.strip_prefix(silent).is_some_and(lies_in))
 }
 
 /// Every field that differs, by path, with how.
@@ -230,6 +236,11 @@ pub mod tests {
                 json!({"metadata": {"resourceVersion": "1"}}),
                 json!({"metadata": {"resourceVersion": "2"}}),
                 "nothing but times and counters",
+            ),
+            (
+                json!({"metadata": {"managedFields": [{"manager": "a", "time": "1"}]}, "spec": {"replicas": 1}}),
+                json!({"metadata": {"managedFields": [{"manager": "a", "time": "2"}]}, "spec": {"replicas": 3}}),
+                "spec.replicas 1 -> 3",
             ),
             (
                 json!({"spec": {"c": [{"name": "a", "image": "x:1"}, {"name": "b"}]}}),

@@ -121,7 +121,7 @@ async fn status(session: &Session, options: Status) -> Result<ExitCode> {
         return ended;
     }
     let why = match session.api(&resource, false).get(session.namespace(), &name).await {
-        Ok(deployment) => blame::failing_pod(session, &deployment).await,
+        Ok(deployment) => blame::hindrance(session, &deployment).await,
         Err(_) => String::new(),
     };
     bail!("timed out after {} s waiting for deployment {name:?}{why}", options.timeout.as_secs())
@@ -147,7 +147,7 @@ async fn follow(session: &Session, resource: &ResourceInfo, name: &str, watch: b
                 return Ok(ExitCode::SUCCESS);
             }
             Progress::Failed => {
-                let why = blame::failing_pod(session, &current).await;
+                let why = blame::hindrance(session, &current).await;
                 bail!("deployment {name:?} exceeded its progress deadline{why}");
             }
             Progress::Waiting(why) if why != last => {

@@ -62,4 +62,9 @@ fn a_rolling_update_loses_no_request() {
     assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["args"][2], "v1");
     let sets = cluster.get(&["replicasets"]);
     assert_eq!(sets.len(), 2, "a rollback reuses the old ReplicaSet");
+
+    cluster.ctl(&["rollout", "pause", "deployment/web"]);
+    cluster.ctl(&["set", "env", "deployment/web", "NEW=1"]);
+    let paused = cluster.refused(&["rollout", "status", "deployment/web", "--timeout", "1s"]);
+    assert!(paused.contains("it is paused; `skiffctl rollout resume deployment/web`"), "{paused}");
 }

@@ -1,4 +1,4 @@
-//! Which Pod keeps a rollout from getting on, and why.
+//! What keeps a rollout from getting on: that it is paused, or a Pod, and why.
 
 use serde_json::Value;
 use skiff_client::ListOptions;
@@ -7,9 +7,13 @@ use super::{revision, revisions};
 use crate::columns::{self, list, name, number, pod_status, text};
 use crate::session::Session;
 
-/// `: pod/x: ImagePullBackOff: ...` for a Pod of the newest ReplicaSet that is not ready; nothing if
-/// none can be found.
-pub async fn failing_pod(session: &Session, deployment: &Value) -> String {
+/// `: it is paused; ...`, or `: pod/x: ImagePullBackOff: ...` for a Pod of the newest ReplicaSet that is not ready;
+/// nothing if nothing can be found.
+pub async fn hindrance(session: &Session, deployment: &Value) -> String {
+    if deployment.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+        let name = name(deployment);
+        return format!(": it is paused; `skiffctl rollout resume deployment/{name}` lets it go on");
+    }
     match find(session, deployment).await {
         Ok(Some(why)) => format!(": {why}"),
         Ok(None) | Err(_) => String::new(),

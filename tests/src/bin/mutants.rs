@@ -4,7 +4,7 @@
 //! A mutant of the simulation is awake in this process, while its seed runs. For one of a test the test's own program is
 //! run, twice: with all asleep it must pass, with `SKIFF_MUTANT` it must fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,7 +41,7 @@ fn main() -> Result<ExitCode> {
         bail!("there is no such mutant");
     }
     let programs = if rows.iter().any(|row| matches!(row.killer, Killer::Test { .. })) {
-        test_programs(&rows)?
+        test_programs()?
     } else {
         Programs::new()
     };
@@ -97,19 +97,12 @@ fn by_seed(mutant: Mutant, named: u64, law: &str, most: u64) -> Result<String, S
 /// The test programs, by the folder of their crate.
 type Programs = BTreeMap<String, Vec<PathBuf>>;
 
-/// Builds the tests of the crates that the rows name, and finds their programs. This crate is built with them, which
-/// is what turns the mutants on.
-fn test_programs(rows: &[&Row]) -> Result<Programs> {
-    let folder = |row: &&Row| match &row.killer {
-        Killer::Test { file, .. } => Some(format!("--package=skiff-{}", Killer::folder(file))),
-        Killer::Seed { .. } => None,
-    };
-    let packages: BTreeSet<String> =
-        rows.iter().filter_map(folder).chain(["--package=skiff-tests".to_owned()]).collect();
+/// Builds all tests, as the suite does, and finds their programs. This crate is built with them, which is what turns the
+/// mutants on.
+fn test_programs() -> Result<Programs> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("this crate lies in the workspace")?;
     let built = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
-        .args(["test", "--no-run", "--quiet", "--message-format=json"])
-        .args(packages)
+        .args(["test", "--no-run", "--quiet", "--workspace", "--message-format=json"])
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()
