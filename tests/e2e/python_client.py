@@ -154,6 +154,103 @@ def recorded(pod):
     assert [event.message for event in told] == ["seen by Python"], told
 
 
+def who_holds(token):
+    """A client that shows a token, and no certificate."""
+    known = client.Configuration.get_default_copy()
+    shows = client.Configuration(host=known.host, api_key={"authorization": token})
+    shows.api_key_prefix["authorization"] = "Bearer"
+    shows.ssl_ca_cert = known.ssl_ca_cert
+    return client.CoreV1Api(client.ApiClient(shows))
+
+
+def tokens(core):
+    core.create_namespaced_service_account(SPACE, {"metadata": {"name": "reader"}})
+    asked = client.AuthenticationV1TokenRequest(
+        spec=client.V1TokenRequestSpec(audiences=[], expiration_seconds=600)
+    )
+    token = core.create_namespaced_service_account_token("reader", SPACE, asked).status.token
+    review = client.V1TokenReview(spec=client.V1TokenReviewSpec(token=token))
+    told = client.AuthenticationV1Api().create_token_review(review).status
+    assert told.authenticated and told.user.username == f"system:serviceaccount:{SPACE}:reader", told
+    reader = who_holds(token)
+    refused(403, "Forbidden", lambda: reader.list_namespaced_pod(SPACE))
+    client.RbacAuthorizationV1Api().create_namespaced_role_binding(
+        SPACE,
+        {
+            "metadata": {"name": "reader"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+            "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": SPACE}],
+        },
+    )
+    assert reader.list_namespaced_pod(SPACE).items
+    refused(403, "Forbidden", lambda: reader.list_namespaced_secret(SPACE))
+    refused(401, "Unauthorized", lambda: who_holds(token[:-4] + "AAAA").list_namespaced_pod(SPACE))
+
+
+def kinds_of_ones_own():
+    group, plural = "python.example.com", "snakes"
+    schema = {
+        "type": "object",
+        "properties": {
+            "spec": {
+                "type": "object",
+                "required": ["length"],
+                "properties": {
+                    "length": {"type": "integer", "minimum": 1},
+                    "colour": {"type": "string", "default": "green"},
+                },
+            },
+            "status": {"type": "object", "properties": {"asleep": {"type": "boolean"}}},
+        },
+    }
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": schema},
+        "subresources": {"status": {}},
+    }
+    names = {"plural": plural, "singular": "snake", "kind": "Snake"}
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    kinds = client.ApiextensionsV1Api()
+    kinds.create_custom_resource_definition(definition)
+    established = watch.Watch()
+    for event in established.stream(
+        kinds.list_custom_resource_definition, field_selector=f"metadata.name={plural}.{group}", timeout_seconds=30
+    ):
+        conditions = event["object"].status and event["object"].status.conditions or []
+        if any(c.type == "Established" and c.status == "True" for c in conditions):
+            established.stop()
+    snakes = client.CustomObjectsApi()
+    where = (group, "v1", SPACE, plural)
+    body = {"apiVersion": f"{group}/v1", "kind": "Snake", "metadata": {"name": "kaa"}, "spec": {"length": 9}}
+    made = snakes.create_namespaced_custom_object(*where, body)
+    assert made["spec"] == {"length": 9, "colour": "green"}, made
+    body["metadata"]["name"] = "short"
+    body["spec"]["length"] = 0
+    refused(422, "Invalid", lambda: snakes.create_namespaced_custom_object(*where, body))
+    snakes.patch_namespaced_custom_object_status(*where, "kaa", {"status": {"asleep": True}, "spec": {"length": 1}})
+    kaa = snakes.get_namespaced_custom_object(*where, "kaa")
+    assert kaa["status"] == {"asleep": True} and kaa["spec"]["length"] == 9, kaa
+    assert [one["metadata"]["name"] for one in snakes.list_namespaced_custom_object(*where)["items"]] == ["kaa"]
+    kinds.delete_custom_resource_definition(f"{plural}.{group}")
+    gone = watch.Watch()
+    for event in gone.stream(kinds.list_custom_resource_definition, timeout_seconds=30):
+        if event["type"] == "DELETED":
+            gone.stop()
+    try:
+        snakes.list_namespaced_custom_object(*where)
+    except ApiException as error:
+        assert error.status == 404, error
+    else:
+        raise AssertionError("the kind is gone, and still served")
+
+
 def by_discovery():
     api = client.ApiClient()
     maps = dynamic.DynamicClient(api).resources.get(api_version="v1", kind="ConfigMap")
@@ -190,6 +287,8 @@ def main():
     pod = workloads(core)
     streams(core, pod)
     recorded(pod)
+    tokens(core)
+    kinds_of_ones_own()
     by_discovery()
     leaving(core)
     print("all is well")
