@@ -29,6 +29,7 @@ if [ "${1:-}" = tests ]; then
     need pgrep procps
     need curl curl
     need promtool prometheus
+    has "/usr/lib/$(uname -m)-linux-gnu/faketime/libfaketimeMT.so.1" libfaketime
     need kubectl kubernetes-client
     # The system's own Python, whichever else is on the PATH: the tests ask for it by its path.
     has /usr/lib/python3/dist-packages/kubernetes/__init__.py python3-kubernetes

@@ -119,7 +119,7 @@ fn the_page_by_hand_is_true() {
         panic!("the page begins with what every terminal is told");
     };
     // It is not on `skiff up`, so neither on the store that the other tests are asked to use.
-    let cluster = Cluster::new("by-hand", vec![], None);
+    let cluster = Cluster::new("by-hand", vec![], vec![]);
     let mut terminals = Terminals::default();
     for step in steps {
         match step {

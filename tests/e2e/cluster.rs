@@ -12,8 +12,8 @@ pub struct Cluster {
     home: tempfile::TempDir,
     /// The etcd servers it is on, if it is not on the embedded store.
     pub etcd: Vec<Etcd>,
-    /// The Docker Engine its nodes drive, if it is not the machine's.
-    engine: Option<String>,
+    /// What its processes find in their environment, and the Docker client of the test too.
+    environment: Vec<(&'static str, String)>,
 }
 
 /// How long anything in these tests may take to come true.
@@ -27,15 +27,15 @@ impl Cluster {
 
     /// `skiff up` with more words.
     pub fn up_with(name: &str, words: &[&str]) -> Cluster {
-        let cluster = Cluster::new(name, Etcd::start_as_asked(), None);
+        let cluster = Cluster::new(name, Etcd::start_as_asked(), vec![]);
         cluster.up_again(words);
         cluster
     }
 
-    /// A cluster that is not up yet, on these etcd servers (none: the embedded store) and this Docker Engine.
-    pub fn new(name: &str, etcd: Vec<Etcd>, engine: Option<String>) -> Cluster {
+    /// A cluster that is not up yet, on these etcd servers (none: the embedded store), with this in its environment.
+    pub fn new(name: &str, etcd: Vec<Etcd>, environment: Vec<(&'static str, String)>) -> Cluster {
         let home = tempfile::Builder::new().prefix("skiff-e2e-").tempdir().unwrap();
-        Cluster { name: format!("e2e-{name}"), home, etcd, engine }
+        Cluster { name: format!("e2e-{name}"), home, etcd, environment }
     }
 
     /// `skiff up` on what is there.
@@ -94,7 +94,7 @@ impl Cluster {
     pub fn skiff(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary("skiff"));
         command.arg("--home").arg(self.home.path()).args(words).args(["--name", &self.name]);
-        command.envs(self.engine.iter().map(|engine| ("DOCKER_HOST", engine)));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.output().unwrap()
     }
 
@@ -189,7 +189,7 @@ impl Cluster {
         let label = format!("label={}={}", skiff_kubelet::runtime::CLUSTER_LABEL, self.name);
         let docker = || {
             let mut command = Command::new("docker");
-            command.envs(self.engine.iter().map(|engine| ("DOCKER_HOST", engine)));
+            command.envs(self.environment.iter().map(|(name, value)| (name, value)));
             command
         };
         let listed = docker().args(["ps", "-q", "--no-trunc", "--filter", &label]).output().unwrap();

@@ -1,9 +1,8 @@
 //! Faults for real, under a rolling update: processes killed and stopped at any moment, links that flap, a full disk, a
-//! Docker Engine that restarts, an etcd member that is lost. After each the cluster converges by itself, no container has
+//! Docker Engine that restarts, an etcd member that is lost, clocks that step. After each the cluster converges by itself, no container has
 //! restarted that need not, and nothing is left over; the time that it took is printed.
 //!
-//! A few rounds in the suite; `make faults ROUNDS=100` takes many, `make faults FIRST=100 ROUNDS=20` the next twenty. (The machine's clock is never set: steps of the clock are
-//! the simulation's.)
+//! A few rounds in the suite; `make faults ROUNDS=100` takes many, `make faults FIRST=100 ROUNDS=20` the next twenty.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -162,7 +161,7 @@ impl Drop for SmallDisk {
 #[test]
 fn a_full_disk_under_the_store() {
     // Of the embedded store: etcd's disk is etcd's.
-    let cluster = Cluster::new("full", vec![], None);
+    let cluster = Cluster::new("full", vec![], vec![]);
     let disk = SmallDisk::over(cluster.dir().join("store"), "64m");
     cluster.up_again(&["--nodes", "2"]);
     deployed(&cluster);
@@ -202,7 +201,7 @@ fn a_full_disk_under_the_store() {
 
 #[test]
 fn an_etcd_member_is_lost_and_comes_back() {
-    let mut cluster = Cluster::new("etcd3", Etcd::start(3), None);
+    let mut cluster = Cluster::new("etcd3", Etcd::start(3), vec![]);
     cluster.up_again(&["--nodes", "2"]);
     deployed(&cluster);
     let members = cluster.etcd.len();
@@ -294,7 +293,7 @@ impl Drop for Engine {
 fn docker_restarts() {
     let mut engine = Engine::start();
     {
-        let cluster = Cluster::new("docker", vec![], Some(engine.address()));
+        let cluster = Cluster::new("docker", vec![], vec![("DOCKER_HOST", engine.address())]);
         cluster.up_again(&["--nodes", "2"]);
         deployed(&cluster);
         let address = format!("{}:30083", cluster.node_addresses()[0]);
@@ -314,5 +313,53 @@ fn docker_restarts() {
             let output = cluster.try_ctl(&["rollout", "status", "deployment/web", "--timeout", "30s"]);
             (output.status.success() && cluster.containers().len() == 6).then_some(())
         });
+    }
+}
+
+/// A clock that every process of a cluster reads, and the machine does not.
+struct Clock(tempfile::TempDir);
+
+impl Clock {
+    fn new() -> Clock {
+        let clock = Clock(tempfile::tempdir().unwrap());
+        clock.set(0);
+        clock
+    }
+
+    /// Seconds from the machine's.
+    fn set(&self, seconds: i64) {
+        std::fs::write(self.0.path().join("clock"), format!("{seconds:+}")).unwrap();
+    }
+
+    /// What makes a process read it: the time of day alone, as when somebody sets a machine's clock.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        let library = format!("/usr/lib/{}-linux-gnu/faketime/libfaketimeMT.so.1", std::env::consts::ARCH);
+        assert!(std::fs::exists(&library).unwrap(), "no {library}: ./setup.sh tests");
+        vec![
+            ("LD_PRELOAD", library),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.path().join("clock").display().to_string()),
+            ("FAKETIME_NO_CACHE", "1".into()),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ]
+    }
+}
+
+#[test]
+fn clocks_that_step() {
+    let clock = Clock::new();
+    let cluster = Cluster::new("clocks", vec![], clock.environment());
+    cluster.up_again(&["--nodes", "2"]);
+    deployed(&cluster);
+    for (round, seconds) in [3600, -3600, 0].into_iter().enumerate() {
+        roll(&cluster);
+        std::thread::sleep(Duration::from_millis(300));
+        clock.set(seconds);
+        converges(&cluster, &format!("a clock that steps to {seconds} s from the machine's"));
+        let name = format!("made-{round}");
+        cluster.ctl(&["create", "configmap", &name]);
+        let made = cluster.get(&["configmap", &name]).remove(0)["metadata"]["creationTimestamp"].to_string();
+        let made: jiff::Timestamp = made.trim_matches('"').parse().unwrap();
+        let ahead = made.as_second() - jiff::Timestamp::now().as_second();
+        assert!((ahead - seconds).abs() < 60, "the server's clock is {ahead} s ahead, and {seconds} s were asked for");
     }
 }

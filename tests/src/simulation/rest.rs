@@ -12,7 +12,7 @@ use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proxy::packet::{self, From, Packet, Verdict};
 use skiff_proxy::services::Protocol;
 
-use super::cluster::SimulatedNode;
+use super::cluster::{MOST_PODS, SimulatedNode};
 use super::script::{Wanted, Wish};
 use super::user::NAMESPACE;
 
@@ -67,7 +67,7 @@ impl Listing {
         }
         self.check_pods(wanted, &mut wrong);
         for name in &wanted.asked {
-            picture.extend(self.check_waiting(name, nodes.len(), &mut wrong));
+            picture.extend(self.check_waiting(name, &mut wrong));
         }
         for name in &wanted.services {
             let endpoints = self.check_service(name, nodes, &mut wrong);
@@ -120,17 +120,32 @@ impl Listing {
         }
     }
 
-    /// A Pod that no node can take waits, and says why. Gives what it says.
-    fn check_waiting(&self, name: &str, nodes: usize, wrong: &mut Vec<String>) -> Option<String> {
+    /// A Pod that no node can take waits, and says why.
+    fn check_waiting(&self, name: &str, wrong: &mut Vec<String>) -> Option<String> {
         let pod = self.pods.iter().find(|pod| pod.metadata.name == name)?;
         let why = pod.status.conditions.iter().find(|c| c.r#type == "PodScheduled" && c.status == "False");
         let (reason, message) = why.map_or(("", ""), |c| (c.reason.as_str(), c.message.as_str()));
-        // Of every node, and of nothing that is over.
-        let true_now = format!("0/{nodes} nodes are available: {nodes} Insufficient cpu.");
+        let true_now = self.too_large();
         if !pod.spec.node_name.is_empty() || reason != "Unschedulable" || !message.starts_with(&true_now) {
             wrong.push(format!("{REASON}: {name} on {:?}: {reason:?}, {message:?}", pod.spec.node_name));
         }
-        Some(format!("{name} waits: {message}"))
+        Some(format!("{name} waits"))
+    }
+
+    /// What is to be said of a Pod that is too large for any node: of every node, and of nothing that is over.
+    fn too_large(&self) -> String {
+        let runs = |pod: &&Pod| !matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
+        let on = |node: &Node| {
+            self.pods.iter().filter(runs).filter(|pod| pod.spec.node_name == node.metadata.name).count() as i64
+        };
+        let nodes = self.nodes.len();
+        let mut reasons = vec![format!("{nodes} Insufficient cpu")];
+        match self.nodes.iter().filter(|node| on(node) >= MOST_PODS).count() {
+            0 => {}
+            full => reasons.push(format!("{full} Too many pods")),
+        }
+        reasons.sort();
+        format!("0/{nodes} nodes are available: {}.", reasons.join(", "))
     }
 
     fn check_pods(&self, wanted: &Wanted, wrong: &mut Vec<String>) {
