@@ -103,6 +103,19 @@ async fn without_a_certificate_one_is_nobody() {
     assert_eq!(house.meet(&house.client(None), "api.test").await.unwrap(), None);
 }
 
+/// Whoever connects and says nothing, or half a greeting, gives its place back.
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_come_is_not_waited_for() {
+    let house = House::new();
+    for said in [&b""[..], b"\x16\x03\x01"] {
+        let (mut near, far) = tokio::io::duplex(4096);
+        near.write_all(said).await.unwrap();
+        let began = tokio::time::Instant::now();
+        let error = accept(far, &house.server).await.err().expect("nobody greeted");
+        assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, HANDSHAKE_TIMEOUT));
+    }
+}
+
 #[tokio::test]
 async fn a_certificate_of_another_authority_is_a_closed_door() {
     let house = House::new();
