@@ -4,6 +4,7 @@
 //! before a rule is asked, by how deep they stand in each other and by how much there is to go through.
 
 mod expression;
+mod functions;
 mod values;
 
 use super::structural::{List, Node};
