@@ -1,5 +1,6 @@
 //! Tables of what schemas and rules make of objects.
 
+mod changes;
 mod functions;
 
 use super::structural::Node;
@@ -33,7 +34,7 @@ fn words(errors: Errors) -> Vec<String> {
 
 /// What is wrong with a value by a schema.
 fn wrong(of: Value, value: Value) -> Vec<String> {
-    words(check::check(&node(of), &object(value)))
+    words(check::check(&node(of), &object(value), None))
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! built-in kinds go through.
 
 mod objects;
+mod stricter;
 
 use super::*;
 use pb::patch_request::Type as Patch;
