@@ -1,6 +1,7 @@
 //! Custom resources through a whole server: definitions come and go, and their objects go through everything that
 //! built-in kinds go through.
 
+mod nested;
 mod objects;
 mod stricter;
 
