@@ -73,6 +73,8 @@ fn single(schema: &Schema, field: &Field, choices: &mut Choices<'_>, depth: usiz
         Type::Quantity => json!(QUANTITIES[choices.of(QUANTITIES.len())]),
         Type::IntOrString => [json!(0), json!(8080), json!("http"), json!("25%"), json!("")][choices.of(5)].clone(),
         Type::Any => [json!({"f:a": {"k:{\"b\":1}": {}}}), json!([1, "x", null]), json!(true)][choices.of(3)].clone(),
+        // None of the built-in kinds has one.
+        Type::Nested(_) => json!(null),
         Type::Object(index) => object(schema, schema.object(index), choices, depth + 1),
     }
 }

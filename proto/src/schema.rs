@@ -2,7 +2,7 @@
 //! for others at run time. Merging, patches, strict reading and `explain` look here and nowhere else.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -125,6 +125,8 @@ pub enum Type {
     Any,
     /// an object, by its place in the Schema
     Object(usize),
+    /// a list or a map in a list or a map: what the only field of the object at this place says
+    Nested(usize),
 }
 
 impl std::fmt::Display for Type {
@@ -139,6 +141,7 @@ impl std::fmt::Display for Type {
             Type::IntOrString => "integer or string",
             Type::Any => "any value",
             Type::Object(_) => "object",
+            Type::Nested(_) => "list or map",
         })
     }
 }
@@ -165,6 +168,13 @@ pub fn for_kind(group: &str, version: &str, kind: &str) -> Option<Schema> {
     Some(Schema { objects: Objects::BuiltIn, root: found.3 })
 }
 
+/// The Schema of a kind that has the metadata of all objects: those that are made at run time do without it.
+pub fn with_metadata() -> &'static Schema {
+    static PLAIN: LazyLock<Schema> =
+        LazyLock::new(|| for_kind("", "v1", "ConfigMap").expect("a kind that is built in"));
+    &PLAIN
+}
+
 /// Deeper documents are not looked into.
 const MAX_DEPTH: usize = 128;
 /// More problems than anybody reads are not collected.
@@ -174,8 +184,10 @@ impl Schema {
     /// A Schema made at run time; fields refer to objects by their place in the list. `None` when
     /// one refers to a place that does not exist.
     pub fn new(objects: Vec<Object>, root: usize) -> Option<Schema> {
-        let inside = |f: &Field| !matches!(f.of, Type::Object(i) if i >= objects.len());
-        let sound = root < objects.len() && objects.iter().all(|o| o.fields.iter().all(inside));
+        let inside = |f: &Field| !matches!(f.of, Type::Object(i) | Type::Nested(i) if i >= objects.len());
+        let nests = |f: &Field| !matches!(f.of, Type::Nested(i) if objects[i].fields.is_empty());
+        let every = |is: &dyn Fn(&Field) -> bool| objects.iter().all(|o| o.fields.iter().all(is));
+        let sound = root < objects.len() && every(&inside) && every(&nests);
         sound.then(|| Schema { objects: Objects::Made(objects.into()), root })
     }
 
@@ -200,12 +212,28 @@ impl Schema {
         }
     }
 
+    /// What the items or values of a field are, where they are lists or maps themselves.
+    pub fn nested(&self, field: &Field) -> Option<&Field> {
+        match field.of {
+            Type::Nested(index) => self.object(index).fields.first(),
+            _ => None,
+        }
+    }
+
+    /// The object that a field holds, through however many lists and maps.
+    pub fn object_within(&self, field: &Field) -> Option<&Object> {
+        match self.nested(field) {
+            Some(inner) => self.object_within(inner),
+            None => self.object_of(field),
+        }
+    }
+
     /// The field at a path of names: `["spec", "template"]`. Lists and maps are looked through.
     pub fn field_at<'s>(&'s self, path: &[&str]) -> Option<&'s Field> {
         let mut object = self.root();
         let (last, before) = path.split_last()?;
         for name in before {
-            object = self.object_of(object.field(name)?)?;
+            object = self.object_within(object.field(name)?)?;
         }
         object.field(last)
     }

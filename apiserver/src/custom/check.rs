@@ -1,5 +1,7 @@
-//! Whether an object is what its schema says: everything that is wrong with it, in Kubernetes' words.
+//! Whether an object is what its schema says: everything that is wrong with it, in Kubernetes' words. Of a change, what is
+//! wrong with what changed: see [`super::before`].
 
+use super::before;
 use super::format;
 use super::prune::within;
 use super::structural::{Bound, Kind, List, Node};
@@ -7,10 +9,13 @@ use crate::resources::{Errors, Shown, validation};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
-/// Everything wrong with an object, its metadata aside.
-pub fn check(node: &Node, object: &Map<String, Value>) -> Errors {
+/// Everything wrong with an object, its metadata aside; of a change, only with what is not as it was.
+pub fn check(node: &Node, object: &Map<String, Value>, old: Option<&Map<String, Value>>) -> Errors {
     let mut checker = Checker { errors: Errors::new() };
-    checker.object(node, object, &mut String::new());
+    if old.is_some_and(|old| before::is_same_but_metadata(old, object)) {
+        return checker.errors;
+    }
+    checker.object(node, object, old, &mut String::new());
     checker.junctors(node, &Value::Object(object.clone()), &mut String::new());
     checker.errors
 }
@@ -66,7 +71,10 @@ impl Checker {
         self.errors.invalid(path, shown(value), format!("{path} in body {what}"));
     }
 
-    fn value(&mut self, node: &Node, value: &Value, path: &mut String) {
+    fn value(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &mut String) {
+        if old == Some(value) {
+            return;
+        }
         if value.is_null() && (node.nullable || (node.kind.is_none() && node.preserves)) {
             return;
         }
@@ -77,8 +85,8 @@ impl Checker {
         match value {
             Value::String(text) => self.text(node, text, path),
             Value::Number(n) => self.number(node, n, path),
-            Value::Array(items) => self.items(node, items, path),
-            Value::Object(map) => self.object(node, map, path),
+            Value::Array(items) => self.items(node, items, old, path),
+            Value::Object(map) => self.object(node, map, old.and_then(Value::as_object), path),
             _ => {}
         }
         self.junctors(node, value, path);
@@ -144,7 +152,7 @@ impl Checker {
         }
     }
 
-    fn items(&mut self, node: &Node, items: &[Value], path: &mut String) {
+    fn items(&mut self, node: &Node, items: &[Value], old: Option<&Value>, path: &mut String) {
         let count = i64::try_from(items.len()).unwrap_or(i64::MAX);
         if let Some(least) = node.count.0.filter(|least| count < *least) {
             self.invalid(path, &Value::Array(Vec::new()), format!("should have at least {least} items"));
@@ -154,7 +162,8 @@ impl Checker {
         }
         if let Some(inner) = &node.items {
             for (i, item) in items.iter().enumerate() {
-                within(path, &format!("[{i}]"), |path| self.value(inner, item, path));
+                let old = before::item(&node.list, item, old);
+                within(path, &format!("[{i}]"), |path| self.value(inner, item, old, path));
             }
         }
         self.told_apart(&node.list, items, path);
@@ -177,7 +186,7 @@ impl Checker {
         }
     }
 
-    fn object(&mut self, node: &Node, map: &Map<String, Value>, path: &mut String) {
+    fn object(&mut self, node: &Node, map: &Map<String, Value>, old: Option<&Map<String, Value>>, path: &mut String) {
         let at = |path: &str, name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         let size = i64::try_from(map.len()).unwrap_or(i64::MAX);
         if let Some(least) = node.size.0.filter(|least| size < *least) {
@@ -198,7 +207,8 @@ impl Checker {
         for (name, value) in map {
             if let Some(inner) = node.properties.get(name).or(node.values.as_deref()) {
                 let step = if path.is_empty() { name.clone() } else { format!(".{name}") };
-                within(path, &step, |path| self.value(inner, value, path));
+                let old = old.and_then(|old| old.get(name));
+                within(path, &step, |path| self.value(inner, value, old, path));
             }
         }
     }
@@ -267,7 +277,7 @@ impl Checker {
 /// What is wrong with a value by a schema that stands beside the main one.
 fn problems(node: &Node, value: &Value, path: &mut String) -> Errors {
     let mut checker = Checker { errors: Errors::new() };
-    checker.value(node, value, path);
+    checker.value(node, value, None, path);
     checker.errors
 }
 

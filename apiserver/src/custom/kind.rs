@@ -102,11 +102,11 @@ impl CustomKind {
         rest
     }
 
-    /// Everything wrong by the schema; where nothing is, by its rules.
+    /// Everything wrong by the schema; where nothing is, by its rules. Of a change, with what changed.
     fn problems(&self, new: &dyn Object, old: Option<&dyn Object>) -> Errors {
         let node = &self.definition.compiled().node;
         let object = Self::of(new);
-        let found = check::check(node, &object.tree);
+        let found = check::check(node, &object.tree, old.map(|old| &Self::of(old).tree));
         if !found.is_empty() || !node.has_rules {
             return found;
         }

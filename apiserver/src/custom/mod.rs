@@ -9,6 +9,7 @@
 //! Every API server makes its table of its own cache, so all of them on one store serve the same, and so does one that is
 //! started again. A definition that is deleted goes last: its objects go before it.
 
+mod before;
 mod check;
 mod definition;
 mod definitions;

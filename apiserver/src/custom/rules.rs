@@ -4,9 +4,11 @@
 //! before a rule is asked, by how deep they stand in each other and by how much there is to go through.
 
 mod expression;
+mod functions;
 mod values;
 
-use super::structural::{List, Node};
+use super::before;
+use super::structural::Node;
 use crate::resources::{Errors, FieldErrorKind, Shown};
 use expression::Expression;
 use serde_json::{Map, Value};
@@ -108,7 +110,8 @@ pub fn broken(node: &Node, object: &Map<String, Value>, old: Option<&Map<String,
     let mut asker = Asker { errors: Errors::new(), left: BUDGET };
     if node.has_rules {
         let whole = |map: &Map<String, Value>| Value::Object(map.clone());
-        asker.value(node, &whole(object), old.map(whole).as_ref(), "", true);
+        let is_old = old.is_some_and(|old| before::is_same_but_metadata(old, object));
+        asker.value(node, &whole(object), old.map(whole).as_ref(), Place { path: "", is_root: true, is_old });
     }
     asker.errors
 }
@@ -118,13 +121,31 @@ struct Asker {
     left: u64,
 }
 
+/// Where a value stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    path: &'p str,
+    is_root: bool,
+    /// It, or what it stands in, is what it was.
+    is_old: bool,
+}
+
+impl Place<'_> {
+    /// A place inside, by its whole path.
+    fn inside<'p>(&self, path: &'p str) -> Place<'p> {
+        Place { path, is_root: false, is_old: self.is_old }
+    }
+}
+
 impl Asker {
-    fn value(&mut self, node: &Node, value: &Value, old: Option<&Value>, path: &str, is_root: bool) {
+    fn value(&mut self, node: &Node, value: &Value, old: Option<&Value>, place: Place) {
         if value.is_null() || !node.has_rules {
             return;
         }
-        for rule in &node.rules {
-            if !self.ask(rule, node, value, old, path, is_root) {
+        let place = Place { is_old: place.is_old || old == Some(value), ..place };
+        // Of what did not change, only rules of changes are asked.
+        for rule in node.rules.iter().filter(|rule| rule.rule.uses_old || !place.is_old) {
+            if !self.ask(rule, node, value, old, place) {
                 return;
             }
         }
@@ -132,14 +153,15 @@ impl Asker {
             Value::Object(map) => {
                 for (name, inner) in map {
                     let Some(schema) = node.properties.get(name).or(node.values.as_deref()) else { continue };
-                    let at = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    self.value(schema, inner, old.and_then(|old| old.get(name)), &at, false);
+                    let at = if place.path.is_empty() { name.clone() } else { format!("{}.{name}", place.path) };
+                    self.value(schema, inner, old.and_then(|old| old.get(name)), place.inside(&at));
                 }
             }
             Value::Array(items) => {
                 let Some(schema) = &node.items else { return };
                 for (i, item) in items.iter().enumerate() {
-                    self.value(schema, item, before(&node.list, item, old), &format!("{path}[{i}]"), false);
+                    let at = format!("{}[{i}]", place.path);
+                    self.value(schema, item, before::item(&node.list, item, old), place.inside(&at));
                 }
             }
             _ => {}
@@ -147,7 +169,8 @@ impl Asker {
     }
 
     /// Asks one rule. False: there is nothing left to ask more with.
-    fn ask(&mut self, rule: &Rule, node: &Node, value: &Value, old: Option<&Value>, path: &str, is_root: bool) -> bool {
+    fn ask(&mut self, rule: &Rule, node: &Node, value: &Value, old: Option<&Value>, place: Place) -> bool {
+        let Place { path, is_root, .. } = place;
         if rule.rule.uses_old && old.is_none() && !rule.optional_old {
             return true;
         }
@@ -188,13 +211,6 @@ impl Asker {
             _ => self.errors.invalid(path, shown(value), message),
         }
     }
-}
-
-/// The item of the old list that is the same one; only the keys of a map tell.
-fn before<'v>(list: &List, item: &Value, old: Option<&'v Value>) -> Option<&'v Value> {
-    let List::Map(keys) = list else { return None };
-    let same = |other: &&Value| keys.iter().all(|key| other.get(key) == item.get(key));
-    old?.as_array()?.iter().find(same)
 }
 
 /// A value as an error shows it: of what has parts only what it is.

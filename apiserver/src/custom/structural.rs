@@ -188,7 +188,7 @@ fn list(schema: &JsonSchemaProps) -> List {
 }
 
 /// A regular expression in Go's syntax. Both engines take time in proportion to the text, whatever the pattern.
-fn pattern(text: &str) -> Result<Regex, String> {
+pub fn pattern(text: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(&as_go_means(text)).size_limit(PATTERN_BYTES).nest_limit(64).build();
     built.map_err(|error| match error {
         regex::Error::CompiledTooBig(limit) => format!("it takes more than {limit} bytes when compiled"),

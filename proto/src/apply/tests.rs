@@ -1,5 +1,7 @@
 //! Sets, their text, and what apply makes of documents: tables, and properties over generated Deployments.
 
+mod nested;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

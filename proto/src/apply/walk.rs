@@ -1,13 +1,12 @@
 //! Walking documents by their Schema: what a document names, and what two of them differ in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::set::{FieldSet, Step};
 use super::text::key_step;
-use crate::schema::{Field, ListType, Object, Presence, Schema, Shape, Type, for_kind};
+use crate::schema::{Field, ListType, Object, Presence, Schema, Shape, Type, with_metadata};
 
 /// A document that cannot be applied.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +38,6 @@ impl Changes {
 
 /// Deeper documents are owned as a whole from there.
 const MAX_DEPTH: usize = 128;
-
-/// The metadata of kinds whose Schema was made at run time and does not describe it.
-static METADATA: LazyLock<Schema> = LazyLock::new(|| for_kind("", "v1", "ConfigMap").expect("a kind that is built in"));
 
 /// What a value is to an apply.
 #[derive(Clone, Copy)]
@@ -86,6 +82,7 @@ impl<'s> Is<'s> {
         match field.of {
             Type::Object(place) if schema.object(place).atomic => Is::Leaf,
             Type::Object(place) => Is::Object { schema, object: schema.object(place), value },
+            Type::Nested(_) => schema.nested(field).map_or(Is::Free, |inner| Is::field(schema, inner)),
             Type::Any => Is::Free,
             _ => Is::Leaf,
         }
@@ -111,7 +108,7 @@ impl<'s> Is<'s> {
         if field.list == ListType::Set {
             return Some(Step::Value(item.to_string()));
         }
-        let object = schema.object_of(field);
+        let object = schema.object_within(field);
         let mut keys = BTreeMap::new();
         for name in field.list_map_keys.iter() {
             let default = || object?.field(name).map(|f| &*f.default).filter(|d| !d.is_empty()).map(Value::from);
@@ -145,8 +142,9 @@ impl<'s> Is<'s> {
     }
 }
 
+/// The metadata of kinds whose Schema was made at run time and does not describe it.
 fn metadata() -> Is<'static> {
-    Is::root(&METADATA).inside("metadata")
+    Is::root(with_metadata()).inside("metadata")
 }
 
 /// The fields that a document names: what its author means to own. Nulls name nothing.

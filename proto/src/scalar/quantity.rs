@@ -97,6 +97,16 @@ impl Quantity {
         round_away(self.nanos, NANO / 1000)
     }
 
+    /// The whole number, if it is one and fits.
+    pub fn whole(&self) -> Option<i64> {
+        (self.nanos % NANO == 0).then(|| i64::try_from(self.nanos / NANO).ok()).flatten()
+    }
+
+    /// The nearest double.
+    pub fn approximate(&self) -> f64 {
+        self.nanos as f64 / NANO as f64
+    }
+
     /// Whether the amount is nothing.
     pub fn is_zero(&self) -> bool {
         self.nanos == 0
@@ -358,6 +368,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use prost::Message;
+
+    #[test]
+    fn an_amount_as_plain_numbers() {
+        for (text, whole, approximate) in [
+            ("50k", Some(50_000), 5e4),
+            ("1500m", None, 1.5),
+            ("-2Ki", Some(-2048), -2048.0),
+            ("0", Some(0), 0.0),
+            ("9223372036854775807", Some(i64::MAX), 9.223372036854775807e18),
+            ("10E", None, 1e19),
+        ] {
+            let amount = Quantity::parse(text).expect("a quantity");
+            assert_eq!((amount.whole(), amount.approximate()), (whole, approximate), "{text}");
+        }
+    }
 
     #[test]
     fn canonical_forms() {

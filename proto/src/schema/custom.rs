@@ -1,7 +1,7 @@
 //! The Schema of a custom resource, made from what its CustomResourceDefinition says.
 //!
-//! What a Schema has no words for (lists in lists, maps of maps) becomes a value of any type, which an apply owns as a whole
-//! or takes apart by names.
+//! A list or a map that is an item of a list or a value of a map is a field without a place of its own: its owners are
+//! told apart as its own definition says, however deep it stands.
 
 use super::{Field, ListType, Object, Presence, Schema, Shape, Type};
 use crate::apiextensionsv1::JsonSchemaProps;
@@ -77,12 +77,21 @@ impl Objects {
         }
     }
 
-    /// The type of an item or a value: one that is a list or a map itself can be anything.
+    /// The type of an item or a value. One that is a list or a map itself, or owned as a whole, keeps what is said of it.
     fn inner(&mut self, name: &str, schema: &JsonSchemaProps, depth: usize) -> Type {
-        match self.shape(name, schema, depth + 1) {
-            (Shape::Single, of) => of,
-            _ => Type::Any,
+        let field = self.field(name, schema, false, depth + 1);
+        if field.shape == Shape::Single && !field.atomic {
+            return field.of;
         }
+        let place = self.0.len();
+        self.0.push(Object {
+            name: name.to_owned().into(),
+            description: "".into(),
+            fields: vec![field].into(),
+            open: false,
+            atomic: false,
+        });
+        Type::Nested(place)
     }
 
     fn single(&mut self, name: &str, schema: &JsonSchemaProps, depth: usize) -> Type {
@@ -144,7 +153,8 @@ mod tests {
         assert_eq!(schema.field_at(&["spec", "ports", "name"]).unwrap().default, "http");
         assert_eq!(of(&["spec", "ports", "port"]), (Shape::Single, Type::IntOrString, ListType::Atomic));
         assert_eq!(of(&["spec", "tags"]), (Shape::List, Type::String, ListType::Set));
-        assert_eq!(of(&["spec", "grid"]), (Shape::List, Type::Any, ListType::Atomic));
+        let row = schema.nested(schema.field_at(&["spec", "grid"]).unwrap()).unwrap();
+        assert_eq!((row.shape, row.of, row.list), (Shape::List, Type::Integer, ListType::Atomic));
         assert_eq!(of(&["spec", "limits"]), (Shape::Map, Type::Integer, ListType::Atomic));
         assert_eq!(of(&["spec", "free"]), (Shape::Single, Type::Any, ListType::Atomic));
         assert!(schema.field_at(&["spec", "whole"]).unwrap().atomic);

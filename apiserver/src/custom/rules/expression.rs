@@ -1,42 +1,33 @@
 //! One expression: read, held against its schema, reckoned, evaluated. All that is known of the library stands here.
 
-use crate::custom::structural::{Kind, Node};
-use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use cel::{Context, Env, Program, Value, extensions};
+use super::functions;
+use crate::custom::structural::{Kind, Node, pattern};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use cel::{Context, Env, ExecutionError, Program, Value, extensions};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
-/// The language with its standard functions, and those for texts, lists and numbers.
+/// The language with its standard functions, those for texts, lists and numbers, and Kubernetes' own.
 static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
     let added = [
         env.add_extension(extensions::strings),
         env.add_extension(extensions::lists),
         env.add_extension(extensions::math),
+        env.add_extension(functions::extension),
     ];
-    added.into_iter().for_each(|one| one.expect("the library's own extensions do not contradict each other"));
+    added.into_iter().for_each(|one| one.expect("no two extensions bring the same function"));
     Arc::new(env)
 });
 
-/// Functions of Kubernetes that the library lacks. A rule that uses them is refused, not broken by every object.
-const MISSING: &[&str] = &[
-    "quantity",
-    "isQuantity",
-    "ip",
-    "isIP",
-    "cidr",
-    "isCIDR",
-    "url",
-    "isURL",
-    "semver",
-    "isSemver",
-    "find",
-    "findAll",
-    "isSorted",
-    "sum",
-    "authorizer",
-    "named",
-];
+/// Functions that go through a list, each time they are called: they cost what a loop costs.
+const LOOPS: &[&str] =
+    &["isSorted", "sum", "min", "max", "indexOf", "lastIndexOf", "reverse", "flatten", "sort", "join"];
+/// Those that hold each item against each.
+const LOOPS_IN_LOOPS: &[&str] = &["distinct", "sets.contains", "sets.equivalent", "sets.intersects"];
+/// Functions that take a regular expression, which is compiled at each call: about as long as so many steps.
+const PATTERNS: &[&str] = &["matches", "find", "findAll"];
+const STEPS_OF_A_PATTERN: u64 = 50;
 
 /// Names that stand for types.
 const TYPES: &[&str] = &[
@@ -59,6 +50,8 @@ const TYPES: &[&str] = &[
     "uint",
     "google",
     "base64",
+    "kubernetes",
+    "net",
 ];
 
 /// An expression over `self`, and perhaps `oldSelf`.
@@ -66,10 +59,8 @@ const TYPES: &[&str] = &[
 pub struct Expression {
     program: Program,
     pub uses_old: bool,
-    /// How many parts it has.
-    size: u64,
-    /// How deep its loops stand in each other.
-    depth: u32,
+    /// How many steps are done once, in a loop, in a loop in a loop, and so on.
+    steps: Vec<u64>,
     /// It makes lists of texts.
     splits: bool,
 }
@@ -85,15 +76,16 @@ impl Expression {
         };
         let mut look = Look { node, is_root, loops: 0, bound: Vec::new(), found: Found::default() };
         look.at(program.expression())?;
-        let Found { uses_old, size, depth, splits } = look.found;
-        Ok(Expression { program, uses_old, size, depth, splits })
+        let Found { uses_old, steps, splits } = look.found;
+        Ok(Expression { program, uses_old, steps, splits })
     }
 
     /// The most steps that it may take.
     pub fn cost(&self, value: &serde_json::Value, old: Option<&serde_json::Value>) -> u64 {
         let most = |value: &serde_json::Value| largest(value, self.splits);
-        let many = most(value).max(old.map_or(0, most)).max(self.size);
-        if self.depth == 0 { self.size } else { self.size.saturating_mul(many.saturating_pow(self.depth)) }
+        // A collection may be written down in the expression, too.
+        let many = most(value).max(old.map_or(0, most)).max(self.steps.iter().sum());
+        self.steps.iter().rev().fold(0, |inner, steps| inner.saturating_mul(many).saturating_add(*steps))
     }
 
     /// What it says.
@@ -149,8 +141,7 @@ fn largest(value: &serde_json::Value, texts: bool) -> u64 {
 #[derive(Default)]
 struct Found {
     uses_old: bool,
-    size: u64,
-    depth: u32,
+    steps: Vec<u64>,
     splits: bool,
 }
 
@@ -158,7 +149,7 @@ struct Found {
 struct Look<'n> {
     node: &'n Node,
     is_root: bool,
-    loops: u32,
+    loops: usize,
     /// The names that loops around here have given.
     bound: Vec<String>,
     found: Found,
@@ -166,28 +157,18 @@ struct Look<'n> {
 
 impl Look<'_> {
     fn at(&mut self, expression: &IdedExpr) -> Result<(), String> {
-        self.found.size += 1;
+        self.takes(1, 0);
         match &expression.expr {
             Expr::Ident(name) => self.name(name),
             Expr::Select(select) => {
                 self.field(&select.operand, &select.field)?;
                 self.at(&select.operand)
             }
-            Expr::Call(call) => {
-                if MISSING.contains(&call.func_name.as_str()) {
-                    return Err(format!(
-                        "undeclared reference to '{}': this function is not supported here",
-                        call.func_name
-                    ));
-                }
-                self.found.splits |= call.func_name == "split";
-                call.target.iter().map(|t| &**t).chain(&call.args).try_for_each(|e| self.at(e))
-            }
+            Expr::Call(call) => self.call(call),
             Expr::Comprehension(c) => {
                 self.at(&c.iter_range)?;
                 self.at(&c.accu_init)?;
                 self.loops += 1;
-                self.found.depth = self.found.depth.max(self.loops);
                 let before = self.bound.len();
                 self.bound.extend([c.iter_var.clone(), c.accu_var.clone()]);
                 self.bound.extend(c.iter_var2.clone());
@@ -203,6 +184,40 @@ impl Look<'_> {
             Expr::Struct(of) => of.entries.iter().try_for_each(|e| self.entry(&e.expr)),
             Expr::Literal(_) | Expr::Unspecified => Ok(()),
         }
+    }
+
+    /// Reckons with steps, done once for everything that the loops here go through, and those of a function in them.
+    fn takes(&mut self, steps: u64, more_loops: usize) {
+        let depth = self.loops + more_loops;
+        if self.found.steps.len() <= depth {
+            self.found.steps.resize(depth + 1, 0);
+        }
+        self.found.steps[depth] += steps;
+    }
+
+    fn call(&mut self, call: &CallExpr) -> Result<(), String> {
+        let name = call.func_name.as_str();
+        let target = call.target.as_deref();
+        // `math.abs(x)` is a function of that name, `self.abs(x)` one of a value.
+        let qualified = target.and_then(|target| path(target)).map(|space| format!("{space}.{name}"));
+        let qualified = qualified.filter(|name| is_declared(&format!("{name}()")));
+        let called = qualified.as_deref().unwrap_or(name);
+        // What is wrong is told from left to right.
+        target.filter(|_| qualified.is_none()).map_or(Ok(()), |target| self.at(target))?;
+        // The rest are operators, and what macros are made of.
+        let is_named = name.starts_with(|c: char| c.is_ascii_alphabetic()) && !name.contains('@');
+        let asked = if target.is_some() { format!("null.{name}()") } else { format!("{name}()") };
+        if is_named && qualified.is_none() && !is_declared(&asked) {
+            return Err(format!("undeclared reference to '{name}': there is no such function"));
+        }
+        if PATTERNS.contains(&called) {
+            self.takes(STEPS_OF_A_PATTERN, 0);
+            literal_pattern(call)?;
+        }
+        self.found.splits |= ["split", "findAll"].contains(&called);
+        let loops = if LOOPS_IN_LOOPS.contains(&called) { 2 } else { usize::from(LOOPS.contains(&called)) };
+        self.takes(1, loops);
+        call.args.iter().try_for_each(|e| self.at(e))
     }
 
     fn entry(&mut self, entry: &EntryExpr) -> Result<(), String> {
@@ -243,5 +258,32 @@ impl Look<'_> {
             }
             _ => None,
         }
+    }
+}
+
+/// A name with dots, if an expression is nothing else.
+fn path(expression: &IdedExpr) -> Option<String> {
+    match &expression.expr {
+        Expr::Ident(name) => Some(name.clone()),
+        Expr::Select(select) if !select.test => Some(format!("{}.{}", path(&select.operand)?, select.field)),
+        _ => None,
+    }
+}
+
+/// Whether the function of a call is there, for arguments of whatever type. The library has no list of its functions; it
+/// tells a call of one that is not there from one that does not fit.
+fn is_declared(call: &str) -> bool {
+    let asked = || LANGUAGE.compile(call).ok().map(|call| call.execute(&Context::with_env(LANGUAGE.clone())));
+    let answer = catch_unwind(AssertUnwindSafe(asked));
+    !matches!(answer, Err(_) | Ok(None | Some(Err(ExecutionError::UndeclaredReference(_)))))
+}
+
+/// A pattern that stands in the rule itself is read beforehand.
+fn literal_pattern(call: &CallExpr) -> Result<(), String> {
+    match call.args.get(usize::from(call.target.is_none())).map(|arg| &arg.expr) {
+        Some(Expr::Literal(LiteralValue::String(text))) => pattern(text.inner())
+            .map(drop)
+            .map_err(|why| format!("{:?} is not a regular expression: {why}", text.inner())),
+        _ => Ok(()),
     }
 }

@@ -315,7 +315,8 @@ impl Components {
             Type::Time => json!({"type": "string", "format": "date-time"}),
             Type::Quantity => json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
             Type::IntOrString => json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
-            Type::Any => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
+            // No built-in kind has lists in lists; custom resources show their own schema.
+            Type::Any | Type::Nested(_) => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
             Type::Object(index) => {
                 let object = schema.object(index);
                 let name = full_name(row, &object.name);

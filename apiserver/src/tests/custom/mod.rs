@@ -1,7 +1,9 @@
 //! Custom resources through a whole server: definitions come and go, and their objects go through everything that
 //! built-in kinds go through.
 
+mod nested;
 mod objects;
+mod stricter;
 
 use super::*;
 use pb::patch_request::Type as Patch;
