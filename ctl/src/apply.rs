@@ -9,7 +9,8 @@ use clap::Args;
 use serde_json::Value;
 use skiff_client::Patch;
 
-use crate::manifest::{self, Files, Manifest};
+use crate::definitions;
+use crate::manifest::{self, Document, Files, Manifest};
 use crate::report::{DryRun, Report};
 use crate::session::Session;
 
@@ -38,28 +39,71 @@ pub struct Ownership {
 /// The server knows what else this name does, and does not count it as a conflict.
 const MANAGER: &str = "skiffctl";
 
-/// Checks everything, then applies one object after the other.
+/// What was done when the objects of a new kind turn out to be wrong.
+const ONLY_DEFINITIONS: &str = "only the definitions were applied";
+
+/// Checks everything, then applies one object after the other. Kinds that the documents define come before everything
+/// else: until the server has them, nobody can check their objects.
 pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
     if options.files.files.is_empty() {
         bail!("say what to apply: -f FILE, -f FOLDER or -f - for standard input");
     }
-    let manifests = manifest::read(session, &options.files).await?;
-    // The server's own checks (values, limits, permissions) for all objects, before the first write.
+    let (documents, problems) = manifest::documents(&options.files)?;
+    let table = session.resources().await?;
+    let defined = definitions::of(documents.iter().map(|d| &d.object));
+    let is_early =
+        |d: &&Document| !table.iter().any(|r| d.is_of(r)) && defined.iter().any(|new| d.is_of(&new.resource));
+    let (early, now): (Vec<&Document>, Vec<&Document>) = documents.iter().partition(is_early);
+    let now: Vec<Document> = now.into_iter().cloned().collect();
+    let manifests = manifest::checked(session, &now, problems, "nothing was sent").await?;
+    check(session, &manifests, &options.ownership, "nothing was applied").await?;
+    if early.is_empty() {
+        apply(session, &manifests, &options).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.report.dry.run != DryRun::None {
+        apply(session, &manifests, &options).await?;
+        for document in early {
+            let Some(new) = defined.iter().find(|new| document.is_of(&new.resource)) else { continue };
+            let manifest = document.unchecked(session, &new.resource)?;
+            options.report.say(&manifest.resource, &manifest.object, "created")?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let needed: Vec<_> = defined.into_iter().filter(|new| early.iter().any(|d| d.is_of(&new.resource))).collect();
+    let is_needed = |m: &Manifest| definitions::is_one(&m.object) && needed.iter().any(|new| new.definition == m.name);
+    let first: Vec<Manifest> = manifests.into_iter().filter(is_needed).collect();
+    apply(session, &first, &options).await?;
+    definitions::established(session, &needed).await?;
+    let is_rest = |d: &&Document| {
+        !first.iter().any(|m| definitions::is_one(&d.object) && d.object["metadata"]["name"] == *m.name)
+    };
+    let rest: Vec<Document> = documents.iter().filter(is_rest).cloned().collect();
+    let manifests = manifest::checked(session, &rest, vec![], ONLY_DEFINITIONS).await?;
+    check(session, &manifests, &options.ownership, ONLY_DEFINITIONS).await?;
+    apply(session, &manifests, &options).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server's own checks (values, limits, permissions) for all objects, before the first write.
+async fn check(session: &Session, manifests: &[Manifest], ownership: &Ownership, so_far: &str) -> Result<()> {
     let mut refused = vec![];
-    for manifest in &manifests {
-        if let Err(e) = one(session, manifest, &options.ownership, true).await
-            && !made_by_these(&e, manifest, &manifests)
+    for manifest in manifests {
+        if let Err(e) = one(session, manifest, ownership, true).await
+            && !made_by_these(&e, manifest, manifests)
         {
             refused.push(format!("{}: {e:#}", manifest.place));
         }
     }
-    if !refused.is_empty() {
-        bail!("nothing was applied:\n{}", refused.join("\n"));
-    }
+    if refused.is_empty() { Ok(()) } else { bail!("{so_far}:\n{}", refused.join("\n")) }
+}
+
+/// Applies one object after the other.
+async fn apply(session: &Session, manifests: &[Manifest], options: &Options) -> Result<()> {
     let dry_run = options.report.dry.run != DryRun::None;
     for (i, manifest) in manifests.iter().enumerate() {
         let applied = match one(session, manifest, &options.ownership, dry_run).await {
-            Err(e) if dry_run && made_by_these(&e, manifest, &manifests) => {
+            Err(e) if dry_run && made_by_these(&e, manifest, manifests) => {
                 Applied { outcome: "created", before: None, after: manifest.object.clone() }
             }
             applied => applied.with_context(|| {
@@ -68,7 +112,7 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
         };
         options.report.say(&manifest.resource, &applied.after, applied.outcome)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What became of one object.

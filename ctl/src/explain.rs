@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use skiff_proto::schema::{self, Field, Object, Presence, Schema, Shape};
+use skiff_proto::schema::{self, Field, Presence, Schema, Shape};
 
 use crate::output;
 use crate::session::Session;
@@ -58,6 +58,12 @@ pub async fn run(session: &Session, options: Options) -> Result<ExitCode> {
 
 /// What there is to say about the field at a path; of the kind itself if the path is empty.
 fn explain(schema: &Schema, kind: &str, path: &[&str], recursive: bool) -> Result<String> {
+    // What a definition says is all but the metadata, which is the same for all kinds.
+    let of_all = schema.root().field("metadata").is_none().then(|| schema::with_metadata().root());
+    let metadata = of_all.and_then(|root| root.field("metadata"));
+    if metadata.is_some() && path.first() == Some(&"metadata") {
+        return explain(schema::with_metadata(), kind, path, recursive);
+    }
     let mut object = Some(schema.root());
     let mut field: Option<&Field> = None;
     for (depth, name) in path.iter().enumerate() {
@@ -66,11 +72,12 @@ fn explain(schema: &Schema, kind: &str, path: &[&str], recursive: bool) -> Resul
             bail!("{at} has no fields: it is <{}>", field.map(kind_of).unwrap_or_default())
         };
         let Some(found) = within.field(name) else {
-            let meant = suggest::nearest(name, within.fields.iter().map(|f| &*f.name));
+            let of_all = metadata.filter(|_| depth == 0).map(|f| &*f.name);
+            let meant = suggest::nearest(name, within.fields.iter().map(|f| &*f.name).chain(of_all));
             let meant = meant.map(|m| format!("; did you mean {m:?}?")).unwrap_or_default();
             bail!("field {name:?} does not exist in {at}{meant}");
         };
-        object = schema.object_of(found);
+        object = schema.object_within(found);
         field = Some(found);
     }
     let mut text = String::new();
@@ -82,32 +89,31 @@ fn explain(schema: &Schema, kind: &str, path: &[&str], recursive: bool) -> Resul
     text += "DESCRIPTION:\n";
     let told = [own.unwrap_or_default(), of_type].into_iter().filter(|d| !d.is_empty()).collect::<Vec<_>>();
     text += &if told.is_empty() { "    <empty>\n".to_owned() } else { fold(&told.join(" "), 4) };
-    if let Some(object) = object.filter(|o| !o.fields.is_empty()) {
+    let own = object.map(|o| o.fields.as_ref()).unwrap_or_default().iter().map(|field| (schema, field));
+    let of_all = metadata.filter(|_| field.is_none()).map(|field| (schema::with_metadata(), field));
+    let fields: Vec<(&Schema, &Field)> = of_all.into_iter().chain(own).collect();
+    if !fields.is_empty() {
         text += "\nFIELDS:\n";
-        match recursive {
-            true => names(schema, object, 2, 0, &mut text),
-            false => {
-                for field in object.fields.iter() {
-                    text += &format!("  {}\t<{}>{}\n", field.name, type_of(schema, field), required(field));
-                    text += &if field.description.is_empty() {
-                        "    <no description>\n".to_owned()
-                    } else {
-                        fold(&field.description, 4)
-                    };
-                    text.push('\n');
-                }
-            }
+    }
+    for (schema, field) in fields {
+        if recursive {
+            name(schema, field, 2, 0, &mut text);
+            continue;
         }
+        text += &format!("  {}\t<{}>{}\n", field.name, type_of(schema, field), required(field));
+        let told = field.description.is_empty().then(|| "    <no description>\n".to_owned());
+        text += &told.unwrap_or_else(|| fold(&field.description, 4));
+        text.push('\n');
     }
     Ok(text)
 }
 
-fn names(schema: &Schema, object: &Object, indent: usize, depth: usize, text: &mut String) {
-    for field in object.fields.iter() {
-        *text += &format!("{:indent$}{}\t<{}>{}\n", "", field.name, type_of(schema, field), required(field));
-        if let Some(inner) = schema.object_of(field).filter(|_| depth < MAX_DEPTH) {
-            names(schema, inner, indent + 2, depth + 1, text);
-        }
+/// The name of a field, and of all within it.
+fn name(schema: &Schema, field: &Field, indent: usize, depth: usize, text: &mut String) {
+    *text += &format!("{:indent$}{}\t<{}>{}\n", "", field.name, type_of(schema, field), required(field));
+    let within = schema.object_within(field).filter(|_| depth < MAX_DEPTH);
+    for inner in within.map(|o| o.fields.as_ref()).unwrap_or_default() {
+        name(schema, inner, indent + 2, depth + 1, text);
     }
 }
 
@@ -120,9 +126,10 @@ fn kind_of(field: &Field) -> String {
 }
 
 fn type_of(schema: &Schema, field: &Field) -> String {
-    let name = match schema.object_of(field) {
-        Some(object) => object.name.to_string(),
-        None => field.of.to_string(),
+    let name = match (schema.nested(field), schema.object_of(field)) {
+        (Some(inner), _) => type_of(schema, inner),
+        (None, Some(object)) => object.name.to_string(),
+        (None, None) => field.of.to_string(),
     };
     match field.shape {
         Shape::Single => name,
@@ -156,6 +163,8 @@ fn fold(text: &str, indent: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use skiff_proto::json::{Strictness, decode_value};
 
     fn pod(path: &str, recursive: bool) -> Result<String> {
         let schema = schema::for_kind("", "v1", "Pod").unwrap();
@@ -173,6 +182,30 @@ mod tests {
         let text = pod("", true).unwrap();
         assert!(text.contains("\n  spec\t<PodSpec>\n") && text.contains("\n    containers\t<[]Container>\n"), "{text}");
         assert!(text.lines().all(|l| l.len() < 120), "{text}");
+    }
+
+    #[test]
+    fn a_custom_kind_has_the_metadata_of_all_kinds() {
+        let definition = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "grid": {"type": "array", "items": {"type": "array", "items": {"type": "object", "properties": {
+                "x": {"type": "integer"}}}}}}}}});
+        let (definition, _) = decode_value(&definition, Strictness::Warn).unwrap();
+        let schema = Schema::of_definition("Map", &definition);
+        let told = |path: &str, recursive| {
+            let path: Vec<&str> = path.split('.').filter(|p| !p.is_empty()).collect();
+            explain(&schema, "map", &path, recursive)
+        };
+        let text = told("", false).unwrap();
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what}: {text}"));
+        assert!(at("\n  metadata\t<ObjectMeta>\n") < at("\n  spec\t<spec>\n"));
+        let text = told("", true).unwrap();
+        assert!(text.contains("\n    labels\t<map[string]string>") && text.contains("\n      x\t<integer>"), "{text}");
+        assert!(told("metadata.labels", false).unwrap().starts_with("FIELD: labels <map[string]string>"));
+        assert!(told("spec.grid", false).unwrap().starts_with("FIELD: grid <[][]grid>"));
+        assert!(told("spec.grid.x", false).unwrap().starts_with("FIELD: x <integer>"));
+        let error = told("metdata", false).unwrap_err().to_string();
+        assert_eq!(error, "field \"metdata\" does not exist in map; did you mean \"metadata\"?");
+        assert!(!told("spec", false).unwrap().contains("metadata"));
     }
 
     #[test]

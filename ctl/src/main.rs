@@ -19,6 +19,7 @@ mod cordon;
 mod cp;
 mod create;
 mod debug;
+mod definitions;
 mod delete;
 mod describe;
 mod diff;

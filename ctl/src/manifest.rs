@@ -42,11 +42,25 @@ pub struct Files {
 /// A single file larger than this is refused unread.
 const MOST_BYTES: u64 = 8 << 20;
 
+/// One document, not held against anything yet.
+#[derive(Clone, Debug)]
+pub struct Document {
+    place: String,
+    document: yaml::Document,
+    /// What it says.
+    pub object: Value,
+}
+
 /// Reads everything that `files` names. All documents are read and checked; the error lists every
 /// problem of every document.
 pub async fn read(session: &Session, files: &Files) -> Result<Vec<Manifest>> {
-    let mut manifests = vec![];
-    let mut problems = vec![];
+    let (documents, problems) = documents(files)?;
+    checked(session, &documents, problems, "nothing was sent").await
+}
+
+/// All documents, and what is wrong with those that are none.
+pub fn documents(files: &Files) -> Result<(Vec<Document>, Vec<String>)> {
+    let (mut found, mut problems) = (vec![], vec![]);
     for (place, text) in texts(files)? {
         let documents = match yaml::parse_documents(&text, &yaml::Limits::default()) {
             Ok(documents) => documents,
@@ -56,23 +70,36 @@ pub async fn read(session: &Session, files: &Files) -> Result<Vec<Manifest>> {
             }
         };
         for (i, document) in documents.iter().enumerate() {
-            for item in flatten(document) {
-                if item.is_empty() {
-                    continue; // as behind a last `---`
-                }
-                let place = placed(&place, i, documents.len(), &item.to_json());
-                match check(session, &place, &item).await {
-                    Ok(manifest) => manifests.push(manifest),
-                    Err(found) => problems.extend(found),
-                }
+            // Behind a last `---` there is one that is empty.
+            for document in flatten(document).into_iter().filter(|item| !item.is_empty()) {
+                let object = document.to_json();
+                found.push(Document { place: placed(&place, i, documents.len(), &object), document, object });
             }
         }
     }
-    if !problems.is_empty() {
-        bail!("nothing was sent:\n{}", problems.join("\n"));
-    }
-    if manifests.is_empty() {
+    if problems.is_empty() && found.is_empty() {
         bail!("no objects in {}", files.files.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "));
+    }
+    Ok((found, problems))
+}
+
+/// Holds documents against what the server has. The error says what was done so far, and lists the problems of them all
+/// and those found before.
+pub async fn checked(
+    session: &Session,
+    documents: &[Document],
+    mut problems: Vec<String>,
+    so_far: &str,
+) -> Result<Vec<Manifest>> {
+    let mut manifests = vec![];
+    for document in documents {
+        match check(session, document).await {
+            Ok(manifest) => manifests.push(manifest),
+            Err(found) => problems.extend(found),
+        }
+    }
+    if !problems.is_empty() {
+        bail!("{so_far}:\n{}", problems.join("\n"));
     }
     Ok(manifests)
 }
@@ -151,8 +178,8 @@ fn placed(file: &str, index: usize, of: usize, object: &Value) -> String {
 
 /// Checks one document: it names a kind that the server has, and holds only fields of that kind,
 /// of the right types. What the server alone can judge comes later.
-async fn check(session: &Session, place: &str, document: &yaml::Document) -> Result<Manifest, Vec<String>> {
-    let mut object = document.to_json();
+async fn check(session: &Session, document: &Document) -> Result<Manifest, Vec<String>> {
+    let Document { place, document, object } = document;
     let one = |problem: String| vec![format!("{place}: {problem}")];
     if !object.is_object() {
         return Err(one("an object with apiVersion and kind is expected here".to_owned()));
@@ -174,12 +201,31 @@ async fn check(session: &Session, place: &str, document: &yaml::Document) -> Res
     if !problems.is_empty() {
         return Err(problems.into_iter().map(|p| format!("{place}: {p}")).collect());
     }
+    settled(session, place, resource, object.clone()).map_err(|e| one(e.to_string()))
+}
+
+/// An object of a resource in the namespace that is meant.
+fn settled(session: &Session, place: &str, resource: ResourceInfo, mut object: Value) -> Result<Manifest> {
     let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     if name.is_empty() && object["metadata"]["generateName"].as_str().unwrap_or_default().is_empty() {
-        return Err(one("metadata.name: Required value".to_owned()));
+        bail!("metadata.name: Required value");
     }
-    let namespace = session.settle_namespace(&resource, &mut object).map_err(|e| one(e.to_string()))?;
+    let namespace = session.settle_namespace(&resource, &mut object)?;
     Ok(Manifest { place: place.to_owned(), resource, namespace, name, object })
+}
+
+impl Document {
+    /// Its object, of a resource that the server does not have yet and therefore cannot check.
+    pub fn unchecked(&self, session: &Session, resource: &ResourceInfo) -> Result<Manifest> {
+        settled(session, &self.place, resource.clone(), self.object.clone()).with_context(|| self.place.clone())
+    }
+
+    /// Whether it is an object of a resource.
+    pub fn is_of(&self, resource: &ResourceInfo) -> bool {
+        let api_version = self.object["apiVersion"].as_str().unwrap_or_default();
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        group == resource.group && version == resource.version && self.object["kind"] == *resource.kind
+    }
 }
 
 fn unknown_kind(table: &[ResourceInfo], api_version: &str, kind: &str) -> String {

@@ -11,10 +11,16 @@ use skiff_client::{Client, ClientConfig, DynamicApi, Impersonate, Token, WriteOp
 use skiff_proto::schema::{self, Schema};
 use skiff_proto::skiffv1::ResourceInfo;
 use skiff_world::World;
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 
 use crate::Global;
 use crate::target;
+
+/// What a server has.
+struct Discovered {
+    resources: Vec<ResourceInfo>,
+    server_version: String,
+}
 
 /// One run's connection and what was learnt over it.
 pub struct Session {
@@ -23,7 +29,7 @@ pub struct Session {
     namespace: String,
     /// Where the address comes from, for messages.
     source: String,
-    discovered: OnceCell<(Vec<ResourceInfo>, String)>,
+    discovered: Mutex<Option<Arc<Discovered>>>,
 }
 
 /// As long as nobody waits.
@@ -53,7 +59,7 @@ impl Session {
             Some(context) => format!("context {context:?} of {}", path.display()),
             None => path.display().to_string(),
         };
-        Ok(Session { world, client, namespace, source, discovered: OnceCell::new() })
+        Ok(Session { world, client, namespace, source, discovered: Mutex::new(None) })
     }
 
     /// A session over a client that is there already.
@@ -64,7 +70,7 @@ impl Session {
             client: client.clone(),
             namespace: namespace.to_owned(),
             source: "a test".to_owned(),
-            discovered: OnceCell::new(),
+            discovered: Mutex::new(None),
         }
     }
 
@@ -104,7 +110,7 @@ impl Session {
 
     /// The server's resource table, asked for once.
     pub async fn resources(&self) -> Result<Vec<ResourceInfo>> {
-        Ok(self.discover().await?.0.clone())
+        Ok(self.discover().await?.resources.clone())
     }
 
     /// One row of it, by group and plural.
@@ -127,16 +133,23 @@ impl Session {
 
     /// The server's version.
     pub async fn server_version(&self) -> Result<String> {
-        Ok(self.discover().await?.1.clone())
+        Ok(self.discover().await?.server_version.clone())
     }
 
-    async fn discover(&self) -> Result<&(Vec<ResourceInfo>, String)> {
-        self.discovered
-            .get_or_try_init(|| async {
-                let table = self.client.discover().await?;
-                Ok((table.resources, table.server_version))
-            })
-            .await
+    async fn discover(&self) -> Result<Arc<Discovered>> {
+        let mut discovered = self.discovered.lock().await;
+        if let Some(known) = &*discovered {
+            return Ok(known.clone());
+        }
+        let table = self.client.discover().await?;
+        let known = Arc::new(Discovered { resources: table.resources, server_version: table.server_version });
+        *discovered = Some(known.clone());
+        Ok(known)
+    }
+
+    /// The server has learnt something meanwhile: its table is asked for again when it is needed next.
+    pub async fn forget_resources(&self) {
+        *self.discovered.lock().await = None;
     }
 
     /// Puts the session's namespace into an object that names none; refuses one that names another

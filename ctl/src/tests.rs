@@ -335,6 +335,59 @@ fn applying_leaves_what_others_set_and_says_what_they_contest() {
 }
 
 #[test]
+fn a_kind_and_its_objects_are_applied_together() {
+    simulate(async |sim: Sim| {
+        let _server = start(&sim).await;
+        let session = session(&sim);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("all.yaml");
+        let line = format!("apply -f {}", file.display());
+        let definition = include_str!("../../examples/crontab/definition.yaml");
+        let write = |image: &str| {
+            let tab = json!({"apiVersion": "stable.example.com/v1", "kind": "CronTab", "metadata": {"name": "t"},
+                "spec": {"cronSpec": "* * * * *", "image": image}});
+            // In whatever order they stand.
+            std::fs::write(&file, format!("{tab}\n---\n{definition}")).unwrap();
+        };
+        write("demo");
+        for dry in ["client", "server"] {
+            done(&session, &format!("{line} --dry-run={dry}")).await;
+        }
+        let there = get(&session, "customresourcedefinitions", "crontabs.stable.example.com").await;
+        assert_eq!(there, None, "a dry run writes nothing");
+        write("");
+        refused(&session, &line, "only the definitions were applied").await;
+        refused(&session, &line, "spec.image").await;
+        assert_eq!(get(&session, "crontab", "t").await, None);
+        done(&session, "delete customresourcedefinition crontabs.stable.example.com").await;
+        session.forget_resources().await;
+        write("demo");
+        done(&session, &line).await;
+        assert_eq!(get(&session, "crontab", "t").await.unwrap()["spec"]["replicas"], 1);
+        done(&session, &line).await;
+        done(&session, "explain crontab.metadata.labels").await;
+    });
+}
+
+#[test]
+fn names_that_are_taken_are_not_waited_for() {
+    simulate(async |sim: Sim| {
+        let _server = start(&sim).await;
+        let session = session(&sim);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("all.yaml");
+        let definition = include_str!("../../examples/crontab/definition.yaml");
+        std::fs::write(&file, definition).unwrap();
+        done(&session, &format!("apply -f {}", file.display())).await;
+        let rival = definition.replace("plural: crontabs", "plural: tabs").replace("name: crontabs.", "name: tabs.");
+        let rival = rival.replace("- name: v1", "- name: v9");
+        let tab = json!({"apiVersion": "stable.example.com/v9", "kind": "CronTab", "metadata": {"name": "t"}});
+        std::fs::write(&file, format!("{rival}\n---\n{tab}")).unwrap();
+        refused(&session, &format!("apply -f {}", file.display()), "its kind is not served").await;
+    });
+}
+
+#[test]
 fn rights_are_given_asked_for_and_used_as_somebody_else() {
     simulate(async |sim: Sim| {
         let _server = start(&sim).await;
