@@ -260,7 +260,7 @@ fn reading(k: &Kubectl<'_>) {
     let table = k.ok(&["get", "pods", "-l", "app=guestbook"]);
     let header: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(header, ["NAME", "READY", "STATUS", "RESTARTS", "AGE"]);
-    has(&k.ok(&["get", "pods", "-o", "wide"]), &["NOMINATED NODE", "10.244."]);
+    has(&k.ok(&["get", "pods", "-o", "wide"]), &["NOMINATED NODE", " 10."]);
     has(&k.ok(&["get", "all"]), &["pod/guestbook-", "service/kubernetes", "replicaset.apps/counter-"]);
     has(&k.ok(&["get", "pods", "-A", "--show-labels"]), &["NAMESPACE", "app=guestbook"]);
     assert_eq!(k.ok(&["get", "deploy", "-o", "name"]), "deployment.apps/counter\ndeployment.apps/guestbook\n");
