@@ -22,8 +22,8 @@ fn apiserver() -> Identity {
     Identity::new("system:apiserver", &[crate::auth::MASTERS])
 }
 
-/// Makes what is missing; running it again changes nothing.
-pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiResult<()> {
+/// Makes what is missing; running it again changes nothing. `authority` is whose certificates are taken from clients.
+pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)], authority: Option<&str>) -> ApiResult<()> {
     for name in NAMESPACES {
         create(registry, ("", "v1", "namespaces"), "", json!({"metadata": {"name": name}})).await?;
     }
@@ -41,6 +41,12 @@ pub async fn bootstrap(registry: &Registry, advertise: &[(IpAddr, u16)]) -> ApiR
     });
     create(registry, ("", "v1", "services"), "default", service).await?;
     endpoints(registry, advertise).await?;
+    if let Some(certificate) = authority {
+        // Programs that leave authentication to this server look here for whom it trusts.
+        let name = "extension-apiserver-authentication";
+        let told = json!({"metadata": {"name": name}, "data": {"client-ca-file": certificate}});
+        put(registry, ("", "v1", "configmaps"), "kube-system", told).await?;
+    }
     rights(registry).await
 }
 

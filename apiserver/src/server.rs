@@ -206,7 +206,8 @@ pub async fn run_on(world: World, options: Options, store: Arc<dyn Store>) -> Re
         registry.keep_audit_log(audit);
     }
     world.spawn("custom-resources", custom::keep(registry.clone()));
-    begin(&world, &registry, options.advertise).await?;
+    let authority = options.tls.as_ref().map(authority).transpose()?;
+    begin(&world, &registry, options.advertise, authority).await?;
 
     let stop = CancellationToken::new();
     let tls = options.tls.clone().map(ServerTls::new).transpose()?;
@@ -229,14 +230,24 @@ fn issuer(told: &ServiceAccounts) -> Result<Issuer, KeyError> {
     Ok(Issuer { name: told.issuer.clone(), keys: Keys::read(&told.private_key, &told.public_keys)? })
 }
 
+/// Whose certificates clients may show, as the file has it now.
+fn authority(files: &Files) -> Result<String, TlsError> {
+    std::fs::read_to_string(&files.ca).map_err(|error| TlsError::Read { path: files.ca.clone(), error })
+}
+
 /// Makes what every cluster begins with, in a task of its own: all that a request goes through would else lie on the
 /// stack of whoever starts a server.
-async fn begin(world: &World, registry: &Registry, advertise: Vec<(IpAddr, u16)>) -> Result<(), Error> {
+async fn begin(
+    world: &World,
+    registry: &Registry,
+    advertise: Vec<(IpAddr, u16)>,
+    authority: Option<String>,
+) -> Result<(), Error> {
     let (done, made) = tokio::sync::oneshot::channel();
     let registry = registry.clone();
     world.spawn("bootstrap", async move {
         // Whoever starts the server may have given up.
-        let _ = done.send(bootstrap::bootstrap(&registry, &advertise).await);
+        let _ = done.send(bootstrap::bootstrap(&registry, &advertise, authority.as_deref()).await);
     });
     let stopped = |_| Err(ApiError::internal("the server was stopped while it started"));
     made.await.unwrap_or_else(stopped).map_err(Error::Bootstrap)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skiff_client::{Change, Client, Informer, ObjectKey, Store, Whole};
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
 use skiff_proto::coordinationv1::Lease;
-use skiff_proto::corev1::{Namespace, Node, Pod, ResourceQuota, Service};
+use skiff_proto::corev1::{Endpoints, Namespace, Node, Pod, ResourceQuota, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_proto::rbacv1::ClusterRole;
@@ -53,6 +53,8 @@ pub struct Caches {
     pub services: Store<Service>,
     /// EndpointSlices.
     pub slices: Store<EndpointSlice>,
+    /// Endpoints.
+    pub endpoints: Store<Endpoints>,
     /// Pods.
     pub pods: Store<PodView>,
 }
@@ -84,6 +86,8 @@ pub trait Listener: Clone + Send + Sync + 'static {
     fn service(&self, quotas: &Store<ResourceQuota>, change: &Change<Service>);
     /// An EndpointSlice changed.
     fn slice(&self, change: &Change<EndpointSlice>);
+    /// Endpoints changed.
+    fn endpoints(&self, change: &Change<Endpoints>);
     /// A pod changed.
     fn pod(
         &self,
@@ -124,6 +128,8 @@ impl Caches {
                 endpointslice::service_of(s).map(|k| k.to_string()).into_iter().collect()
             })
             .run(world, move |c| l.slice(&c));
+        let l = listener.clone();
+        let endpoints = Informer::<Endpoints, Whole>::of(client).run(world, move |c| l.endpoints(&c));
         let (l, found) = (listener.clone(), slices.clone());
         let nodes = Informer::<Node, NodeProjection>::of(client).run(world, move |c| l.node(&found, &c));
         let (l, found) = (listener.clone(), nodes.clone());
@@ -149,6 +155,7 @@ impl Caches {
             quotas,
             services,
             slices,
+            endpoints,
             pods,
         }
     }
@@ -163,6 +170,7 @@ impl Caches {
         self.quotas.synced().await;
         self.services.synced().await;
         self.slices.synced().await;
+        self.endpoints.synced().await;
         self.nodes.synced().await;
         self.leases.synced().await;
         self.pods.synced().await;

@@ -5,6 +5,7 @@
 //! | `deployment` | a new template is rolled out without losing the service |
 //! | `replicaset` | there are as many pods as asked for |
 //! | `endpointslice` | a Service knows the pods behind it |
+//! | `endpoints` | those who read no slices know them too |
 //! | `resourcequota` | what a namespace no longer has, its quotas give again |
 //! | `garbage` | what belongs to nobody goes |
 //! | `namespace` | a deleted namespace leaves nothing behind |
@@ -25,6 +26,7 @@ pub mod aggregation;
 pub mod caches;
 pub mod deployment;
 pub mod disruption;
+pub mod endpoints;
 pub mod endpointslice;
 pub mod garbage;
 pub mod inventory;

@@ -8,7 +8,7 @@ use skiff_client::{
     driver,
 };
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
-use skiff_proto::corev1::{Namespace, ResourceQuota, Service};
+use skiff_proto::corev1::{Endpoints, Namespace, ResourceQuota, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proto::policyv1::PodDisruptionBudget;
 use skiff_proto::rbacv1::ClusterRole;
@@ -21,8 +21,8 @@ use crate::nodelifecycle::{Heartbeats, Turns};
 use crate::nodes::{Heartbeat, NodeView};
 use crate::pods::PodView;
 use crate::{
-    aggregation, deployment, disruption, endpointslice, garbage, metrics, namespace, namespacedefaults, nodecidr,
-    nodelifecycle, replicaset, resourcequota,
+    aggregation, deployment, disruption, endpoints, endpointslice, garbage, metrics, namespace, namespacedefaults,
+    nodecidr, nodelifecycle, replicaset, resourcequota,
 };
 
 /// How many keys of one controller are worked on at a time.
@@ -62,6 +62,7 @@ pub async fn run(
     let deployments = deployment::Controller::new(caches(), c(), e());
     let replica_sets = replicaset::Controller::new(caches(), c(), e());
     let slices = endpointslice::Controller::new(caches(), c());
+    let endpoints = endpoints::Controller::new(caches(), c());
     let quotas = resourcequota::Controller::new(caches(), queues.due.clone(), c());
     let budgets = disruption::Controller::new(caches(), c());
     let sums = aggregation::Controller::new(caches(), c());
@@ -78,6 +79,7 @@ pub async fn run(
         drive(world, controls, deployments, &queues.deployments, WORKERS),
         drive(world, controls, replica_sets, &queues.replica_sets, WORKERS),
         drive(world, controls, slices, &queues.slices, WORKERS),
+        drive(world, controls, endpoints, &queues.endpoints, WORKERS),
         drive(world, controls, quotas, &queues.quotas, WORKERS),
         drive(world, controls, budgets, &queues.budgets, WORKERS),
         drive(world, controls, sums, &queues.sums, 1),
@@ -127,6 +129,7 @@ struct Queues {
     deployments: WorkQueue<ObjectKey>,
     replica_sets: WorkQueue<ObjectKey>,
     slices: WorkQueue<ObjectKey>,
+    endpoints: WorkQueue<ObjectKey>,
     budgets: WorkQueue<ObjectKey>,
     sums: WorkQueue<ObjectKey>,
     known_sums: Arc<aggregation::Sums>,
@@ -148,6 +151,7 @@ impl Queues {
             deployments: controls.queue(world, deployment::Controller::NAME),
             replica_sets: controls.queue(world, replicaset::Controller::NAME),
             slices: controls.queue(world, endpointslice::Controller::NAME),
+            endpoints: controls.queue(world, endpoints::Controller::NAME),
             budgets: controls.queue(world, disruption::Controller::NAME),
             sums: controls.queue(world, aggregation::Controller::NAME),
             known_sums: Arc::default(),
@@ -228,10 +232,16 @@ impl Listener for Queues {
     fn service(&self, quotas: &Store<ResourceQuota>, change: &Change<Service>) {
         resourcequota::service_changed(&self.quotas, &self.due, quotas, change);
         endpointslice::service_changed(&self.slices, change);
+        endpoints::service_changed(&self.endpoints, change);
     }
 
     fn slice(&self, change: &Change<EndpointSlice>) {
         endpointslice::slice_changed(&self.slices, change);
+        endpoints::slice_changed(&self.endpoints, change);
+    }
+
+    fn endpoints(&self, change: &Change<Endpoints>) {
+        endpoints::endpoints_changed(&self.endpoints, change);
     }
 
     fn pod(

@@ -46,16 +46,25 @@ pub const fn within(namespace: &'static str, rule: Rule) -> Rule {
     Rule { namespace: Some(namespace), ..rule }
 }
 
-/// Events go into any namespace; a leader's Lease into kube-system.
+/// Events go into any namespace, by either of their two names; a leader's Lease into kube-system.
 const EVENTS: Rule = rule("", &["events"], RECORD);
+const NEW_EVENTS: Rule = rule("events.k8s.io", &["events"], RECORD);
 const LEADERSHIP: Rule = within("kube-system", rule("coordination.k8s.io", &["leases"], LEAD));
+
+/// Who has a door of its own asks this server who comes to it and what they may do.
+const ASK_WHO: Rule = rule("authentication.k8s.io", &["tokenreviews"], &["create"]);
+const ASK_WHETHER: Rule = rule("authorization.k8s.io", &["subjectaccessreviews"], &["create"]);
 
 /// The controllers.
 pub const CONTROLLERS: &[Rule] = &[
     EVENTS,
+    NEW_EVENTS,
     LEADERSHIP,
+    ASK_WHO,
+    ASK_WHETHER,
     // Garbage collection and the deletion of namespaces see, delete and unhold every kind there is, as in Kubernetes.
-    rule("*", &["*"], &["get", "list", "watch", "delete", "patch"]),
+    // Those here delete one by one; Kubernetes' own empty a namespace with deletecollection, which gives no more.
+    rule("*", &["*"], &["get", "list", "watch", "delete", "deletecollection", "patch"]),
     rule("", &["pods"], &["create", "update"]),
     rule("", &["pods/status", "nodes/status", "services/status", "namespaces/status"], STATUS),
     rule("", &["pods/eviction"], &["create"]),
@@ -75,9 +84,16 @@ pub const CONTROLLERS: &[Rule] = &[
 /// The scheduler.
 pub const SCHEDULER: &[Rule] = &[
     EVENTS,
+    NEW_EVENTS,
     LEADERSHIP,
+    ASK_WHO,
+    ASK_WHETHER,
     rule("", &["pods", "nodes", "namespaces", "services"], READ),
     rule("apps", &["replicasets", "deployments"], READ),
+    // Kubernetes' own, in this one's place, does not begin before it has seen them.
+    rule("policy", &["poddisruptionbudgets"], READ),
+    // Whom the API server trusts is written down there.
+    within("kube-system", rule("", &["configmaps"], READ)),
     rule("", &["pods/binding"], &["create"]),
     rule("", &["pods/status"], STATUS),
     rule("", &["pods"], &["delete"]),
@@ -86,6 +102,7 @@ pub const SCHEDULER: &[Rule] = &[
 /// The proxies.
 pub const PROXY: &[Rule] = &[
     EVENTS,
+    NEW_EVENTS,
     rule("", &["services", "nodes", "endpoints", "namespaces"], READ),
     rule("discovery.k8s.io", &["endpointslices"], READ),
 ];
@@ -159,6 +176,11 @@ mod tests {
             (scheduler, "", "create", "pods/binding", "default", true),
             (scheduler, "", "create", "pods", "default", false),
             (scheduler, "", "get", "secrets", "default", false),
+            (scheduler, "", "list", "policy:poddisruptionbudgets", "", true),
+            (scheduler, "", "create", "authentication.k8s.io:tokenreviews", "", true),
+            (scheduler, "", "get", "configmaps", "kube-system", true),
+            (scheduler, "", "get", "configmaps", "default", false),
+            (scheduler, "", "create", "events.k8s.io:events", "default", true),
             (scheduler, "", "update", "coordination.k8s.io:leases", "kube-system", true),
             (scheduler, "", "update", "coordination.k8s.io:leases", "kube-node-lease", false),
             (controllers, "", "create", "apps:replicasets", "default", true),
@@ -166,6 +188,9 @@ mod tests {
             (controllers, "", "patch", "policy:poddisruptionbudgets/status", "default", true),
             (controllers, "", "patch", "resourcequotas/status", "default", true),
             (controllers, "", "delete", "example.com:widgets", "default", true),
+            (controllers, "", "deletecollection", "example.com:widgets", "default", true),
+            (controllers, "", "patch", "events.k8s.io:events", "default", true),
+            (controllers, "", "create", "authorization.k8s.io:subjectaccessreviews", "", true),
             (controllers, "", "create", "secrets", "default", false),
             (controllers, "", "create", "pods/exec", "default", false),
             (controllers, "", "update", "rbac.authorization.k8s.io:clusterrolebindings", "", false),

@@ -75,8 +75,12 @@ async fn a_certificate_is_an_identity() {
         ca: ca.clone(),
         identity: Some(ours.issue(dir.path(), "admin", "kubernetes-admin", &["system:masters"])),
     };
-    let namespaces = client(&world, to.clone(), admin).names("v1:namespaces:", "", "").await.expect("the admin may");
+    let namespaces =
+        client(&world, to.clone(), admin.clone()).names("v1:namespaces:", "", "").await.expect("the admin may");
     assert!(namespaces.contains(&"kube-system".to_string()));
+    let told = "v1:configmaps:kube-system/extension-apiserver-authentication";
+    let told = client(&world, to.clone(), admin).get(told).await.expect("whom it trusts can be read");
+    assert_eq!(told["data"]["client-ca-file"], ours.pem);
 
     let node =
         Files { ca: ca.clone(), identity: Some(ours.issue(dir.path(), "node", "system:node:a", &["system:nodes"])) };

@@ -1,6 +1,6 @@
 //! Writes what was planned for a Service's slices.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use skiff_client::{ActError, Api, DeleteOptions, ObjectKey, Patch};
 use skiff_proto::discoveryv1::{Endpoint, EndpointSlice};
 
@@ -14,11 +14,13 @@ impl Controller {
             Action::Create(slice) => {
                 api.create(slice).await?;
             }
-            Action::Update(slice) => {
+            Action::Update { slice, dropped } => {
                 let meta = &slice.metadata;
+                let mut labels: Map<String, Value> = dropped.iter().map(|l| (l.clone(), Value::Null)).collect();
+                labels.extend(meta.labels.iter().map(|(label, value)| (label.clone(), json!(value))));
                 let endpoints: Vec<Value> = slice.endpoints.iter().map(endpoint_json).collect();
                 let patch = json!({
-                    "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version, "labels": meta.labels },
+                    "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version, "labels": labels },
                     "endpoints": endpoints,
                 });
                 api.patch(&key.namespace, &meta.name, Patch::Merge(patch), None).await?;

@@ -4,7 +4,7 @@
 //! that comes or goes should change one slice and not shuffle all of them. Named ports are looked
 //! up in each pod, so pods with different numbers behind one name are in different slices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Us.
 pub const MANAGER: &str = "endpointslice-controller.k8s.io";
 /// Marks the slices of a Service without an address of its own.
-const HEADLESS: &str = "service.kubernetes.io/headless";
+pub const HEADLESS: &str = "service.kubernetes.io/headless";
 /// A slice has no more endpoints.
 pub const MAX_ENDPOINTS: usize = 100;
 
@@ -47,8 +47,13 @@ pub struct Observed {
 pub enum Action {
     /// Create a slice.
     Create(Box<EndpointSlice>),
-    /// Give a slice these endpoints, labels and ports.
-    Update(Box<EndpointSlice>),
+    /// Give a slice these endpoints and labels.
+    Update {
+        /// As it shall be.
+        slice: Box<EndpointSlice>,
+        /// Labels that it has now and shall not have.
+        dropped: BTreeSet<String>,
+    },
     /// Delete a slice.
     Delete {
         /// Its name.
@@ -62,7 +67,7 @@ impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Action::Create(slice) => write!(f, "create endpoint slice with {} endpoints", slice.endpoints.len()),
-            Action::Update(slice) => {
+            Action::Update { slice, .. } => {
                 write!(f, "update endpoint slice {} to {} endpoints", slice.metadata.name, slice.endpoints.len())
             }
             Action::Delete { name, .. } => write!(f, "delete endpoint slice {name}"),
@@ -216,7 +221,9 @@ fn pack(
         if slice.endpoints != endpoints || slice.metadata.labels != labels {
             let mut update = EndpointSlice { endpoints, ..(**slice).clone() };
             update.metadata.labels = labels;
-            updated.push(Action::Update(Box::new(update)));
+            let kept = &update.metadata.labels;
+            let dropped = slice.metadata.labels.keys().filter(|l| !kept.contains_key(*l)).cloned().collect();
+            updated.push(Action::Update { slice: Box::new(update), dropped });
         }
     }
 }

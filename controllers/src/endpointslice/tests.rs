@@ -60,7 +60,7 @@ fn apply(slices: &mut BTreeMap<String, EndpointSlice>, observed: &Observed) -> u
                 slice.metadata.name = name.clone();
                 assert!(slices.insert(name, slice).is_none());
             }
-            Action::Update(slice) => {
+            Action::Update { slice, .. } => {
                 slices.insert(slice.metadata.name.clone(), (**slice).clone());
             }
             Action::Delete { name, .. } => {
@@ -133,6 +133,19 @@ fn pods_with_another_number_behind_the_name_are_in_a_slice_of_their_own() {
     apply(&mut slices, &observed(service(), vec![pod(1), other], &BTreeMap::new()));
     let ports: BTreeSet<_> = slices.values().map(|s| s.ports[0].port.unwrap()).collect();
     assert_eq!(ports, [8080, 9090].into());
+}
+
+#[test]
+fn a_label_that_the_service_no_longer_has_is_named_to_go() {
+    let mut slices = BTreeMap::new();
+    apply(&mut slices, &observed(service(), vec![pod(1)], &BTreeMap::new()));
+    let mut other = service();
+    other.metadata.labels = [("tier".to_string(), "front".to_string())].into();
+    let plan = plan(&observed(other, vec![pod(1)], &slices));
+    let [step] = &plan.steps[..] else { panic!("{plan}") };
+    let Action::Update { slice, dropped } = &step.action else { panic!("{plan}") };
+    assert_eq!(dropped.iter().collect::<Vec<_>>(), ["team"]);
+    assert_eq!(slice.metadata.labels["tier"], "front");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use skiff_client::{Api, Client, ListOptions};
 use skiff_proto::Kind;
 use skiff_proto::appsv1::{Deployment, ReplicaSet};
-use skiff_proto::corev1::{Node, Pod, Service};
+use skiff_proto::corev1::{Endpoints, Node, Pod, Service};
 use skiff_proto::discoveryv1::EndpointSlice;
 use skiff_proxy::packet::{self, From, Packet, Verdict};
 use skiff_proxy::services::Protocol;
@@ -33,6 +33,7 @@ pub struct Listing {
     pods: Vec<Pod>,
     services: Vec<Service>,
     slices: Vec<EndpointSlice>,
+    endpoints: Vec<Endpoints>,
     nodes: Vec<Node>,
 }
 
@@ -52,6 +53,7 @@ impl Listing {
             pods: all(client, NAMESPACE).await?,
             services: all(client, NAMESPACE).await?,
             slices: all(client, NAMESPACE).await?,
+            endpoints: all(client, NAMESPACE).await?,
             nodes: all(client, "").await?,
         })
     }
@@ -92,6 +94,9 @@ impl Listing {
             self.services.iter().map(|s| s.metadata.name.as_str()).filter(|name| *name != "kubernetes").collect();
         let asked: BTreeSet<&str> = wanted.services.iter().map(String::as_str).collect();
         same("Services", &there, &asked, wrong);
+        let there: BTreeSet<&str> =
+            self.endpoints.iter().map(|e| e.metadata.name.as_str()).filter(|name| *name != "kubernetes").collect();
+        same("Endpoints", &there, &asked, wrong);
     }
 
     fn check_deployment(&self, wish: &Wish, wrong: &mut Vec<String>) {
@@ -204,6 +209,13 @@ impl Listing {
             .collect();
         if endpoints.len() != pods.len() || endpoints.iter().cloned().collect::<BTreeSet<_>>() != pods {
             wrong.push(format!("service {name}: endpoints {endpoints:?}, Pods {pods:?}"));
+        }
+        let older: Vec<&String> = (self.endpoints.iter().filter(|e| e.metadata.name == name))
+            .flat_map(|e| &e.subsets)
+            .flat_map(|subset| subset.addresses.iter().map(|address| &address.ip))
+            .collect();
+        if older.len() != pods.len() || !older.iter().all(|ip| pods.contains(*ip)) {
+            wrong.push(format!("service {name}: its slices say {endpoints:?}, its Endpoints {older:?}"));
         }
         for node in nodes {
             match reached(node, &service.spec.cluster_ip, &self.nodes) {
