@@ -111,7 +111,7 @@ async fn a_handshake_that_does_not_come_is_not_waited_for() {
         let (mut near, far) = tokio::io::duplex(4096);
         near.write_all(said).await.unwrap();
         let began = tokio::time::Instant::now();
-        let error = accept(far, &house.server).await.err().expect("nobody greeted");
+        let error = accept(far, &house.server).await.expect_err("nobody greeted");
         assert_eq!((error.kind(), began.elapsed()), (io::ErrorKind::TimedOut, HANDSHAKE_TIMEOUT));
     }
 }
