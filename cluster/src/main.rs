@@ -26,10 +26,6 @@ use components::Part;
 use layout::{DEFAULT_CLUSTER, DEFAULT_HOME, Layout};
 use skiff_world::World;
 
-/// A create makes some hundred small pieces of memory, on one thread, and frees them on another.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Kubernetes in miniature: a cluster on one machine, and each of its components.
 #[derive(Parser)]
 #[command(name = "skiff", version)]
