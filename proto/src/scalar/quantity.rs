@@ -376,7 +376,7 @@ mod tests {
             ("1500m", None, 1.5),
             ("-2Ki", Some(-2048), -2048.0),
             ("0", Some(0), 0.0),
-            ("9223372036854775807", Some(i64::MAX), 9.223372036854775807e18),
+            ("9223372036854775807", Some(i64::MAX), 9.223_372_036_854_776e18),
             ("10E", None, 1e19),
         ] {
             let amount = Quantity::parse(text).expect("a quantity");

@@ -199,7 +199,7 @@ impl Look<'_> {
         let name = call.func_name.as_str();
         let target = call.target.as_deref();
         // `math.abs(x)` is a function of that name, `self.abs(x)` one of a value.
-        let qualified = target.and_then(|target| path(target)).map(|space| format!("{space}.{name}"));
+        let qualified = target.and_then(path).map(|space| format!("{space}.{name}"));
         let qualified = qualified.filter(|name| is_declared(&format!("{name}()")));
         let called = qualified.as_deref().unwrap_or(name);
         // What is wrong is told from left to right.

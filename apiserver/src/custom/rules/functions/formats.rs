@@ -58,7 +58,7 @@ pub fn extension(env: &mut Env) -> Result<(), DeclarationError> {
 
 fn named(name: &CelString) -> CelOptional<'static> {
     let found = NAMES.iter().find(|(known, _)| *known == name.inner());
-    found.map_or_else(CelOptional::none, |(name, _)| CelOptional::of(Box::new(Held(Format(*name)))))
+    found.map_or_else(CelOptional::none, |(name, _)| CelOptional::of(Box::new(Held(Format(name)))))
 }
 
 /// What is wrong with a text; nothing at all if nothing is.
