@@ -1,6 +1,6 @@
 //! Faults for real, under a rolling update: processes killed and stopped at any moment, links that flap, a full disk, a
-//! Docker Engine that restarts, an etcd member that is lost, clocks that step. After each the cluster converges by itself, no container has
-//! restarted that need not, and nothing is left over; the time that it took is printed.
+//! Docker Engine that restarts, an etcd member that is lost, clocks that step. After each the cluster converges by itself,
+//! no container has restarted that need not, and nothing is left over; the time that it took is printed.
 //!
 //! A few rounds in the suite; `make faults ROUNDS=100` takes many, `make faults FIRST=100 ROUNDS=20` the next twenty.
 
