@@ -11,7 +11,7 @@ use skiff_proto::skiffv1::{ExecRequest, ResourceInfo};
 
 use crate::columns::{list, number, text};
 use crate::create::pairs;
-use crate::follow::{Follow, News};
+use crate::follow::Follow;
 use crate::pod::pod_of;
 use crate::rollout::parse_duration;
 use crate::session::Session;
@@ -151,12 +151,7 @@ async fn follow(
 ) -> Result<Value> {
     let mut follow = Follow::one(session, pods, session.namespace(), pod);
     loop {
-        let object = match follow.next().await? {
-            News::All(mut all) => all.pop(),
-            News::Is(object) => Some(object),
-            News::Gone(_) => None,
-        };
-        let Some(object) = object else { bail!("pod/{pod} was deleted meanwhile") };
+        let Some(object) = follow.object().await? else { bail!("pod/{pod} was deleted meanwhile") };
         let mut all = list(&object, "/status/ephemeralContainerStatuses").iter();
         let state = all.find(|status| text(status, "/name") == name).and_then(|status| status.get("state"));
         if let Some(state) = state.filter(|state| wanted(state)) {

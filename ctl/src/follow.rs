@@ -111,6 +111,15 @@ impl Follow {
         }
     }
 
+    /// The object that is followed, as it is now; `None` when it is gone. For [`Follow::one`].
+    pub async fn object(&mut self) -> Result<Option<Value>, Error> {
+        Ok(match self.next().await? {
+            News::All(mut all) => all.pop(),
+            News::Is(object) => Some(object),
+            News::Gone(_) => None,
+        })
+    }
+
     async fn step(&mut self) -> Result<Step, Error> {
         let Some(revision) = &self.revision else {
             let list = self.api.list(&self.namespace, &self.options).await?;

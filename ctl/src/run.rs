@@ -12,7 +12,7 @@ use skiff_proto::skiffv1::{ExecRequest, ResourceInfo};
 use crate::attach;
 use crate::columns::{list, number, pod_status, text};
 use crate::create::{self, pairs};
-use crate::follow::{Follow, News};
+use crate::follow::Follow;
 use crate::logs;
 use crate::report::{DryRun, Report};
 use crate::rollout::parse_duration;
@@ -172,12 +172,7 @@ async fn started(session: &Session, pods: &ResourceInfo, name: &str) -> Result<V
     let mut follow = Follow::one(session, pods, session.namespace(), name);
     let mut told = String::new();
     loop {
-        let pod = match follow.next().await? {
-            News::All(mut all) => all.pop(),
-            News::Is(pod) => Some(pod),
-            News::Gone(_) => None,
-        };
-        let Some(pod) = pod else { bail!("pod/{name} was deleted before it ran") };
+        let Some(pod) = follow.object().await? else { bail!("pod/{name} was deleted before it ran") };
         if ["Running", "Succeeded", "Failed"].contains(&text(&pod, "/status/phase").as_str()) {
             return Ok(pod);
         }
@@ -197,12 +192,7 @@ async fn exit_code(session: &Session, pods: &ResourceInfo, options: &Options) ->
     }
     let mut follow = Follow::one(session, pods, session.namespace(), &options.name);
     loop {
-        let pod = match follow.next().await? {
-            News::All(mut all) => all.pop(),
-            News::Is(pod) => Some(pod),
-            News::Gone(_) => None,
-        };
-        let Some(pod) = pod else { return Ok(ExitCode::SUCCESS) };
+        let Some(pod) = follow.object().await? else { return Ok(ExitCode::SUCCESS) };
         match text(&pod, "/status/phase").as_str() {
             "Succeeded" => return Ok(ExitCode::SUCCESS),
             "Failed" => {
