@@ -14,6 +14,7 @@ mod why;
 
 use anyhow::Result;
 use cluster::{Cluster, Store};
+use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> Result<()> {
     let asked: Vec<String> = std::env::args().skip(1).collect();
@@ -22,7 +23,25 @@ fn main() -> Result<()> {
         // Whoever measures shares the processors with what is measured: one thread wakes nobody.
         runtime = tokio::runtime::Builder::new_current_thread();
     }
-    runtime.worker_threads(2).enable_all().build()?.block_on(run(asked))
+    runtime.worker_threads(2).enable_all().build()?.block_on(async {
+        tokio::select! {
+            done = run(asked) => return done,
+            told = told_to_end() => told?,
+        }
+        // The cluster went with what was dropped here; what was made beside it in Docker has no owner.
+        rollout::leave_nothing().await?;
+        anyhow::bail!("ended early; what was measured so far stands above")
+    })
+}
+
+/// Completes when somebody wants the bench to end.
+async fn told_to_end() -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }
 
 /// The groups of figures, in the order in which they are taken.

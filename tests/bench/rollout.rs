@@ -35,13 +35,27 @@ pub async fn image_to_complete(cluster: &Cluster, count: usize) -> Result<()> {
         raw?;
         best = best.min(began.elapsed());
     }
-    let remove = RemoveImageOptionsBuilder::default().build();
-    docker.remove_image(NEXT, Some(remove), None).await.context("take the other name away")?;
+    forget_name(&docker).await.context("take the other name away")?;
 
     let beside = format!("docker {}", seconds(best));
     line(&format!("rollout of {count} Pods, set image to complete"), &seconds(complete), "", "");
     let ratio = format!("{:.2}", gone.as_secs_f64() / best.as_secs_f64());
     line(&format!("rollout of {count} Pods, until the old ones are gone"), &seconds(gone), &beside, &ratio);
+    Ok(())
+}
+
+/// Takes away what a bench that was ended early has made in Docker itself.
+pub async fn leave_nothing() -> Result<()> {
+    let docker = Docker::connect_with_local_defaults().context("connect to Docker")?;
+    pods::remove(&docker, 1).await?;
+    // Most often it was never given.
+    let _ = forget_name(&docker).await;
+    Ok(())
+}
+
+async fn forget_name(docker: &Docker) -> Result<()> {
+    let remove = RemoveImageOptionsBuilder::default().build();
+    docker.remove_image(NEXT, Some(remove), None).await?;
     Ok(())
 }
 
