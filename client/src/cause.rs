@@ -1,7 +1,8 @@
 //! Why: the cause that travels with every write, and the note of what was written.
 //!
 //! A reconcile (or a user's command) runs inside a [`Scope`]. The [`crate::Client`] finds it as a task local: it attaches
-//! the scope's cause to each write, and notes in it each write that succeeded, for [`crate::driver::settled`].
+//! the scope's cause to each write, and notes in it each write that succeeded, and each that may have, for
+//! [`crate::driver::settled`].
 //! Nobody passes either by hand, so nobody forgets to.
 
 use std::future::Future;
@@ -11,7 +12,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use skiff_proto::skiffv1::{self, Cause, ObjectRef};
 
-use crate::driver::settled::Write;
+use crate::driver::settled::Note;
 use crate::queue::TriggerSet;
 
 /// The server refuses a cause that is larger.
@@ -27,8 +28,8 @@ tokio::task_local! {
 
 struct Scope {
     cause: Cause,
-    /// Who wants to know of each write that succeeded.
-    noted: Option<Arc<dyn Fn(Write) + Send + Sync>>,
+    /// Who wants to know of each write.
+    noted: Option<Arc<dyn Fn(Note) + Send + Sync>>,
 }
 
 /// Runs `action`, with `cause` on every write that it makes through a client.
@@ -50,21 +51,22 @@ pub async fn reporting<F: Future>(effects: Vec<String>, action: F) -> F::Output 
     CURRENT.scope(Arc::new(Scope { cause: Cause { effects, ..cause }, noted }), action).await
 }
 
-/// The same, telling `noted` of each write as soon as it has succeeded (`action` may be dropped after that).
+/// The same, telling `noted` of each write as soon as it has succeeded, or it is not known whether it has (`action` may be
+/// dropped after that).
 pub(crate) async fn noting<F: Future>(
     cause: Cause,
-    noted: impl Fn(Write) + Send + Sync + 'static,
+    noted: impl Fn(Note) + Send + Sync + 'static,
     action: F,
 ) -> F::Output {
     CURRENT.scope(Arc::new(Scope { cause, noted: Some(Arc::new(noted)) }), action).await
 }
 
 /// Notes a write in the current scope, if somebody there wants to know.
-pub(crate) fn note(write: impl FnOnce() -> Write) {
+pub(crate) fn note(note: impl FnOnce() -> Note) {
     // An error means: not inside a scope.
     let noted = CURRENT.try_with(|scope| scope.noted.clone()).ok().flatten();
     if let Some(noted) = noted {
-        noted(write());
+        noted(note());
     }
 }
 

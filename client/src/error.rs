@@ -167,9 +167,23 @@ impl Error {
         matches!(self, Error::Unreachable { .. } | Error::Cut { .. } | Error::Timeout { .. })
     }
 
+    /// No fault of the request's: the API server could not be spoken to, or says that it cannot serve anybody now, its
+    /// store is away, say.
+    pub fn is_outage(&self) -> bool {
+        let says_so = ["ServiceUnavailable", "ServerTimeout", "Timeout", "TooManyRequests"];
+        self.is_unreachable() || says_so.contains(&self.reason())
+    }
+
     /// Whether a write may have happened although this error says nothing about it.
     pub fn outcome_unknown(&self) -> bool {
         matches!(self, Error::Cut { .. } | Error::Timeout { .. })
+    }
+
+    /// Of a write: whether it may have happened all the same. Beside [`Error::outcome_unknown`] that is so when the server
+    /// itself does not know: its store took too long, lost its leader or closed in the middle.
+    pub fn may_have_been_done(&self) -> bool {
+        let open = ["Timeout", "ServerTimeout", "ServiceUnavailable", "InternalError"];
+        self.outcome_unknown() || open.contains(&self.reason())
     }
 
     /// What to do about it.
@@ -242,9 +256,9 @@ impl ActError {
         }
     }
 
-    /// Whether a write may have happened although this error says nothing about it.
-    pub fn outcome_unknown(&self) -> bool {
-        matches!(self, ActError::Api(error) if error.outcome_unknown())
+    /// Of a write: whether it may have happened all the same.
+    pub fn may_have_been_done(&self) -> bool {
+        matches!(self, ActError::Api(error) if error.may_have_been_done())
     }
 
     /// How long the API server asks to wait, if it does.
@@ -255,9 +269,9 @@ impl ActError {
         }
     }
 
-    /// The API server could not be spoken to.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(self, ActError::Api(error) if error.is_unreachable())
+    /// The API server could not be spoken to, or cannot serve anybody now.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, ActError::Api(error) if error.is_outage())
     }
 }
 
@@ -285,6 +299,30 @@ mod tests {
         ] {
             assert_eq!(api(reason, code).retry(), retry, "{reason}");
         }
+    }
+
+    #[test]
+    fn a_server_that_cannot_serve_is_out_for_everybody_and_a_refusal_is_not() {
+        for (reason, code, out) in [
+            ("ServiceUnavailable", 503, true),
+            ("Timeout", 504, true),
+            ("TooManyRequests", 429, true),
+            ("InternalError", 500, false),
+            ("Conflict", 409, false),
+            ("Forbidden", 403, false),
+        ] {
+            assert_eq!(ActError::from(api(reason, code)).is_outage(), out, "{reason}");
+        }
+        for (reason, code, open) in [
+            ("ServiceUnavailable", 503, true),
+            ("Timeout", 504, true),
+            ("InternalError", 500, true),
+            ("TooManyRequests", 429, false),
+            ("Conflict", 409, false),
+        ] {
+            assert_eq!(ActError::from(api(reason, code)).may_have_been_done(), open, "{reason}");
+        }
+        assert!(Error::from_grpc("get nodes n1", &tonic::Status::unavailable("gone")).is_outage());
     }
 
     #[test]

@@ -46,6 +46,8 @@ struct State {
     cuts: u64,
     /// The next writes fail so.
     failures: Vec<Status>,
+    /// The next create is done, and nobody is told: neither who asked nor the watches.
+    silent_create: bool,
     /// Every reply to a write has these warnings.
     warnings: Vec<String>,
     page: usize,
@@ -92,6 +94,7 @@ impl Fake {
             hold_watches: false,
             cuts: 0,
             failures: Vec::new(),
+            silent_create: false,
             warnings: Vec::new(),
             page: 3,
             lists: 0,
@@ -166,6 +169,10 @@ impl Fake {
     pub(crate) fn fail_next(&self, reason: &str, code: i32) {
         let status = status(reason, code);
         self.lock().failures.push(status);
+    }
+
+    pub(crate) fn do_next_create_silently(&self) {
+        self.lock().silent_create = true;
     }
 
     pub(crate) fn warn(&self, warning: &str) {
@@ -375,6 +382,11 @@ impl Resources for Fake {
         let mut state = self.lock();
         if state.objects.contains_key(&place) {
             return Err(refuse("AlreadyExists", 409));
+        }
+        if std::mem::take(&mut state.silent_create) {
+            state.hold_watches = true;
+            state.write(place, bytes);
+            return Err(refuse("Timeout", 504));
         }
         state.write(place.clone(), bytes);
         Ok(tonic::Response::new(state.reply(&place)))

@@ -95,6 +95,8 @@ struct Shared<O> {
     selective: bool,
     state: RwLock<State<O>>,
     progress: watch::Sender<Progress>,
+    /// How often a list was asked for.
+    asked: watch::Sender<u64>,
     /// When something was last heard for it, in milliseconds since 1970.
     heard: AtomicI64,
     informer: Mutex<Option<Task>>,
@@ -104,6 +106,8 @@ struct Shared<O> {
 struct Progress {
     synced: bool,
     revision: u64,
+    /// How many of the lists that were asked for it shows.
+    renewed: u64,
     ended: bool,
 }
 
@@ -131,6 +135,7 @@ impl<O: Send + Sync + 'static> Store<O> {
             selective,
             state: RwLock::new(State { objects: OrdMap::new(), indexes: indexes.collect() }),
             progress: watch::Sender::new(Progress::default()),
+            asked: watch::Sender::new(0),
             heard: AtomicI64::new(0),
             informer: Mutex::new(None),
         };
@@ -242,7 +247,7 @@ impl<O: Send + Sync + 'static> Store<O> {
 
     /// Waits until everything up to `revision` is in here; false if the informer ended before.
     pub async fn wait_for_revision(&self, revision: u64) -> bool {
-        self.shared.wait_for(revision).await
+        self.shared.wait_for(|progress| progress.revision >= revision).await
     }
 
     /// Ends the informer. What is known stays.
@@ -337,9 +342,26 @@ impl<O> Store<O> {
     /// Says that everything up to `revision` is here and has been told to the handler.
     pub(crate) fn advance(&self, revision: u64, synced: bool) {
         self.shared.progress.send_if_modified(|progress| {
-            let next = Progress { synced: progress.synced || synced, revision, ended: progress.ended };
+            let next = Progress { synced: progress.synced || synced, revision, ..*progress };
             std::mem::replace(progress, next) != next
         });
+    }
+
+    /// How often a list has been asked for: what a list that begins now will show.
+    pub(crate) fn asked(&self) -> u64 {
+        *self.shared.asked.borrow()
+    }
+
+    /// Says that a list that began when so many had been asked for is here.
+    pub(crate) fn renewed(&self, number: u64) {
+        self.shared.progress.send_if_modified(|progress| std::mem::replace(&mut progress.renewed, number) != number);
+    }
+
+    /// Waits until a list is asked for that is not here.
+    pub(crate) async fn doubted(&self) {
+        let renewed = self.shared.progress.borrow().renewed;
+        // The sender lives in `self`.
+        let _ = self.shared.asked.subscribe().wait_for(|asked| *asked > renewed).await;
     }
 }
 
@@ -382,10 +404,11 @@ impl<O> Shared<O> {
         }
     }
 
-    async fn wait_for(&self, revision: u64) -> bool {
+    /// Whether it gets there: false when its informer has ended before.
+    async fn wait_for(&self, there: impl Fn(&Progress) -> bool + Send) -> bool {
         let mut progress = self.progress.subscribe();
-        match progress.wait_for(|p| p.revision >= revision || p.ended).await {
-            Ok(progress) => progress.revision >= revision,
+        match progress.wait_for(|p| there(p) || p.ended).await {
+            Ok(progress) => there(&progress),
             Err(_) => false,
         }
     }
@@ -416,7 +439,16 @@ impl<O: Send + Sync> View for Shared<O> {
     }
 
     async fn reached(&self, revision: u64) -> bool {
-        self.wait_for(revision).await
+        self.wait_for(|progress| progress.revision >= revision).await
+    }
+
+    fn renew(&self) -> u64 {
+        self.asked.send_modify(|asked| *asked += 1);
+        *self.asked.borrow()
+    }
+
+    async fn renewed(&self, number: u64) -> bool {
+        self.wait_for(|progress| progress.renewed >= number).await
     }
 }
 

@@ -105,6 +105,8 @@ mutants! {
     NoFence,
     /// A controller does not wait until it sees its own writes.
     StaleCache,
+    /// A write whose answer was lost is taken for one that was not done.
+    LostAnswer,
     /// What was reserved for a write that never came stays reserved.
     ReservedForEver,
     /// A sandbox that was made and not started, as a crash leaves it, is waited for.

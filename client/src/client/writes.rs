@@ -9,7 +9,7 @@ use tonic::metadata::MetadataValue;
 use super::{Client, JSON, operation};
 use crate::api::{DeleteOptions, Patch, WriteOptions};
 use crate::cause;
-use crate::driver::settled::Write;
+use crate::driver::settled::{Note, Write};
 use crate::error::Error;
 use crate::key::{ObjectKey, Resource};
 
@@ -61,8 +61,8 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("create");
-        let reply = self.call(&operation, async |mut api| api.create(request).await).await?;
-        Ok(self.written(target, options.dry_run, reply))
+        let answer = self.call(&operation, async |mut api| api.create(request).await).await;
+        self.written(target, options.dry_run, answer)
     }
 
     /// Replaces an object or its status.
@@ -89,8 +89,8 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("update");
-        let reply = self.call(&operation, async |mut api| api.update(request).await).await?;
-        Ok(self.written(target, options.dry_run, reply))
+        let answer = self.call(&operation, async |mut api| api.update(request).await).await;
+        self.written(target, options.dry_run, answer)
     }
 
     /// Changes parts of an object.
@@ -125,8 +125,8 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("patch");
-        let reply = self.call(&operation, async |mut api| api.patch(request).await).await?;
-        Ok(self.written(target, options.dry_run, reply))
+        let answer = self.call(&operation, async |mut api| api.patch(request).await).await;
+        self.written(target, options.dry_run, answer)
     }
 
     /// Deletes an object.
@@ -150,8 +150,8 @@ impl Client {
         };
         let request = self.write_request(request)?;
         let operation = target.operation("delete");
-        let reply = self.call(&operation, async |mut api| api.delete(request).await).await?;
-        Ok(self.written(target, options.dry_run, reply))
+        let answer = self.call(&operation, async |mut api| api.delete(request).await).await;
+        self.written(target, options.dry_run, answer)
     }
 
     /// A write carries why, and who leads.
@@ -173,8 +173,22 @@ impl Client {
         Ok(request)
     }
 
-    /// Hands on warnings, and notes the write for the key's next look.
-    fn written(&self, target: Target<'_>, dry_run: bool, reply: ObjectReply) -> ObjectReply {
+    /// Hands on warnings, and notes the write for the key's next look; also one of which nobody knows whether it happened.
+    fn written(
+        &self,
+        target: Target<'_>,
+        dry_run: bool,
+        answer: Result<ObjectReply, Error>,
+    ) -> Result<ObjectReply, Error> {
+        let reply = match answer {
+            Ok(reply) => reply,
+            Err(error) => {
+                if !dry_run && error.may_have_been_done() {
+                    cause::note(|| Note::Doubt(self.views.of(target.resource)));
+                }
+                return Err(error);
+            }
+        };
         for warning in &reply.warnings {
             match &self.warnings {
                 Some(handler) => handler(warning),
@@ -184,9 +198,9 @@ impl Client {
             }
         }
         if !dry_run {
-            cause::note(|| self.note(target, &reply));
+            cause::note(|| Note::Write(self.note(target, &reply)));
         }
-        reply
+        Ok(reply)
     }
 
     fn note(&self, target: Target<'_>, reply: &ObjectReply) -> Write {

@@ -28,13 +28,15 @@ use crate::cause;
 use crate::error::{ActError, Retry};
 use crate::metrics::Ended;
 use crate::queue::{KEY_BACKOFF, QueueKey, Trigger, Work, WorkQueue};
+use settled::Note;
 
 /// A conflict is looked at again after at most this long.
 const CONFLICT_CAP: Duration = Duration::from_millis(500);
-/// What did land of a write whose outcome is unknown has this long to show before the key is planned again.
+/// A write whose outcome is unknown has this long to land, before it is looked for and the key is planned again.
 const UNKNOWN_FLOOR: Duration = Duration::from_secs(1);
-/// While the API server cannot be reached, a key waits at most this long: it is not the key's fault.
-const UNREACHABLE_CAP: Duration = Duration::from_secs(5);
+/// While the API server cannot be reached, or cannot serve because its store is away, a key waits at most this long: it is
+/// not the key's fault, and once that is over nobody shall wait for what has grown meanwhile.
+const OUTAGE_CAP: Duration = Duration::from_secs(5);
 
 /// One kind of work, in three parts.
 pub trait Reconciler: Send + Sync + 'static {
@@ -112,13 +114,17 @@ impl<R: Reconciler> Driver<R> {
             tracing::debug!(step = next, action = %step.action, reason = step.reason);
             let cause = cause::of_step(R::NAME, id, next, &step.reason, work.triggers(), &plan.inputs);
             let (unseen, of) = (self.queue.unseen().clone(), key.clone());
-            let noted = move |write| unseen.note(&of, write);
+            let noted = move |note| match note {
+                Note::Write(write) => unseen.note(&of, write),
+                Note::Doubt(views) => unseen.doubt(&of, UNKNOWN_FLOOR, views),
+            };
             // On the heap: what an action needs while it waits can be a hundred kilobytes, which nobody should pass around.
             let action = Box::pin(self.reconciler.act(key, &step.action));
             let acted = cause::noting(cause, noted, action).await;
             if let Err(error) = acted {
-                if error.outcome_unknown() {
-                    self.queue.unseen().doubt(key, UNKNOWN_FLOOR);
+                if error.may_have_been_done() {
+                    // Which views would show it has been noted where it was made.
+                    self.queue.unseen().doubt(key, UNKNOWN_FLOOR, Vec::new());
                 }
                 return Ok(Outcome::Failed(step.action.to_string(), error));
             }
@@ -203,8 +209,8 @@ fn finish<K: QueueKey>(work: Work<K>, outcome: Outcome) {
             tracing::debug!(action, %error, ?wait, "changed meanwhile; looking again");
         }
         Outcome::Failed(action, error) => {
-            let cap = if error.is_unreachable() { UNREACHABLE_CAP } else { KEY_BACKOFF.max };
-            let floor = if error.outcome_unknown() { UNKNOWN_FLOOR } else { Duration::ZERO };
+            let cap = if error.is_outage() { OUTAGE_CAP } else { KEY_BACKOFF.max };
+            let floor = if error.may_have_been_done() { UNKNOWN_FLOOR } else { Duration::ZERO };
             let wait = work.retry(error.retry_after().unwrap_or(floor), cap);
             tracing::warn!(action, %error, ?wait, "failed; trying again");
         }

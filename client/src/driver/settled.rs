@@ -19,10 +19,11 @@
 //! hold a worker: the key is put off and the notes stay. After [`FORGET_AFTER`] they are dropped with a warning: then
 //! something is wrong that waiting does not mend, and a level-triggered loop repairs what it did wrong.
 //!
-//! A write whose outcome is unknown (the connection broke before the answer) has no revision to wait for. The key is
-//! left alone for a second, whatever wakes it, so that the informers can show what did land. If that was too short the
-//! plan repeats the write: names that follow from the key make that harmless, and a surplus object is removed by the
-//! next plan.
+//! A write whose outcome is unknown (the connection broke before the answer, or the server's store gave none) has no
+//! revision to wait for. The key is left alone for a second, whatever wakes it, so that what is still on its way can land.
+//! Then the views of that resource are renewed: their informers list again, and the server answers a list with everything
+//! that was acknowledged or not before it was asked. Only then is the key observed. What lands even later is repeated by
+//! the plan: names that follow from the key make that harmless, and a surplus object is removed by the next plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -55,6 +56,18 @@ pub trait View: Send + Sync {
     fn is_whole(&self) -> bool;
     /// Waits until it has come so far; false when it never will, because its informer has ended.
     async fn reached(&self, revision: u64) -> bool;
+    /// Asks for a list that begins after now; the number is for [`View::renewed`].
+    fn renew(&self) -> u64;
+    /// Waits until it shows such a list; false when it never will.
+    async fn renewed(&self, number: u64) -> bool;
+}
+
+/// What the driver is told of a write.
+pub(crate) enum Note {
+    /// It succeeded.
+    Write(Write),
+    /// Nobody knows. These are the views that would show it.
+    Doubt(Vec<Arc<dyn View>>),
 }
 
 /// One write that succeeded.
@@ -120,12 +133,17 @@ impl Views {
         all.iter().filter_map(|(name, views)| Some((name.clone(), of(views)?))).collect()
     }
 
-    /// The views that have yet to see a write, and certainly will.
-    pub(crate) fn awaiting(&self, resource: &Resource, object: &ObjectKey, revision: u64) -> Vec<Arc<dyn View>> {
+    /// All views of a resource.
+    pub(crate) fn of(&self, resource: &Resource) -> Vec<Arc<dyn View>> {
         let all = self.by_resource.lock().unwrap_or_else(PoisonError::into_inner);
         let views = all.get(&(resource.group.to_string(), resource.resource.to_string()));
-        let living = views.into_iter().flatten().filter_map(Weak::upgrade);
-        living.filter(|view| view.revision() < revision && view.awaits(object)).collect()
+        views.into_iter().flatten().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The views that have yet to see a write, and certainly will.
+    pub(crate) fn awaiting(&self, resource: &Resource, object: &ObjectKey, revision: u64) -> Vec<Arc<dyn View>> {
+        let unseen = |view: &Arc<dyn View>| view.revision() < revision && view.awaits(object);
+        self.of(resource).into_iter().filter(unseen).collect()
     }
 }
 
@@ -138,8 +156,15 @@ pub(crate) struct Unseen<K> {
 struct Pending {
     writes: Vec<Write>,
     since: Instant,
-    /// Something may have been written that is not among `writes`: until then it should have shown.
-    doubt: Option<Instant>,
+    doubt: Option<Doubt>,
+}
+
+/// Something may have been written that is not among the writes.
+struct Doubt {
+    /// Until then it should have landed.
+    until: Instant,
+    /// Those that would show it, and the number of the list that each is waited for, once it has been asked for it.
+    views: Vec<(Arc<dyn View>, Option<u64>)>,
 }
 
 impl<K: QueueKey> Unseen<K> {
@@ -160,17 +185,31 @@ impl<K: QueueKey> Unseen<K> {
         pending.writes.push(write);
     }
 
-    /// Files that a step of this key may have written something, and has so long to show.
-    pub(crate) fn doubt(&self, key: &K, wait: Duration) {
+    /// Files that a step of this key may have written something, which has so long to land and then shows in these views.
+    pub(crate) fn doubt(&self, key: &K, wait: Duration, views: Vec<Arc<dyn View>>) {
         let since = self.world.now();
+        let views = if is_awake(Mutant::LostAnswer) { Vec::new() } else { views };
         let nothing = || Pending { writes: Vec::new(), since, doubt: None };
-        self.lock().entry(key.clone()).or_insert_with(nothing).doubt = Some(since + wait);
+        let mut by_key = self.lock();
+        let pending = by_key.entry(key.clone()).or_insert_with(nothing);
+        pending.since = since;
+        let doubt = pending.doubt.get_or_insert_with(|| Doubt { until: since, views: Vec::new() });
+        doubt.until = since + wait;
+        doubt.views.extend(views.into_iter().map(|view| (view, None)));
     }
 
     /// For how much longer the key is to be left alone.
     pub(crate) fn in_doubt(&self, key: &K) -> Option<Duration> {
-        let until = self.lock().get(key)?.doubt?;
+        let until = self.lock().get(key)?.doubt.as_ref()?.until;
         Some(until.saturating_duration_since(self.world.now())).filter(|wait| !wait.is_zero())
+    }
+
+    /// The lists that are waited for, each asked for now if it was not before.
+    fn renewals(&self, key: &K) -> Vec<(Arc<dyn View>, u64)> {
+        let mut by_key = self.lock();
+        let doubt = by_key.get_mut(key).and_then(|pending| pending.doubt.as_mut());
+        let views = doubt.into_iter().flat_map(|doubt| doubt.views.iter_mut());
+        views.map(|(view, asked)| (view.clone(), *asked.get_or_insert_with(|| view.renew()))).collect()
     }
 
     /// Waits until the views show all that this key has written: whether it may be observed now.
@@ -181,7 +220,11 @@ impl<K: QueueKey> Unseen<K> {
         let Some((writes, since)) = self.lock().get(key).map(|p| (p.writes.clone(), p.since)) else {
             return true;
         };
+        let renewals = self.renewals(key);
         let all_seen = async {
+            for (view, number) in &renewals {
+                view.renewed(*number).await;
+            }
             for write in &writes {
                 for view in &write.views {
                     view.reached(write.revision).await;

@@ -307,6 +307,27 @@ fn after_a_write_of_unknown_outcome_nothing_hurries_the_next_look() {
     });
 }
 
+/// The trap: the server's store gave no answer, the write was done, and the watches are late. Whoever plans again on what
+/// they show makes a second one.
+#[test]
+fn a_write_that_nobody_was_told_of_is_looked_for_before_it_is_repeated() {
+    simulate(async |sim: Sim| {
+        let scene = scene(&sim, map("web", 0)).await;
+        scene.until("counted", |s| s.have() == Some("0".into())).await;
+        scene.fake.do_next_create_silently();
+        scene.fake.put(&map("web", 1));
+        scene.until("a copy", |s| s.copies() == 1).await;
+        for _ in 0..40 {
+            scene.queue.add(ObjectKey::new("default", "web"), Trigger::Resync("test".into()));
+            scene.world.sleep(Duration::from_millis(250)).await;
+        }
+        assert_eq!((scene.copies(), scene.store.len()), (1, 2));
+        scene.fake.hold_watches(false);
+        scene.until("counted", |s| s.have() == Some("1".into())).await;
+        assert_eq!(scene.copies(), 1);
+    });
+}
+
 #[test]
 fn every_write_says_why() {
     simulate(async |sim: Sim| {
@@ -476,5 +497,59 @@ fn a_key_that_takes_an_hour_holds_up_nobody_else() {
             () = world.sleep(Duration::from_secs(1)) => {}
         }
         assert_eq!(*sleeper.done.lock().expect("nobody panics"), ["quick", "nimble"]);
+    });
+}
+
+/// Acts against a server that says it cannot serve, until it can; notes when it acted.
+struct Turned {
+    world: World,
+    ended: tokio::time::Instant,
+    acted: Mutex<Vec<tokio::time::Instant>>,
+}
+
+impl Reconciler for Turned {
+    type Key = String;
+    type Observed = ();
+    type Action = &'static str;
+    const NAME: &'static str = "turned";
+
+    fn observe(&self, _: &String) -> Option<()> {
+        Some(())
+    }
+
+    fn plan(&self, (): &(), _: jiff::Timestamp) -> Plan<&'static str> {
+        let mut plan = Plan::nothing();
+        plan.step("write", "it was asked for");
+        plan
+    }
+
+    async fn act(&self, _: &String, _: &&'static str) -> Result<(), ActError> {
+        let now = self.world.now();
+        self.acted.lock().expect("nobody panics").push(now);
+        if now >= self.ended {
+            return Ok(());
+        }
+        let status = skiff_proto::metav1::Status {
+            reason: "ServiceUnavailable".into(),
+            code: 503,
+            message: "the store's disk is full".into(),
+            ..Default::default()
+        };
+        Err(crate::Error::api("patch pods default/web", status).into())
+    }
+}
+
+#[test]
+fn after_an_hour_without_a_store_nobody_waits_for_what_has_grown_meanwhile() {
+    simulate(async |sim: Sim| {
+        let world = sim.machine("node").world("turned", None);
+        let queue = WorkQueue::new(&world, "turned");
+        let ended = world.now() + Duration::from_secs(3600);
+        let turned = Arc::new(Turned { world: world.clone(), ended, acted: Mutex::default() });
+        queue.add("web".to_owned(), Trigger::Start("test".into()));
+        world.spawn("run", run(world.clone(), turned.clone(), queue, Gate::new("turned"), 1));
+        world.sleep(Duration::from_secs(3600) + OUTAGE_CAP * 2).await;
+        let acted = turned.acted.lock().expect("nobody panics").clone();
+        assert!(acted.last().is_some_and(|last| *last >= ended && *last <= ended + OUTAGE_CAP), "{acted:?}");
     });
 }

@@ -28,6 +28,8 @@ use step::{Effect, Heard, State};
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
 /// A watch is asked to end after 5 to 10 minutes, so that one that has gone dead unnoticed is not for ever.
 const WATCH_SECONDS: u64 = 300;
+/// A list that the driver asks for begins no sooner after the watch has opened.
+const RENEW_AFTER: Duration = Duration::from_secs(1);
 /// How much longer than that it may take to end.
 const WATCH_GRACE: Duration = Duration::from_secs(30);
 /// Objects per page of a list.
@@ -145,9 +147,13 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
     async fn run(self) {
         let mut state = State::START;
         let mut watch = None;
+        let mut asked = 0;
         loop {
             let heard = match state {
-                State::Listing { .. } => self.list().await,
+                State::Listing { .. } => {
+                    asked = self.store.asked();
+                    self.list().await
+                }
                 State::Opening { revision, .. } => self.open(revision, &mut watch).await,
                 State::Watching { .. } => self.hear(&mut watch).await,
             };
@@ -158,7 +164,11 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
                 self.store.heard(self.world.wall());
             }
             let (next, effect) = state.step(heard);
+            let is_list = matches!(effect, Effect::Replace { .. });
             self.take(effect).await;
+            if is_list {
+                self.store.renewed(asked);
+            }
             state = next;
         }
     }
@@ -230,10 +240,21 @@ impl<K: Message + Default + 'static, P: Project<K>> Running<K, P> {
         if is_awake(Mutant::Polling) {
             self.world.sleep(Duration::from_secs(30)).await;
         }
-        let heard = match tokio::time::timeout_at(open.until, open.events.next()).await {
-            Ok(Some(Ok(event))) => self.event(event),
-            Ok(Some(Err(error))) => self.trouble("watch", &error),
-            Ok(None) | Err(_) => Heard::Failed { lived: Duration::ZERO },
+        let since = open.since;
+        let doubted = async {
+            if self.world.now() < since + RENEW_AFTER {
+                tokio::time::sleep_until(since + RENEW_AFTER).await;
+            }
+            self.store.doubted().await;
+        };
+        let heard = tokio::select! {
+            biased;
+            () = doubted => Heard::Doubted,
+            event = tokio::time::timeout_at(open.until, open.events.next()) => match event {
+                Ok(Some(Ok(event))) => self.event(event),
+                Ok(Some(Err(error))) => self.trouble("watch", &error),
+                Ok(None) | Err(_) => Heard::Failed { lived: Duration::ZERO },
+            },
         };
         if matches!(heard, Heard::Put { .. } | Heard::Removed { .. } | Heard::Bookmark { .. }) {
             return heard;

@@ -8,7 +8,7 @@
 //!   └────────────────┘ ◀────────── └────────────────┘ ◀───────── └──────────────────┘ ◀─┘
 //!     ▲ │  ▲  failed     expired       ▲ │  failed      ended         │
 //!     └─┘  └───────────────────────────┼─┘──────────────────────────  │ expired
-//!   (wait, then again)                 └─ (wait, then again at R)     ▼ Listing
+//!   (wait, then again)                 └─ (wait, then again at R)     ▼ or doubted: Listing
 //! ```
 //!
 //! Between a list and its watch, and between a watch and the next, there is never a gap: each starts at the revision
@@ -48,6 +48,8 @@ pub(crate) enum Heard<T> {
     Removed { object: T, revision: u64 },
     /// Nothing happened up to here.
     Bookmark { revision: u64 },
+    /// A write may have happened that nobody was told of: only a list says whether it has.
+    Doubted,
     /// The watch's revision is no longer known to the server.
     Expired,
     /// The watch's revision is not yet known to the server.
@@ -101,6 +103,9 @@ impl State {
             }
             (State::Watching { revision: known, .. }, Heard::Bookmark { revision }) => {
                 Self::heard_at(known, revision, Effect::Advance { revision })
+            }
+            (State::Watching { revision: seen, failures }, Heard::Doubted) => {
+                (State::Listing { seen, failures }, Effect::None)
             }
             (
                 State::Opening { revision: seen, failures } | State::Watching { revision: seen, failures },
@@ -191,6 +196,7 @@ mod tests {
             ("expired before it opened: list", opening(7, 1), Heard::Expired, listing(7, 2), wait(2)),
             ("a server that is behind is waited for", opening(7, 1), Heard::Ahead, opening(7, 2), wait(2)),
             ("but not for ever: list", opening(7, 10), Heard::Ahead, listing(7, 11), wait(11)),
+            ("in doubt it lists at once", watching(7, 2), Heard::Doubted, listing(7, 2), Effect::None),
             ("expired in the stream: list", watching(7, 0), Heard::Expired, listing(7, 1), wait(1)),
             (
                 "an event moves on and ends the trouble",

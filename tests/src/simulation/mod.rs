@@ -144,11 +144,11 @@ async fn scenario(sim: &Sim, plan: Plan) -> Outcome {
         // Whatever becomes of it now, it has failed.
         return Outcome { picture: Ok(Picture::new()), breaches: early, versions };
     }
-    let mut picture = rest(&user_world, &user_client, &cluster, &plan, &history, sim).await;
+    let clients: Vec<Client> =
+        cluster.servers().iter().map(|server| cluster.client_of_server("user", admin(), server).1).collect();
+    let mut picture = rest(&user_world, &user_client, &clients, &cluster, &plan, &history, sim).await;
     let (versions, breaches) = breaches(&receipts);
     if picture.is_ok() {
-        let clients: Vec<Client> =
-            cluster.servers().iter().map(|server| cluster.client_of_server("user", admin(), server).1).collect();
         let undrained = queues::undrained(&user_world, &clients, &cluster).await;
         if !undrained.is_empty() {
             picture = Err(undrained);
@@ -164,6 +164,7 @@ async fn scenario(sim: &Sim, plan: Plan) -> Outcome {
 async fn rest(
     world: &World,
     client: &Client,
+    clients: &[Client],
     cluster: &Cluster,
     plan: &Plan,
     history: &History,
@@ -174,8 +175,14 @@ async fn rest(
         Ok(listing) => listing.picture(&wanted, cluster.nodes()),
         Err(error) => Err(vec![error]),
     };
+    // It can look right while somebody still has something to write: what failed while the store was away is tried again.
+    let settled = async || {
+        look().await?;
+        let left = queues::undrained(world, clients, cluster).await;
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    };
     let (began, mut pause) = (world.now(), Duration::from_secs(1));
-    while let Err(wrong) = look().await {
+    while let Err(wrong) = settled().await {
         if world.now() - began > REST_WITHIN || !history.complaints().is_empty() {
             return Err(wrong);
         }
