@@ -25,6 +25,7 @@ fn main() -> Result<()> {
     }
     runtime.worker_threads(2).enable_all().build()?.block_on(async {
         tokio::select! {
+            biased;
             done = run(asked) => return done,
             told = told_to_end() => told?,
         }
@@ -38,6 +39,7 @@ fn main() -> Result<()> {
 async fn told_to_end() -> Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::select! {
+        biased;
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
