@@ -185,6 +185,8 @@ pub fn differs(a: &NodeStatus, b: &NodeStatus) -> bool {
         status
             .conditions
             .retain(|c| matches!(c.r#type.as_str(), "MemoryPressure" | "DiskPressure" | "PIDPressure" | "Ready"));
+        // They are told apart by type, and stay in the order in which they first came, whoever brought them.
+        status.conditions.sort_by(|a, b| a.r#type.cmp(&b.r#type));
         status
     };
     still(a) != still(b)
@@ -255,6 +257,11 @@ mod tests {
         let first = node_status(&facts(), &NodeStatus::default(), &Health::Ready, at(100));
         let second = node_status(&facts(), &first, &Health::Ready, at(400));
         assert!(!differs(&first, &second));
+        // Of a node that was lost before it first said how it is, somebody else has written Ready.
+        let mut reordered = second.clone();
+        reordered.conditions.rotate_right(1);
+        assert_ne!(reordered.conditions[0].r#type, second.conditions[0].r#type);
+        assert!(!differs(&reordered, &second));
         let down = Health::NotReady { reason: "ContainerRuntimeIsDown", message: "no answer".into() };
         let third = node_status(&facts(), &second, &down, at(500));
         assert!(differs(&second, &third));
