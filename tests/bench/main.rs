@@ -26,8 +26,9 @@ fn main() -> Result<()> {
     runtime.worker_threads(2).enable_all().build()?.block_on(async {
         tokio::select! {
             biased;
-            done = run(asked) => return done,
+            // First, so that it listens before anything is made.
             told = told_to_end() => told?,
+            done = run(asked) => return done,
         }
         // The cluster went with what was dropped here; what was made beside it in Docker has no owner.
         rollout::leave_nothing().await?;

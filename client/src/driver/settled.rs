@@ -21,9 +21,9 @@
 //!
 //! A write whose outcome is unknown (the connection broke before the answer, or the server's store gave none) has no
 //! revision to wait for. The key is left alone for a second, whatever wakes it, so that what is still on its way can land.
-//! Then the views of that resource are renewed: their informers list again, and the server answers a list with everything
-//! that was acknowledged or not before it was asked. Only then is the key observed. What lands even later is repeated by
-//! the plan: names that follow from the key make that harmless, and a surplus object is removed by the next plan.
+//! Then the views of that resource are renewed: their informers list again, and a list shows everything that was written
+//! before it was asked for, whoever was told. Only then is the key observed. What lands even later the plan has done twice:
+//! names that follow from the key make that harmless, and a surplus object is removed by the next plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
